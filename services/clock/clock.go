@@ -1,0 +1,150 @@
+// Package clock keeps the known time: a time that never goes back, even on a board without a clock battery that
+// starts in 1970. It is the only place that may ask the system for the time where trust depends on it.
+//
+// The known time is the greatest of: the build time of the program, the last time this box wrote down, and the
+// system clock once something vouched for it (NTP, a person, a signed record). Until then it advances with the
+// monotonic clock from the greatest lower bound. It is a lower bound of the real time at all times.
+//
+// The package is a leaf tool: anyone may import it, and it imports only durable.
+package clock
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"os"
+	"sync"
+	"time"
+
+	"hearth.alt/services/durable"
+)
+
+// Floor is the earliest time this program can run at. The image's build sets it (-ldflags -X) to the commit's time
+// in RFC 3339; a build without it takes the first commit's day.
+var Floor = "2026-11-21T00:00:00Z"
+
+// maxAhead is how far beyond what is known a clock may be before it counts as broken.
+const maxAhead = 30 * 365 * 24 * time.Hour
+
+// System is the two clocks of the machine.
+type System struct {
+	Wall func() time.Time     // may jump either way
+	Mono func() time.Duration // since some moment; never goes back
+}
+
+// Machine returns the clocks of this machine.
+func Machine() System {
+	start := time.Now()
+	return System{
+		Wall: func() time.Time { return time.Now().Round(0).UTC() },
+		Mono: func() time.Duration { return time.Since(start) },
+	}
+}
+
+// Clock tells the known time. It is safe for concurrent use. Make one with New.
+type Clock struct {
+	path string
+	sys  System
+
+	mu      sync.Mutex
+	base    time.Time     // known time at mark, wall only
+	mark    time.Duration // monotonic reading that base belongs to
+	trusted bool
+}
+
+// New reads the last known time from the file at path and starts from it. A missing file is a first boot; a damaged
+// one is ignored, because a lower floor is the only harm. sys is Machine() outside tests; its wall clock is trusted
+// from the start only if trustSystem is set (a laptop, whose clock someone else keeps).
+func New(path string, sys System, trustSystem bool) (*Clock, error) {
+	floor, err := time.Parse(time.RFC3339, Floor)
+	if err != nil {
+		return nil, fmt.Errorf("clock floor %q: %w", Floor, err)
+	}
+	c := &Clock{path: path, sys: sys, mark: sys.Mono(), base: floor.UTC()}
+	b, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, fmt.Errorf("reading the last known time: %w", err)
+	default:
+		if t, ok := parse(b); ok && t.After(c.base) && t.Before(floor.Add(maxAhead)) {
+			c.base = t
+		}
+	}
+	c.trusted = trustSystem && c.plausible(sys.Wall())
+	return c, nil
+}
+
+func (c *Clock) plausible(t time.Time) bool {
+	return !t.Before(c.base.Add(-time.Minute)) && t.Before(c.base.Add(maxAhead))
+}
+
+// Now returns the known time in UTC, without a monotonic reading. It never goes back while the program runs.
+func (c *Clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.nowLocked()
+}
+
+func (c *Clock) nowLocked() time.Time {
+	mono := c.sys.Mono()
+	known := c.base.Add(mono - c.mark)
+	if c.trusted {
+		// Following the system takes NTP's corrections; the monotonic floor keeps it from going back when
+		// someone sets the system clock back.
+		if wall := c.sys.Wall(); wall.After(known) && c.plausible(wall) {
+			c.base, c.mark, known = wall, mono, wall
+		}
+	}
+	return known
+}
+
+// Known says whether something vouched for the time: then it is right, not only a lower bound.
+func (c *Clock) Known() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.trusted
+}
+
+// Vouch is called when something trustworthy set or confirmed the system clock (NTP on the device, a person). It
+// reports whether the system clock is plausible; an implausible one (before the known time, or decades ahead) stays
+// untrusted.
+func (c *Clock) Vouch() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.plausible(c.sys.Wall()) {
+		c.trusted = true
+	}
+	return c.trusted
+}
+
+// AtLeast raises the known time to t when t is later: a record signed by someone trusted proves that t has been.
+// A t decades ahead is ignored.
+func (c *Clock) AtLeast(t time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if known := c.nowLocked(); t.After(known) && c.plausible(t) {
+		c.base, c.mark = t.Round(0).UTC(), c.sys.Mono()
+	}
+}
+
+// Save writes the known time down, for the next start. Call it every ten minutes and at a clean stop; more often
+// wears out flash for nothing.
+func (c *Clock) Save() error {
+	return durable.WriteFile(c.path, format(c.Now()), 0o644)
+}
+
+// The file is 16 bytes, big endian: "HCK1", Unix seconds (8), IEEE CRC-32 of the 12 before (4).
+func format(t time.Time) []byte {
+	b := append([]byte("HCK1"), binary.BigEndian.AppendUint64(nil, uint64(t.Unix()))...)
+	return binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b))
+}
+
+func parse(b []byte) (time.Time, bool) {
+	if len(b) != 16 || string(b[:4]) != "HCK1" || crc32.ChecksumIEEE(b[:12]) != binary.BigEndian.Uint32(b[12:]) {
+		return time.Time{}, false
+	}
+	return time.Unix(int64(binary.BigEndian.Uint64(b[4:12])), 0).UTC(), true
+}
