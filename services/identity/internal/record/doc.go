@@ -1,0 +1,62 @@
+// Package record is the wire format of the household log: one signed record, parsed and formatted, with no I/O.
+//
+// # Bytes of a record
+//
+// All numbers are big endian. There is exactly one form for each value: what Parse accepts, Format writes again
+// byte for byte, and anything else is refused (a bound passed, parents out of order, a flag that is not used, a
+// byte left over).
+//
+//	offset  size  field
+//	0       1     version, 1
+//	1       1     op, 1 to 255 (below)
+//	2       1     kind of author: 1 a box (its device key), 2 the household root
+//	3       32    the author's Ed25519 public key (RFC 8032)
+//	35      8     sequence: 1 for the author's first record, then one more each; two different records of one
+//	              author with the same sequence prove that its key is used in two places
+//	43      8     known time when it was made, Unix seconds, below 253,402,300,800 (the year 10000); for people to
+//	              read and never for deciding rights
+//	51      1     flags: bit 0 a person is named, bit 1 a device is named (only with bit 0); the others 0
+//	52      10    if bit 0: the person on whose behalf the box acted, 80 bits
+//	+0      10    if bit 1: the device of that person through which the act came, 80 bits
+//	+0      1     number of parents p, 0 to 16; 0 for genesis and for nothing else
+//	+1      32*p  parents: identifiers of the newest records the author had, strictly ascending; the author's own
+//	              record before this one is always in their past
+//	+0      2     length n of the payload, 0 to 4,096
+//	+2      n     payload, by op
+//	+n      64    Ed25519 signature over Domain followed by all bytes of the record before the signature
+//
+// The identifier (ID) of a record is the SHA-256 of all its bytes, signature included. Parents make the records a
+// hash DAG whose only source is the genesis record, so that a record belongs to one household and to nothing else.
+//
+// # Payloads
+//
+// A "text" is one byte of length (1 to 255) and that many bytes of UTF-8 without control characters. An "id" is
+// 10 bytes, the 80 bits that services.PersonID and services.DeviceID write in base32. A "time" is 8 bytes of Unix
+// seconds as above, 0 for none. A "bool" is one byte, 0 or 1. A "role" is one byte, 1 guest, 2 member, 3 admin,
+// 4 owner. A "host" is one byte, 1 to 254: the last byte of an address in Net4 and in Net6.
+//
+//	op  name             payload
+//	1   genesis          text household name · text label · 4 bytes Net4 (10.x.y.0, /24) · 6 bytes Net6 (fd..., /48) ·
+//	                     32 bytes SHA-256 of the next root's public key, all zero for none; author is the root
+//	2   add-box          32 bytes the box's public key · text name · text label · host
+//	3   add-person       id · text name · role · bool may reach the home network · time the invitation ends, none when
+//	                     the person is active at once
+//	4   set-role         id · role
+//	5   rename-person    id · text name
+//	6   activate-person  id
+//	7   set-lan          id · bool
+//	8   remove-person    id
+//	9   add-device       id of the device · id of its person · text name · 32 bytes Curve25519 public key · host ·
+//	                     time it is forgotten unless activated, none when it is active at once
+//	10  activate-device  id
+//	11  rename-device    id · text name
+//	12  remove-device    id
+//
+// Labels have the form of a DNS label of RFC 1123: 1 to 63 of a-z, 0-9 and -, with no - at either end.
+//
+// # Versions
+//
+// A record of another version is refused with ErrVersion. A record of this version with an op this program does not
+// know is kept as Unknown, with its bytes, so that a log written by a newer program stays whole: whoever folds the
+// log decides what an unknown op means (identity stops changing anything).
+package record
