@@ -74,6 +74,7 @@ func (d *Damage) Error() string {
 // Content is what a log file holds.
 type Content struct {
 	Entries [][]byte // of the good frames before any damage, oldest first
+	Offsets []int64  // of each of Entries, in bytes from the start of the file
 	Size    int64    // bytes of the file up to the end of those frames; 0 when there is no file
 	Torn    int64    // bytes behind them that a power cut left; 0 when Damage is set
 	Damage  *Damage  // nil when the log is sound
@@ -136,6 +137,11 @@ func Decode(b []byte) Content {
 		}
 		entries, n, reason := frame(rest)
 		if n > 0 {
+			at := c.Size + frameHead
+			for _, e := range entries {
+				c.Offsets = append(c.Offsets, at+2)
+				at += 2 + int64(len(e))
+			}
 			c.Entries = append(c.Entries, entries...)
 			c.Size += int64(n)
 			continue
@@ -324,6 +330,9 @@ func (l *Log) write(frame []byte) error {
 	durable.Point("identity.log.synced")
 	return nil
 }
+
+// Size is how many bytes of the file are good and synced; 0 when there is no file.
+func (l *Log) Size() int64 { return l.size }
 
 func (l *Log) open() (err error) {
 	if l.f == nil {

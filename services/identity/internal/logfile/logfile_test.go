@@ -49,6 +49,15 @@ func TestEntriesComeBack(t *testing.T) {
 	if !same(c.Entries, want) || c.Torn != 0 || c.Damage != nil {
 		t.Fatalf("read %d entries, torn %d, damage %v", len(c.Entries), c.Torn, c.Damage)
 	}
+	file, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, e := range c.Entries {
+		if !bytes.HasPrefix(file[c.Offsets[i]:], e) {
+			t.Errorf("entry %d is not at its offset %d", i, c.Offsets[i])
+		}
+	}
 	if err := l.Append(entry(6, 10)); err != nil {
 		t.Fatal(err)
 	}

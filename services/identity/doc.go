@@ -1,0 +1,43 @@
+// Package identity knows who belongs to the household: people, their devices, and its boxes. It keeps a log of
+// signed records, which is the only place where that is written down, and folds it into a services.Membership that
+// every other service follows (Watch).
+//
+//	Claim, AddPerson, ...        Keys (the keeper)
+//	        │ checks                  ▲ signs
+//	        ▼                         │
+//	    one record ───────────────────┘
+//	        │ appended, synced
+//	        ▼
+//	  identity/log ── fold ──► household ──► *services.Membership ──► Watch
+//
+// # The parts
+//
+//   - internal/record: the bytes of one signed record, described byte by byte;
+//   - internal/logfile: the file they are kept in, and what a power cut can and cannot leave there;
+//   - household.go: what a set of records means, as a function of the set and of nothing else;
+//   - words.go: the 24 recovery words and the root key they stand for;
+//   - service.go and its neighbours claim.go, people.go, devices.go, snapshot.go: the changes, one record each.
+//
+// # What it promises
+//
+//   - A method that changed something returns nil only when its record is on disk. A claim is there whole or not.
+//   - A record is one atomic change: removing a person and all their devices is one record.
+//   - A damaged log is named in Health and never set aside: who belongs is then what the records before the damage
+//     say, less whom a good record behind it removes, and nothing can change (Membership.ReadOnly).
+//   - A removed person or device never comes back: identifiers are used once.
+//   - The last active owner cannot be removed or demoted.
+//   - Addresses: the box has host 1 (10.x.y.1 and ::1 of the ULA /48), a device the lowest free one from 2 to 254,
+//     written in its record. 253 devices at most, 500 people at most.
+//   - Names have 1 to 64 characters in NFC and are unique, upper and lower case alike, among the people of the
+//     household, among the devices of one person, and among the boxes.
+//
+// # What it does not do
+//
+// It does not decide who may ask for a change: callers use MayChange and MayGrant and say with Acting on whose behalf
+// they come. It exchanges nothing with other boxes and settles no quarrel between owners; the records already carry
+// what that needs (parents, author sequences, on whose behalf). Health stays well while the recovery words wait to
+// be confirmed; WordsPending is for the page that reminds of it.
+//
+// A box whose log is damaged from its first byte has a Membership without a household that is ReadOnly: it is not
+// unclaimed, and Claim refuses it.
+package identity

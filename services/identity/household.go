@@ -1,0 +1,562 @@
+package identity
+
+import (
+	"cmp"
+	"container/heap"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"hearth.alt/services"
+	"hearth.alt/services/identity/internal/record"
+)
+
+// household is what a set of records says: who belongs, and what is needed to judge the next record. It is made by
+// fold, or by newHousehold and apply, and never reads a clock, a file or a key.
+//
+// # The meaning of a set of records
+//
+// The records are taken in one order that depends on nothing but the set: parents before children, and among those
+// that could come next the one with the smallest ID. Records that do not descend from the household's genesis, or
+// whose parents are not all there, are not taken. Each then has its effect or none; none has half of one, and none
+// undoes that another was taken. A record has no effect when
+//
+//   - its author is neither the root nor a box that an earlier record took in, or its sequence is not one more than
+//     its author's highest in its own past;
+//   - the person on whose behalf it was made is not (or no longer) there, or the device is not theirs;
+//   - it was made on behalf of a person, or through a device, whose removal it has not in its past and that has not
+//     it in its own: a removal also ends what its subject did at the same time elsewhere. Of two people who remove
+//     one another at the same time, the removal that comes first in the order stands;
+//   - it adds what is there or was removed before: identifiers are used once, an address, a key and a box by one at
+//     a time;
+//   - it speaks of a person, device or box that is not there;
+//   - it would remove or demote the last active owner.
+//
+// Removing a person removes their devices. Becoming a guest ends reaching the home network. A name that two boxes
+// gave away at the same time stays with the first in the order; the other shows with a number behind it.
+type household struct {
+	self    services.PeerID
+	is      services.Household
+	boxes   map[services.PeerID]services.Box
+	people  map[services.PersonID]services.Person
+	devices map[services.DeviceID]services.Device
+	hosts   [256]bool // taken last bytes of addresses
+	// names finds who has a name: scope and folded name to identifier. Boxes have the scope "box", people
+	// "person", devices their person's identifier.
+	names map[string]string
+	// used holds every identifier of a person or device that was ever added: it is never used again.
+	used map[string]struct{}
+
+	sequence map[record.Author]uint64    // of each author's newest record
+	newest   map[record.Author]record.ID // each author's newest record
+	heads    map[record.ID]struct{}      // records that are nobody's parent yet
+	taken    uint64                      // how many records
+	newer    int                         // records with an operation of a newer program
+}
+
+// Reasons why a record has no effect.
+var (
+	errAuthor     = errors.New("its author is not a box of the household")
+	errSequence   = errors.New("its sequence does not follow its author's last record")
+	errOnBehalf   = errors.New("the person or device it was made for does not belong")
+	errConcurrent = errors.New("the person or device it was made for was removed at the same time")
+	errUsed       = errors.New("it adds what is there or was removed before")
+	errUnknown    = errors.New("it speaks of what is not there")
+	errLastOwner  = errors.New("it would take away the last owner")
+	errNewer      = errors.New("its operation belongs to a newer program")
+	errGenesis    = errors.New("it begins another household")
+)
+
+// newHousehold begins with the genesis record.
+func newHousehold(self services.PeerID, genesis *record.Record) (*household, error) {
+	g, ok := genesis.Payload.(record.Genesis)
+	if !ok {
+		return nil, fmt.Errorf("the first record is not genesis but %s", genesis.Op())
+	}
+	h := &household{
+		self: self,
+		is: services.Household{
+			Name: g.Name, Label: g.Label, Domain: g.Label + ".home.arpa", Root: slices.Clone(genesis.Author.Key[:]), Net4: g.Net4, Net6: g.Net6,
+		},
+		boxes:    map[services.PeerID]services.Box{},
+		people:   map[services.PersonID]services.Person{},
+		devices:  map[services.DeviceID]services.Device{},
+		names:    map[string]string{},
+		used:     map[string]struct{}{},
+		sequence: map[record.Author]uint64{},
+		newest:   map[record.Author]record.ID{},
+		heads:    map[record.ID]struct{}{},
+	}
+	h.take(genesis)
+	return h, nil
+}
+
+// clone returns a household that may go on without changing h.
+func (h *household) clone() *household {
+	c := *h
+	c.boxes, c.people, c.devices = maps.Clone(h.boxes), maps.Clone(h.people), maps.Clone(h.devices)
+	c.names = maps.Clone(h.names)
+	c.used, c.sequence, c.newest, c.heads = maps.Clone(h.used), maps.Clone(h.sequence), maps.Clone(h.newest), maps.Clone(h.heads)
+	return &c
+}
+
+// take notes that r is in the set, whatever its effect.
+func (h *household) take(r *record.Record) {
+	for _, p := range r.Parents {
+		delete(h.heads, p)
+	}
+	h.heads[r.ID()] = struct{}{}
+	if r.Sequence > h.sequence[r.Author] {
+		h.sequence[r.Author], h.newest[r.Author] = r.Sequence, r.ID()
+	}
+	h.taken++
+	if _, ok := r.Payload.(record.Unknown); ok {
+		h.newer++
+	}
+}
+
+// apply takes a record that has every record of h in its past, as one made here has, and reports why it has no
+// effect, nil when it has.
+func (h *household) apply(r *record.Record) error {
+	err := h.judge(r, h.sequence[r.Author])
+	h.take(r)
+	return err
+}
+
+// judge gives r its effect, or says why it has none. last is its author's highest sequence in its past.
+func (h *household) judge(r *record.Record, last uint64) error {
+	if r.Sequence != last+1 {
+		return errSequence
+	}
+	switch r.Author.Kind {
+	case record.KindRoot:
+		if string(r.Author.Key[:]) != string(h.is.Root) {
+			return errAuthor
+		}
+	default:
+		if _, ok := h.boxes[r.Author.Key]; !ok {
+			return errAuthor
+		}
+	}
+	if r.By != "" {
+		if _, ok := h.people[r.By]; !ok {
+			return errOnBehalf
+		}
+	}
+	if r.Via != "" {
+		if d, ok := h.devices[r.Via]; !ok || d.Person != r.By {
+			return errOnBehalf
+		}
+	}
+	return h.effect(r)
+}
+
+func (h *household) effect(r *record.Record) error {
+	switch p := r.Payload.(type) {
+	case record.AddBox:
+		if _, ok := h.boxes[p.Box]; ok || h.hosts[p.Host] {
+			return errUsed
+		}
+		b := services.Box{ID: p.Box, State: services.StateActive}
+		b.Name = h.name(scopeBox, p.Box.String(), "", p.Name)
+		b.Label = unique(p.Label, "-", h.boxLabelled)
+		b.Addr4, b.Addr6 = h.address(p.Host)
+		h.hosts[p.Host] = true
+		h.boxes[p.Box] = b
+	case record.AddPerson:
+		if !h.use(string(p.Person)) {
+			return errUsed
+		}
+		q := services.Person{ID: p.Person, Role: p.Role, LAN: p.LAN, State: services.StateActive, Expires: p.Expires}
+		if !p.Expires.IsZero() {
+			q.State = services.StatePending
+		}
+		q.Name = h.name(scopePerson, string(p.Person), "", p.Name)
+		h.people[p.Person] = q
+	case record.SetRole:
+		return h.person(p.Person, func(q *services.Person) error {
+			if p.Role < services.RoleOwner && h.lastOwner(q.ID) {
+				return errLastOwner
+			}
+			q.Role = p.Role
+			q.LAN = q.LAN && p.Role > services.RoleGuest
+			return nil
+		})
+	case record.RenamePerson:
+		return h.person(p.Person, func(q *services.Person) error {
+			q.Name = h.name(scopePerson, string(q.ID), q.Name, p.Name)
+			return nil
+		})
+	case record.ActivatePerson:
+		return h.person(p.Person, func(q *services.Person) error {
+			q.State, q.Expires = services.StateActive, time.Time{}
+			return nil
+		})
+	case record.SetLAN:
+		return h.person(p.Person, func(q *services.Person) error {
+			q.LAN = p.LAN
+			return nil
+		})
+	case record.RemovePerson:
+		return h.removePerson(p.Person)
+	case record.AddDevice:
+		if _, ok := h.people[p.Person]; !ok {
+			return errUnknown
+		}
+		if h.hosts[p.Host] || h.deviceWith(p.Key) != nil || !h.use(string(p.Device)) {
+			return errUsed
+		}
+		d := services.Device{ID: p.Device, Person: p.Person, Key: p.Key, State: services.StateActive, Expires: p.Expires, Added: r.Time}
+		if !p.Expires.IsZero() {
+			d.State = services.StatePending
+		}
+		d.Name = h.name(string(p.Person), string(p.Device), "", p.Name)
+		d.Addr4, d.Addr6 = h.address(p.Host)
+		h.hosts[p.Host] = true
+		h.devices[p.Device] = d
+	case record.ActivateDevice:
+		return h.device(p.Device, func(d *services.Device) { d.State, d.Expires = services.StateActive, time.Time{} })
+	case record.RenameDevice:
+		return h.device(p.Device, func(d *services.Device) { d.Name = h.name(string(d.Person), string(d.ID), d.Name, p.Name) })
+	case record.RemoveDevice:
+		return h.removeDevice(p.Device)
+	case record.Unknown:
+		return errNewer
+	default: // a second genesis
+		return errGenesis
+	}
+	return nil
+}
+
+func (h *household) use(id string) bool {
+	if _, ok := h.used[id]; ok {
+		return false
+	}
+	h.used[id] = struct{}{}
+	return true
+}
+
+func (h *household) person(id services.PersonID, change func(*services.Person) error) error {
+	p, ok := h.people[id]
+	if !ok {
+		return errUnknown
+	}
+	if err := change(&p); err != nil {
+		return err
+	}
+	h.people[id] = p
+	return nil
+}
+
+func (h *household) device(id services.DeviceID, change func(*services.Device)) error {
+	d, ok := h.devices[id]
+	if !ok {
+		return errUnknown
+	}
+	change(&d)
+	h.devices[id] = d
+	return nil
+}
+
+func (h *household) removePerson(id services.PersonID) error {
+	p, ok := h.people[id]
+	if !ok {
+		return errUnknown
+	}
+	if h.lastOwner(id) {
+		return errLastOwner
+	}
+	delete(h.people, id)
+	delete(h.names, nameKey(scopePerson, p.Name))
+	for _, d := range h.devices {
+		if d.Person == id {
+			h.removeDevice(d.ID)
+		}
+	}
+	return nil
+}
+
+func (h *household) removeDevice(id services.DeviceID) error {
+	d, ok := h.devices[id]
+	if !ok {
+		return errUnknown
+	}
+	h.hosts[hostOf(d.Addr4)] = false
+	delete(h.names, nameKey(string(d.Person), d.Name))
+	delete(h.devices, id)
+	return nil
+}
+
+// lastOwner says whether id is the only active owner.
+func (h *household) lastOwner(id services.PersonID) bool {
+	p := h.people[id]
+	if p.Role != services.RoleOwner || p.State != services.StateActive {
+		return false
+	}
+	for _, q := range h.people {
+		if q.ID != id && q.Role == services.RoleOwner && q.State == services.StateActive {
+			return false
+		}
+	}
+	return true
+}
+
+// The scopes within which names are unique; a person's identifier is the scope of their devices' names.
+const (
+	scopeBox    = "box"
+	scopePerson = "person"
+)
+
+func nameKey(scope, name string) string { return scope + " " + foldName(name) }
+
+// named returns the identifier of who has the name in the scope, "" for nobody.
+func (h *household) named(scope, name string) string { return h.names[nameKey(scope, name)] }
+
+// name gives id the name want in place of old ("" for none), with a number behind it when another has it.
+func (h *household) name(scope, id, old, want string) string {
+	if old != "" {
+		delete(h.names, nameKey(scope, old))
+	}
+	got := unique(want, " ", func(s string) bool { return h.named(scope, s) != "" })
+	h.names[nameKey(scope, got)] = id
+	return got
+}
+
+func (h *household) deviceWith(key services.ClientKey) *services.Device {
+	for _, d := range h.devices {
+		if d.Key == key {
+			return &d
+		}
+	}
+	return nil
+}
+
+func (h *household) boxLabelled(label string) bool {
+	for _, b := range h.boxes {
+		if b.Label == label {
+			return true
+		}
+	}
+	return false
+}
+
+// address returns the two addresses with the last byte host.
+func (h *household) address(host uint8) (netip.Addr, netip.Addr) {
+	a4, a6 := h.is.Net4.Addr().As4(), h.is.Net6.Addr().As16()
+	a4[3], a6[15] = host, host
+	return netip.AddrFrom4(a4), netip.AddrFrom16(a6)
+}
+
+func hostOf(a netip.Addr) uint8 { return a.As4()[3] }
+
+// freeHost returns the lowest free last byte for a device, 2 to 254; 0 when there is none.
+func (h *household) freeHost() uint8 {
+	for host := 2; host <= 254; host++ {
+		if !h.hosts[host] {
+			return uint8(host)
+		}
+	}
+	return 0
+}
+
+// parents returns what the next record of author has to name: its own newest and the heads, at most as many as fit.
+func (h *household) parents(author record.Author) []record.ID {
+	own, known := h.newest[author]
+	out := slices.SortedFunc(maps.Keys(h.heads), record.ID.Compare)
+	out = slices.DeleteFunc(out, func(id record.ID) bool { return known && id == own })
+	most := record.MaxParents
+	if known {
+		most--
+	}
+	out = out[:min(len(out), most)]
+	// The only head descends from every record, so the own one need not be named beside it.
+	if _, head := h.heads[own]; known && (head || len(h.heads) > 1) {
+		out = append(out, own)
+		slices.SortFunc(out, record.ID.Compare)
+	}
+	return out
+}
+
+// membership writes the snapshot that everybody else sees.
+func (h *household) membership() *services.Membership {
+	is := h.is
+	return &services.Membership{
+		Revision: h.taken, Self: h.self, Household: &is, ReadOnly: h.newer > 0,
+		Boxes: slices.SortedFunc(maps.Values(h.boxes), func(a, b services.Box) int { return cmp.Compare(a.Label, b.Label) }),
+		People: slices.SortedFunc(maps.Values(h.people), func(a, b services.Person) int {
+			return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
+		}),
+		Devices: slices.SortedFunc(maps.Values(h.devices), func(a, b services.Device) int {
+			return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
+		}),
+	}
+}
+
+// fold returns what a set of records says of the household that genesis, one of them, begins. Records must have
+// been verified. Their order, and records given twice, do not matter.
+func fold(self services.PeerID, genesis record.ID, set []*record.Record) (*household, error) {
+	taken := order(genesis, set)
+	if len(taken) == 0 {
+		return nil, errors.New("the genesis record is missing")
+	}
+	void := map[record.ID]bool{}
+	h, removals, err := replay(self, taken, void)
+	if err != nil || isChain(taken) {
+		return h, err
+	}
+	// What the subjects of those removals did at the same time is void; it may have had effect before the removal's
+	// turn came, so all is taken once more without it.
+	for _, r := range removals {
+		markConcurrent(void, taken, r)
+	}
+	if len(void) > 0 {
+		h, _, err = replay(self, taken, void)
+	}
+	return h, err
+}
+
+// replay takes the ordered records one by one. It returns the removals that had effect.
+func replay(self services.PeerID, taken []*record.Record, void map[record.ID]bool) (*household, []*record.Record, error) {
+	h, err := newHousehold(self, taken[0])
+	if err != nil {
+		return nil, nil, err
+	}
+	var removals []*record.Record
+	// past holds, for each record, the highest sequence of each author in it and its past. A chain needs only the
+	// newest one.
+	past := map[record.ID]map[record.Author]uint64{taken[0].ID(): {taken[0].Author: 1}}
+	children := map[record.ID]int{}
+	for _, r := range taken {
+		for _, p := range r.Parents {
+			children[p]++
+		}
+	}
+	for _, r := range taken[1:] {
+		var seen map[record.Author]uint64
+		for _, p := range r.Parents {
+			children[p]--
+			from := past[p]
+			if children[p] == 0 {
+				delete(past, p)
+			}
+			switch {
+			case seen != nil:
+				for a, n := range from {
+					seen[a] = max(seen[a], n)
+				}
+			case children[p] == 0: // nobody else needs it
+				seen = from
+			default:
+				seen = maps.Clone(from)
+			}
+		}
+		last := seen[r.Author]
+		seen[r.Author] = max(last, r.Sequence)
+		past[r.ID()] = seen
+		err := errConcurrent
+		if !void[r.ID()] {
+			err = h.judge(r, last)
+		}
+		h.take(r)
+		if op := r.Op(); err == nil && (op == record.OpRemovePerson || op == record.OpRemoveDevice) {
+			removals = append(removals, r)
+		}
+	}
+	return h, removals, nil
+}
+
+// markConcurrent notes in void what the subject of the removal did without either having the other in its past.
+func markConcurrent(void map[record.ID]bool, taken []*record.Record, removal *record.Record) {
+	var made func(r *record.Record) bool
+	switch p := removal.Payload.(type) {
+	case record.RemovePerson:
+		made = func(r *record.Record) bool { return r.By == p.Person }
+	case record.RemoveDevice:
+		made = func(r *record.Record) bool { return r.Via == p.Device }
+	}
+	if !slices.ContainsFunc(taken, made) {
+		return
+	}
+	byID := map[record.ID]*record.Record{}
+	for _, r := range taken {
+		byID[r.ID()] = r
+	}
+	before := map[record.ID]bool{}
+	for todo := []*record.Record{removal}; len(todo) > 0; {
+		r := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if before[r.ID()] {
+			continue
+		}
+		before[r.ID()] = true
+		for _, p := range r.Parents {
+			todo = append(todo, byID[p])
+		}
+	}
+	for _, r := range taken {
+		if made(r) && !before[r.ID()] {
+			void[r.ID()] = true
+		}
+	}
+}
+
+// isChain says whether each record is the only child of the one before it, as it is while there is one box.
+func isChain(taken []*record.Record) bool {
+	for i, r := range taken[1:] {
+		if len(r.Parents) != 1 || r.Parents[0] != taken[i].ID() {
+			return false
+		}
+	}
+	return true
+}
+
+// order returns the records that descend from genesis with all their past there, in the order of fold.
+func order(genesis record.ID, set []*record.Record) []*record.Record {
+	byID := make(map[record.ID]*record.Record, len(set))
+	waiting := make(map[record.ID]int, len(set)) // for how many parents
+	children := make(map[record.ID][]*record.Record, len(set))
+	for _, r := range set {
+		if _, twice := byID[r.ID()]; twice {
+			continue
+		}
+		byID[r.ID()] = r
+		waiting[r.ID()] = len(r.Parents)
+		for _, p := range r.Parents {
+			children[p] = append(children[p], r)
+		}
+	}
+	first, ok := byID[genesis]
+	if !ok {
+		return nil
+	}
+	ready := &readyHeap{first}
+	var out []*record.Record
+	for ready.Len() > 0 {
+		r := heap.Pop(ready).(*record.Record)
+		out = append(out, r)
+		for _, c := range children[r.ID()] {
+			waiting[c.ID()]--
+			if waiting[c.ID()] == 0 {
+				heap.Push(ready, c)
+			}
+		}
+	}
+	return out
+}
+
+// readyHeap holds the records whose parents were all taken, the smallest ID first.
+type readyHeap []*record.Record
+
+func (h readyHeap) Len() int           { return len(h) }
+func (h readyHeap) Less(i, j int) bool { return h[i].ID().Compare(h[j].ID()) < 0 }
+func (h readyHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *readyHeap) Push(x any)        { *h = append(*h, x.(*record.Record)) }
+func (h *readyHeap) Pop() any {
+	last := len(*h) - 1
+	r := (*h)[last]
+	*h = (*h)[:last]
+	return r
+}

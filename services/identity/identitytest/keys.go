@@ -1,0 +1,125 @@
+package identitytest
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"errors"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"hearth.alt/services"
+	"hearth.alt/services/identity"
+	"hearth.alt/services/secret"
+)
+
+// Keys is a keeper in memory, for tests only: its keys come from a seed. It is safe for concurrent use.
+type Keys struct {
+	device ed25519.PrivateKey
+
+	mu      sync.Mutex
+	entropy [identity.EntropySize]byte
+	pending bool
+	signed  int
+}
+
+var _ identity.Keys = (*Keys)(nil)
+
+// NewKeys returns a keeper with no root yet. Equal seeds have equal keys and will make equal roots.
+func NewKeys(seed string) *Keys {
+	device := sha256.Sum256([]byte("device " + seed))
+	return &Keys{device: ed25519.NewKeyFromSeed(device[:]), entropy: sha256.Sum256([]byte("root " + seed))}
+}
+
+// PeerID implements identity.Keys.
+func (k *Keys) PeerID() services.PeerID {
+	return services.PeerID(k.device.Public().(ed25519.PublicKey))
+}
+
+// SignRecord implements identity.Keys. A message without identity.RecordDomain is refused.
+func (k *Keys) SignRecord(_ context.Context, message []byte) ([]byte, error) {
+	return k.sign(k.device, message)
+}
+
+func (k *Keys) sign(with ed25519.PrivateKey, message []byte) ([]byte, error) {
+	if !bytes.HasPrefix(message, []byte(identity.RecordDomain)) {
+		return nil, errors.New("identitytest: asked to sign what is no record")
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.signed++
+	return ed25519.Sign(with, message), nil
+}
+
+// Signed is how many messages were signed so far.
+func (k *Keys) Signed() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.signed
+}
+
+// MakeRoot implements identity.Keys.
+func (k *Keys) MakeRoot(context.Context) (ed25519.PublicKey, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.pending = true
+	return k.root().Public().(ed25519.PublicKey), nil
+}
+
+func (k *Keys) root() ed25519.PrivateKey { return identity.RootFromEntropy(k.entropy) }
+
+// RootWords implements identity.Keys.
+func (k *Keys) RootWords(context.Context) ([]secret.Text, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.pending {
+		return nil, identity.WordsConfirmed()
+	}
+	return identity.WordsFromEntropy(k.entropy), nil
+}
+
+// SignWithRoot implements identity.Keys.
+func (k *Keys) SignWithRoot(ctx context.Context, message []byte) ([]byte, error) {
+	k.mu.Lock()
+	pending, root := k.pending, k.root()
+	k.mu.Unlock()
+	if !pending {
+		return nil, identity.WordsConfirmed()
+	}
+	return k.sign(root, message)
+}
+
+// EraseRoot implements identity.Keys.
+func (k *Keys) EraseRoot(context.Context) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.pending = false
+	return nil
+}
+
+// Claimed is a claimed box of a test.
+type Claimed struct {
+	*identity.Service
+	Keys  *Keys
+	Owner services.PersonID // "Ann"
+	Dir   string            // the folder of the log
+}
+
+// Household returns a box that is claimed in a temporary folder: household "Smith", box "Hearth", owner "Ann". Its
+// known time is the system's. Run is left to the test.
+func Household(t testing.TB) *Claimed {
+	t.Helper()
+	c := &Claimed{Keys: NewKeys(t.Name()), Owner: Ann, Dir: filepath.Join(t.TempDir(), "identity")}
+	var err error
+	c.Service, err = identity.New(identity.Config{Dir: c.Dir, Keys: c.Keys, Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Claim(context.Background(), identity.Claim{Household: "Smith", Box: "Hearth", Owner: "Ann", OwnerID: c.Owner}); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}

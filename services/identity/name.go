@@ -1,0 +1,123 @@
+package identity
+
+import (
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+
+	"hearth.alt/services"
+)
+
+// maxName is how many characters a name may have.
+const maxName = 64
+
+// cleanName returns the form of a name that is kept: NFC, every space a plain one, none at the ends, 1 to 64
+// characters of which at least one can be seen. Control characters and those that change the direction of other
+// text are refused. field is the input's name in the Problem.
+func cleanName(field, name string) (string, error) {
+	bad := func(say services.Sentence) (string, error) {
+		return "", &services.Problem{Kind: services.KindInvalid, Code: "name-invalid", Field: field, Say: say}
+	}
+	if !utf8.ValidString(name) {
+		return bad(services.Say("identity.name.text", "A name is made of letters. This one holds something else."))
+	}
+	seen := false
+	name = strings.Map(func(r rune) rune {
+		if unicode.Is(unicode.Zs, r) {
+			return ' '
+		}
+		return r
+	}, norm.NFC.String(name))
+	name = strings.Trim(name, " ")
+	for _, r := range name {
+		switch {
+		case unicode.IsControl(r), r == '\u2028', r == '\u2029', unicode.Is(unicode.Bidi_Control, r), r == utf8.RuneError, unicode.Is(unicode.Noncharacter_Code_Point, r):
+			return bad(services.Say("identity.name.control", "A name cannot hold line breaks, tabs or other hidden signs."))
+		case unicode.In(r, unicode.L, unicode.N, unicode.P, unicode.S):
+			seen = true
+		}
+	}
+	switch {
+	case name == "":
+		return bad(services.Say("identity.name.empty", "A name is needed here."))
+	case !seen:
+		return bad(services.Say("identity.name.invisible", "This name could not be seen. Use at least one letter."))
+	case utf8.RuneCountInString(name) > maxName || len(name) > 255:
+		return bad(services.Say("identity.name.long", "A name has at most {most} characters.", "most", maxName))
+	}
+	return name, nil
+}
+
+// foldName returns what two names have in common that people would take for one: upper case and compatible forms
+// are alike.
+func foldName(s string) string { return norm.NFKC.String(strings.ToLower(norm.NFKC.String(s))) }
+
+// letters that do not come apart into an ASCII letter and a mark, or whose language writes them as two. German
+// umlauts follow DIN 5007-2; Greek and Cyrillic the letters that sound nearest.
+var letters = map[rune]string{
+	'ä': "ae", 'ö': "oe", 'ü': "ue", 'ß': "ss", 'æ': "ae", 'œ': "oe", 'ø': "oe", 'å': "aa", 'þ': "th", 'ð': "d", 'đ': "d",
+	'ħ': "h", 'ı': "i", 'ł': "l", 'ŋ': "ng", 'ŧ': "t", 'ĸ': "k", 'ə': "e",
+	'α': "a", 'β': "v", 'γ': "g", 'δ': "d", 'ε': "e", 'ζ': "z", 'η': "i", 'θ': "th", 'ι': "i", 'κ': "k", 'λ': "l", 'μ': "m",
+	'ν': "n", 'ξ': "x", 'ο': "o", 'π': "p", 'ρ': "r", 'σ': "s", 'ς': "s", 'τ': "t", 'υ': "y", 'φ': "f", 'χ': "ch", 'ψ': "ps", 'ω': "o",
+	'а': "a", 'б': "b", 'в': "v", 'г': "g", 'ґ': "g", 'д': "d", 'е': "e", 'є': "ye", 'ж': "zh", 'з': "z", 'и': "i", 'і': "i", 'ї': "yi", 'й': "y",
+	'к': "k", 'л': "l", 'м': "m", 'н': "n", 'о': "o", 'п': "p", 'р': "r", 'с': "s", 'т': "t", 'у': "u", 'ф': "f", 'х': "kh",
+	'ц': "ts", 'ч': "ch", 'ш': "sh", 'щ': "shch", 'ъ': "", 'ы': "y", 'ь': "", 'э': "e", 'ю': "yu", 'я': "ya", 'ђ': "dj",
+	'ј': "j", 'љ': "lj", 'њ': "nj", 'ћ': "c", 'џ': "dz", 'ѕ': "dz",
+	'\'': "", '’': "", // "Ann's" is "anns"
+}
+
+// maxLabel leaves room in a DNS label (63, RFC 1035) for the number that makes it unique.
+const maxLabel = 48
+
+// Label makes a DNS label of a name: lower-case ASCII letters, digits and single dashes, neither first nor last, at
+// most 48. Accents are dropped, Latin, Greek and Cyrillic letters written out, other scripts left out. When
+// nothing is left it is fallback, which must be a label.
+func Label(name, fallback string) string {
+	var b strings.Builder
+	gap := false
+	put := func(s string) {
+		if gap && b.Len() > 0 && s != "" {
+			b.WriteByte('-')
+		}
+		gap = gap && s == ""
+		b.WriteString(s)
+	}
+	for _, r := range norm.NFC.String(strings.ToLower(norm.NFKC.String(name))) {
+		if s, ok := letters[r]; ok {
+			put(s)
+			continue
+		}
+		for _, part := range norm.NFKD.String(string(r)) {
+			s, known := letters[part]
+			switch {
+			case part >= 'a' && part <= 'z', part >= '0' && part <= '9':
+				put(string(part))
+			case known:
+				put(s)
+			case unicode.Is(unicode.Mn, part): // an accent
+			default:
+				gap = true
+			}
+		}
+	}
+	s := b.String()
+	if len(s) > maxLabel {
+		s = strings.TrimRight(s[:maxLabel], "-")
+	}
+	if s == "" {
+		return fallback
+	}
+	return s
+}
+
+// unique returns want, or want with the smallest number from 2 on behind it that is not taken.
+func unique(want, separator string, taken func(string) bool) string {
+	s := want
+	for n := 2; taken(s); n++ {
+		s = want + separator + strconv.Itoa(n)
+	}
+	return s
+}

@@ -1,0 +1,394 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"hearth.alt/services"
+	"hearth.alt/services/durable"
+	"hearth.alt/services/identity/internal/logfile"
+	"hearth.alt/services/identity/internal/record"
+)
+
+// Service keeps the household log and says who belongs. Its methods are safe for concurrent use. Make one with New.
+//
+// Every method that changes something checks its input first and returns a *services.Problem, with nothing changed,
+// when it does not hold. When it returns nil the change is on disk and the channel of every earlier Watch is closed.
+// Besides the codes each method names, any of them may return:
+//
+//   - not-claimed: there is no household yet
+//   - read-only: the log is damaged or of a newer program, and nothing can change
+//   - not-ours: this box is not one of the household's
+//   - not-there: the person in whose name it was asked does not belong any more
+//   - not-written: the disk did not take it; log-full: the log has reached its greatest size
+type Service struct {
+	cfg  Config
+	self services.PeerID
+	path string
+
+	writing chan struct{} // holds one token while a change is made; guards log and state
+	log     *logfile.Log
+	state   *household // nil before the claim
+
+	mu      sync.Mutex // guards what follows
+	members *services.Membership
+	changed chan struct{} // closed when members is replaced
+	since   time.Time
+	running bool
+	fault   fault
+	torn    int64 // bytes that a power cut left and nobody was promised, since start
+	words   wordsState
+}
+
+// fault is why nothing can change; the zero fault is none.
+type fault struct {
+	damage *logfile.Damage
+	newer  bool
+}
+
+func (f fault) any() bool { return f.damage != nil || f.newer }
+
+type wordsState uint8
+
+const (
+	wordsUnknown wordsState = iota // the keeper was not asked yet
+	wordsPending
+	wordsConfirmed
+)
+
+var _ services.Service = (*Service)(nil)
+var _ services.Snapshotter = (*Service)(nil)
+
+// New reads the log and checks every signature in it. A missing log is a box that nobody has claimed; a damaged one
+// is no error here: see Health and Membership.ReadOnly. Nothing is written.
+func New(cfg Config) (*Service, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Service{
+		cfg: cfg, self: cfg.Keys.PeerID(), path: filepath.Join(cfg.Dir, "log"),
+		writing: make(chan struct{}, 1), changed: make(chan struct{}), since: cfg.Now(),
+	}
+	s.adopt(load(s.self, s.path))
+	return s, nil
+}
+
+// adopt makes what was loaded the state. The caller holds writing, or is New.
+func (s *Service) adopt(l loaded) {
+	s.log, s.state = l.log, l.state
+	m := &services.Membership{Self: s.self}
+	if l.state != nil {
+		m = l.state.membership()
+	}
+	m.ReadOnly = l.fault.any()
+	if l.fault.damage != nil {
+		s.cfg.Log.Error("household log is damaged", "path", s.path, "offset", l.fault.damage.Offset, "reason", l.fault.damage.Reason)
+	}
+	if l.torn > 0 {
+		s.cfg.Log.Warn("household log ends in an append that a power cut interrupted", "path", s.path, "bytes", l.torn)
+	}
+	s.mu.Lock()
+	s.fault, s.torn, s.words = l.fault, l.torn, wordsUnknown
+	s.mu.Unlock()
+	s.publish(m)
+}
+
+// publish makes m the newest membership.
+func (s *Service) publish(m *services.Membership) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.members != nil {
+		m.Revision = max(m.Revision, s.members.Revision+1)
+	}
+	s.members = m
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// Watch returns who belongs now, and a channel that is closed when there is a newer answer. Both cost nothing.
+func (s *Service) Watch() (*services.Membership, <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.members, s.changed
+}
+
+// Membership returns who belongs now.
+func (s *Service) Membership() *services.Membership {
+	m, _ := s.Watch()
+	return m
+}
+
+// Health never blocks. A log that cannot change is the only thing that is not well; see also WordsPending.
+func (s *Service) Health() services.Health {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := services.Health{Name: "identity", Ready: s.running, OK: !s.fault.any(), Since: s.since}
+	switch {
+	case s.fault.newer:
+		h.Message = services.Say("identity.health.newer", "The record of who belongs was written by a newer Hearth. Everything keeps working; people and devices can be changed again after the next update.")
+	case s.fault.damage != nil && s.members.Household == nil:
+		h.Message = services.Say("identity.health.lost", "The record of who belongs is damaged from its beginning, so the box does not know its household. Bring it back from a backup.")
+	case s.fault.damage != nil:
+		h.Message = services.Say("identity.health.damaged", "The record of who belongs is damaged at byte {offset}. Everybody it still knows keeps working; people and devices can be changed again once it is brought back from a backup.", "offset", s.fault.damage.Offset)
+	case s.members.Household == nil:
+		h.Message = services.Say("identity.health.unclaimed", "This box has no owner yet.")
+	case s.torn > 0:
+		h.Message = services.Say("identity.health.torn", "A power cut came while a change was being written down. Nobody was told that it was done, so nothing is lost.")
+	default:
+		h.Message = services.Say("identity.health.well", "The household {name} and all who belong to it are known.", "name", s.members.Household.Name)
+	}
+	return h
+}
+
+// recheck is how often Run looks at invitations again, because the known time may jump forward.
+const recheck = 30 * time.Second
+
+// Run cuts off what a power cut left of the log and removes invitations and unscanned devices when their time is up,
+// until ctx ends.
+func (s *Service) Run(ctx context.Context) error {
+	if err := s.tidy(ctx); err != nil {
+		return err
+	}
+	s.setRunning(true)
+	defer func() {
+		s.setRunning(false)
+		s.writing <- struct{}{}
+		if err := s.log.Close(); err != nil {
+			s.cfg.Log.Error("closing household log", "err", err)
+		}
+		<-s.writing
+	}()
+	for {
+		_, changed := s.Watch()
+		next := s.expire(ctx)
+		timer := time.NewTimer(next)
+		if next == 0 {
+			timer.Stop()
+		}
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-changed:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+func (s *Service) setRunning(v bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running, s.since = v, s.cfg.Now()
+}
+
+func (s *Service) tidy(ctx context.Context) error {
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	defer s.unlock()
+	if err := durable.ClearTemporary(s.cfg.Dir); err != nil {
+		return fmt.Errorf("clearing %q: %w", s.cfg.Dir, err)
+	}
+	s.mu.Lock()
+	damaged := s.fault.any()
+	s.mu.Unlock()
+	if damaged { // a damaged log is never changed
+		return nil
+	}
+	if err := s.log.Cut(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("cutting the torn end off the household log: %w", err)
+	}
+	return nil
+}
+
+// expire removes who or what was waited for too long, and returns how long to wait before looking again: 0 when
+// nothing is waited for.
+func (s *Service) expire(ctx context.Context) time.Duration {
+	m := s.Membership()
+	now := s.cfg.Now()
+	var next time.Duration
+	due := func(state services.State, expires time.Time) bool {
+		if state != services.StatePending || m.ReadOnly {
+			return false
+		}
+		left := expires.Sub(now)
+		if left > 0 {
+			if wait := min(left, recheck); next == 0 || wait < next {
+				next = wait
+			}
+		}
+		return left <= 0
+	}
+	again := func(err error) {
+		if err != nil && !errors.Is(err, errGone) && ctx.Err() == nil {
+			s.cfg.Log.Warn("removing what has expired", "err", err)
+			next = recheck
+		}
+	}
+	inUse := map[services.PersonID]bool{}
+	for _, d := range m.Devices {
+		if due(d.State, d.Expires) {
+			again(s.change(ctx, func(h *household) (record.Payload, error) {
+				if d, ok := h.devices[d.ID]; !ok || d.State != services.StatePending {
+					return nil, errGone
+				}
+				return record.RemoveDevice{Device: d.ID}, nil
+			}))
+		} else if d.State == services.StateActive {
+			inUse[d.Person] = true
+		}
+	}
+	for _, p := range m.People {
+		if !inUse[p.ID] && due(p.State, p.Expires) {
+			again(s.change(ctx, func(h *household) (record.Payload, error) {
+				if p, ok := h.people[p.ID]; !ok || p.State != services.StatePending {
+					return nil, errGone
+				}
+				return record.RemovePerson{Person: p.ID}, nil
+			}))
+		}
+	}
+	return next
+}
+
+var errGone = errors.New("it is not waiting any more")
+
+func (s *Service) lock(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case s.writing <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *Service) unlock() { <-s.writing }
+
+// change makes one record of what decide returns, which sees the newest state, writes it down and makes it so. A nil
+// payload without an error changes nothing.
+func (s *Service) change(ctx context.Context, decide func(h *household) (record.Payload, error)) error {
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	defer s.unlock()
+	if err := s.writable(); err != nil {
+		return err
+	}
+	act := actorOf(ctx)
+	if err := s.state.belongs(act); err != nil {
+		return err
+	}
+	payload, err := decide(s.state)
+	if payload == nil || err != nil {
+		return err
+	}
+	next := s.state.clone()
+	r, err := s.seal(ctx, next, act, payload)
+	if err != nil {
+		return err
+	}
+	if err := s.write(r); err != nil {
+		return err
+	}
+	s.state = next
+	s.publish(next.membership())
+	s.cfg.Log.Info("household changed", "op", r.Op().String(), "record", r.ID().String(), "by", string(act.by))
+	return nil
+}
+
+func (s *Service) writable() error {
+	s.mu.Lock()
+	fault := s.fault
+	s.mu.Unlock()
+	switch {
+	case fault.newer:
+		return &services.Problem{
+			Kind: services.KindUnavailable, Code: "read-only",
+			Say: services.Say("identity.readonly.newer", "A newer Hearth wrote down who belongs, so nothing about people and devices can change before the next update. Nothing was changed."),
+		}
+	case fault.any():
+		return &services.Problem{
+			Kind: services.KindUnavailable, Code: "read-only", Cause: fault.damage,
+			Say: services.Say("identity.readonly.damaged", "The record of who belongs is damaged, so nothing about people and devices can change before it is brought back from a backup. Nothing was changed."),
+		}
+	case s.state == nil:
+		return notClaimed()
+	}
+	if _, ok := s.state.boxes[s.self]; !ok {
+		return &services.Problem{
+			Kind: services.KindConflict, Code: "not-ours",
+			Say: services.Say("identity.not-ours", "This box is not one of the household's, so it cannot change who belongs."),
+		}
+	}
+	return nil
+}
+
+func notClaimed() error {
+	return &services.Problem{
+		Kind: services.KindConflict, Code: "not-claimed",
+		Say: services.Say("identity.not-claimed", "This box has no owner yet. Claim it first."),
+	}
+}
+
+func (h *household) belongs(a actor) error {
+	_, person := h.people[a.by]
+	d, device := h.devices[a.via]
+	if a.by != "" && !person || a.via != "" && (!device || d.Person != a.by) {
+		return &services.Problem{
+			Kind: services.KindDenied, Code: "not-there",
+			Say: services.Say("identity.not-there", "You do not belong to this household any more, so nothing was changed."),
+		}
+	}
+	return nil
+}
+
+// seal makes the box's next record after the state next and gives it its effect there.
+func (s *Service) seal(ctx context.Context, next *household, act actor, payload record.Payload) (*record.Record, error) {
+	author := record.Box(s.self)
+	r, err := record.Seal(record.Record{
+		Author: author, Sequence: next.sequence[author] + 1, Time: s.cfg.Now(), By: act.by, Via: act.via,
+		Parents: next.parents(author), Payload: payload,
+	}, func(message []byte) ([]byte, error) { return s.cfg.Keys.SignRecord(ctx, message) })
+	if err != nil {
+		return nil, fmt.Errorf("signing a record: %w", err)
+	}
+	if err := next.apply(r); err != nil {
+		return nil, fmt.Errorf("record %s would have no effect: %w", r.Op(), err)
+	}
+	return r, nil
+}
+
+// write appends the records in one frame.
+func (s *Service) write(records ...*record.Record) error {
+	entries := make([][]byte, len(records))
+	for i, r := range records {
+		entries[i] = r.Bytes()
+	}
+	err := s.log.Append(entries...)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, logfile.ErrFull):
+		return &services.Problem{
+			Kind: services.KindUnavailable, Code: "log-full", Cause: err,
+			Say: services.Say("identity.log-full", "The record of who belongs has reached its greatest size, so nothing more can be added. Nothing was changed."),
+		}
+	}
+	return &services.Problem{
+		Kind: services.KindUnavailable, Code: "not-written", Cause: err,
+		Say: services.Say("identity.not-written", "The box could not write this down, so nothing was changed. Look at its storage."),
+	}
+}

@@ -1,0 +1,147 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"hearth.alt/services"
+	"hearth.alt/services/identity/internal/logfile"
+	"hearth.alt/services/identity/internal/record"
+)
+
+// Name implements services.Snapshotter.
+func (s *Service) Name() string { return "identity" }
+
+// Snapshot writes the log, as it is on disk, up to its last acknowledged record. Nothing is written for a box that
+// nobody has claimed. The log of a damaged box ends before the first frame that cannot be read.
+func (s *Service) Snapshot(ctx context.Context, w io.Writer) error {
+	size, err := s.goodSize(ctx)
+	if err != nil || size == 0 {
+		return err
+	}
+	// The log only grows, so its beginning may be read while others append.
+	f, err := os.Open(s.path)
+	if err != nil {
+		return fmt.Errorf("reading the household log: %w", err)
+	}
+	defer f.Close()
+	if _, err := io.Copy(w, io.LimitReader(f, size)); err != nil {
+		return fmt.Errorf("copying the household log: %w", err)
+	}
+	return nil
+}
+
+func (s *Service) goodSize(ctx context.Context) (int64, error) {
+	if err := s.lock(ctx); err != nil {
+		return 0, err
+	}
+	defer s.unlock()
+	return s.log.Size(), nil
+}
+
+// restoreBatch is how many records Restore puts into one frame; the longest fit.
+const restoreBatch = 128
+
+// Restore brings the log back from what Snapshot wrote. On a box that nobody has claimed it becomes the log. On a
+// claimed one the two sets of records are united, so that a backup heals a damaged log and an old one brings nobody
+// back who was removed since; the backup of another household is refused. The log is replaced wholly or not at all.
+//
+// Codes: snapshot-damaged, snapshot-other; read-only when the log is of a newer program.
+func (s *Service) Restore(ctx context.Context, r io.Reader) error {
+	b, err := io.ReadAll(io.LimitReader(r, logfile.MaxSize+1))
+	if err != nil {
+		return fmt.Errorf("reading a snapshot of the household log: %w", err)
+	}
+	if len(b) == 0 { // a box that nobody had claimed: there is nothing to unite with
+		return nil
+	}
+	set, err := readSnapshot(b)
+	if err != nil {
+		return &services.Problem{
+			Kind: services.KindInvalid, Code: "snapshot-damaged", Cause: err,
+			Say: services.Say("identity.snapshot.damaged", "The backup of who belongs is damaged, so nothing was changed. Try an earlier one."),
+		}
+	}
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	defer s.unlock()
+	s.mu.Lock()
+	newer := s.fault.newer
+	s.mu.Unlock()
+	if newer { // its records would be lost
+		return s.writable()
+	}
+	log, have := logfile.Open(s.path)
+	good, _ := readRecords(have.Entries)
+	if len(good) > 0 && good[0].ID() != set[0].ID() {
+		return &services.Problem{
+			Kind: services.KindConflict, Code: "snapshot-other",
+			Say: services.Say("identity.snapshot.other", "This backup belongs to another household, so nothing was changed."),
+		}
+	}
+	genesis := set[0].ID()
+	set = append(set, good...)
+	for _, e := range append(have.Entries[len(good):], have.After...) {
+		if r, err := record.Parse(e); err == nil && r.Verify() == nil {
+			set = append(set, r)
+		}
+	}
+	file, err := encodeRecords(order(genesis, set))
+	if err != nil {
+		return err
+	}
+	if err := log.Replace(file); err != nil {
+		return &services.Problem{
+			Kind: services.KindUnavailable, Code: "not-written", Cause: err,
+			Say: services.Say("identity.not-written", "The box could not write this down, so nothing was changed. Look at its storage."),
+		}
+	}
+	if err := errors.Join(s.log.Close(), log.Close()); err != nil {
+		s.cfg.Log.Warn("closing household log", "err", err)
+	}
+	s.adopt(load(s.self, s.path))
+	return nil
+}
+
+// readSnapshot returns the verified records of a whole log.
+func readSnapshot(b []byte) ([]*record.Record, error) {
+	c := logfile.Decode(b)
+	switch {
+	case c.Damage != nil:
+		return nil, c.Damage
+	case c.Torn > 0:
+		return nil, errors.New("its end is missing")
+	}
+	records, err := readRecords(c.Entries)
+	if err == nil && len(records) == 0 {
+		err = errors.New("it holds no record")
+	}
+	return records, err
+}
+
+func encodeRecords(records []*record.Record) ([]byte, error) {
+	var batches [][][]byte
+	for i, r := range records {
+		if i%restoreBatch == 0 {
+			batches = append(batches, nil)
+		}
+		last := len(batches) - 1
+		batches[last] = append(batches[last], r.Bytes())
+	}
+	return logfile.Encode(batches...)
+}
+
+// ErasePerson removes the person from the household. Their name stays in the signed records that once gave it to
+// them, because later records stand on those by their hashes; it leaves the membership and so every page. A person
+// who is not there is no error. Code: last-owner.
+func (s *Service) ErasePerson(ctx context.Context, id services.PersonID) error {
+	err := s.RemovePerson(ctx, id)
+	if isCode(err, "person-not-found") || isCode(err, "not-claimed") {
+		return nil
+	}
+	return err
+}
