@@ -74,7 +74,7 @@ func (s *Service) AddDevice(ctx context.Context, n NewDevice) (services.Device, 
 		if h.named(string(n.Person), name) != "" {
 			return nil, deviceTaken(name)
 		}
-		if h.deviceWith(n.Key) != nil {
+		if h.keyTaken(n.Key) {
 			return nil, &services.Problem{
 				Kind: services.KindConflict, Code: "key-taken", Field: "key",
 				Say: services.Say("identity.device.key-taken", "A device with this key already belongs to the household."),

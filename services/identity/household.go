@@ -206,7 +206,7 @@ func (h *household) effect(r *record.Record) error {
 		if _, ok := h.people[p.Person]; !ok {
 			return errUnknown
 		}
-		if h.hosts[p.Host] || h.deviceWith(p.Key) != nil || !h.use(string(p.Device)) {
+		if h.hosts[p.Host] || h.keyTaken(p.Key) || !h.use(string(p.Device)) {
 			return errUsed
 		}
 		d := services.Device{ID: p.Device, Person: p.Person, Key: p.Key, State: services.StateActive, Expires: p.Expires, Added: r.Time}
@@ -325,13 +325,13 @@ func (h *household) name(scope, id, old, want string) string {
 	return got
 }
 
-func (h *household) deviceWith(key services.ClientKey) *services.Device {
+func (h *household) keyTaken(key services.ClientKey) bool {
 	for _, d := range h.devices {
 		if d.Key == key {
-			return &d
+			return true
 		}
 	}
-	return nil
+	return false
 }
 
 func (h *household) boxLabelled(label string) bool {

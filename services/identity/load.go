@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 
 	"hearth.alt/services"
@@ -29,7 +30,7 @@ func load(self services.PeerID, path string) loaded {
 	if content.Size == 0 && content.Damage == nil {
 		return l
 	}
-	records, bad := readRecords(content.Entries)
+	records, bad := readRecords(self, content.Entries)
 	after := content.After
 	if bad != nil {
 		after = append(content.Entries[len(records):], after...)
@@ -63,8 +64,9 @@ func load(self services.PeerID, path string) loaded {
 }
 
 // readRecords parses and verifies entries, each of whose parents must stand before it. The error is about the entry
-// behind the last record returned.
-func readRecords(entries [][]byte) ([]*record.Record, error) {
+// behind the last record returned. What the box self vouches for is not verified again; see vouched. The zero self
+// vouches for nothing.
+func readRecords(self services.PeerID, entries [][]byte) ([]*record.Record, error) {
 	records := make([]*record.Record, 0, len(entries))
 	seen := make(map[record.ID]struct{}, len(entries))
 	var bad error
@@ -87,15 +89,37 @@ func readRecords(entries [][]byte) ([]*record.Record, error) {
 		seen[r.ID()] = struct{}{}
 		records = append(records, r)
 	}
-	if i := firstForged(records); i >= 0 {
+	if i := firstForged(vouched(self, records), records); i >= 0 {
 		return records[:i], fmt.Errorf("record %d: %w", i+1, record.ErrSignature)
 	}
 	return records, bad
 }
 
-// firstForged returns the index of the first record whose signature is wrong, -1 when none is. It keeps every core
-// busy: 10,000 signatures are half a second of work.
-func firstForged(records []*record.Record) int {
+// vouched returns the records that this box signed for: its own newest one, whose signature is checked here, names
+// its parents by the hash of all their bytes, those theirs, and so on; and it signed only after it had verified them
+// all. One signature therefore stands for its whole past, and a log of 10,000 records opens in a tenth of the time.
+func vouched(self services.PeerID, records []*record.Record) map[record.ID]bool {
+	past := map[record.ID]bool{}
+	for _, r := range slices.Backward(records) {
+		switch {
+		case len(past) == 0 && r.Author == record.Box(self):
+			if r.Verify() != nil {
+				return nil
+			}
+			past[r.ID()] = true
+		case !past[r.ID()]:
+			continue
+		}
+		for _, p := range r.Parents {
+			past[p] = true
+		}
+	}
+	return past
+}
+
+// firstForged returns the index of the first record not in known whose signature is wrong, -1 when none is. It keeps
+// every core busy: 10,000 signatures are half a second of work.
+func firstForged(known map[record.ID]bool, records []*record.Record) int {
 	workers := min(runtime.GOMAXPROCS(0), len(records))
 	first := make([]int, workers)
 	var group sync.WaitGroup
@@ -103,7 +127,7 @@ func firstForged(records []*record.Record) int {
 		first[w] = -1
 		group.Go(func() {
 			for i := w; i < len(records); i += workers {
-				if records[i].Verify() != nil {
+				if r := records[i]; !known[r.ID()] && r.Verify() != nil {
 					first[w] = i
 					return
 				}

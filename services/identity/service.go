@@ -65,7 +65,7 @@ const (
 var _ services.Service = (*Service)(nil)
 var _ services.Snapshotter = (*Service)(nil)
 
-// New reads the log and checks every signature in it. A missing log is a box that nobody has claimed; a damaged one
+// New reads the log and checks that every record in it is signed or vouched for. A missing log is a box that nobody has claimed; a damaged one
 // is no error here: see Health and Membership.ReadOnly. Nothing is written.
 func New(cfg Config) (*Service, error) {
 	if err := cfg.check(); err != nil {

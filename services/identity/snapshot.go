@@ -76,7 +76,7 @@ func (s *Service) Restore(ctx context.Context, r io.Reader) error {
 		return s.writable()
 	}
 	log, have := logfile.Open(s.path)
-	good, _ := readRecords(have.Entries)
+	good, _ := readRecords(s.self, have.Entries)
 	if len(good) > 0 && good[0].ID() != set[0].ID() {
 		return &services.Problem{
 			Kind: services.KindConflict, Code: "snapshot-other",
@@ -116,7 +116,7 @@ func readSnapshot(b []byte) ([]*record.Record, error) {
 	case c.Torn > 0:
 		return nil, errors.New("its end is missing")
 	}
-	records, err := readRecords(c.Entries)
+	records, err := readRecords(services.PeerID{}, c.Entries)
 	if err == nil && len(records) == 0 {
 		err = errors.New("it holds no record")
 	}
