@@ -42,6 +42,6 @@ const redacted = "[redacted]"
 // String, GoString, Format, LogValue and MarshalText hide the code.
 func (Code) String() string               { return redacted }
 func (Code) GoString() string             { return redacted }
-func (Code) Format(f fmt.State, _ rune)   { io.WriteString(f, redacted) } //nolint:errcheck // fmt keeps the error
+func (Code) Format(f fmt.State, _ rune)   { io.WriteString(f, redacted) }
 func (Code) LogValue() slog.Value         { return slog.StringValue(redacted) }
 func (Code) MarshalText() ([]byte, error) { return []byte(redacted), nil }
