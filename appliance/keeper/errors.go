@@ -1,0 +1,51 @@
+package keeper
+
+import "hearth.alt/services"
+
+// The errors that callers may match with errors.Is, on either side of the socket.
+var (
+	ErrNotAllowed = &services.Problem{
+		Kind: services.KindDenied, Code: "keeper-not-allowed",
+		Say: services.Say("keeper.not-allowed", "The box's keeper does not do that for anyone."),
+	}
+	ErrInvalid = &services.Problem{
+		Kind: services.KindInvalid, Code: "keeper-invalid",
+		Say: services.Say("keeper.invalid", "The box's keeper did not understand the request. Nothing was changed."),
+	}
+	ErrNotDevice = &services.Problem{
+		Kind: services.KindUnavailable, Code: "keeper-not-device",
+		Say: services.Say("keeper.not-device", "This Hearth runs on a computer that is somebody's own, so it leaves the computer's name and power alone."),
+	}
+	ErrTaken = &services.Problem{
+		Kind: services.KindConflict, Code: "keeper-port-taken",
+		Say: services.Say("keeper.port-taken", "Another program on this computer uses that port already."),
+	}
+	ErrNoAddress = &services.Problem{
+		Kind: services.KindUnavailable, Code: "keeper-no-address",
+		Say: services.Say("keeper.no-address", "The box does not have that address now."),
+	}
+	ErrNoTUN = &services.Problem{
+		Kind: services.KindUnavailable, Code: "keeper-no-tunnel",
+		Say: services.Say("keeper.no-tunnel", "The private network needs administrator rights, and Hearth was started without them. Everything else works."),
+	}
+	ErrNoRoot = &services.Problem{
+		Kind: services.KindConflict, Code: "keeper-no-root",
+		Say: services.Say("keeper.no-root", "The recovery words are no longer on the box. They exist only where somebody wrote them down."),
+	}
+	ErrNoCA = &services.Problem{
+		Kind: services.KindUnavailable, Code: "keeper-no-ca",
+		Say: services.Say("keeper.no-ca", "The box has no certificates yet. It makes them when it gets its owner."),
+	}
+	ErrClaimed = &services.Problem{
+		Kind: services.KindConflict, Code: "keeper-claimed",
+		Say: services.Say("keeper.claimed", "The box has an owner, so its claim code is gone."),
+	}
+	ErrDamagedKey = &services.Problem{
+		Kind: services.KindUnavailable, Code: "keeper-key-damaged",
+		Say: services.Say("keeper.key-damaged", "A key of the box is damaged, and it is not replaced by a new one. Restore the box with the recovery words."),
+	}
+	ErrGone = &services.Problem{
+		Kind: services.KindUnavailable, Code: "keeper-gone",
+		Say: services.Say("keeper.gone", "A part of the box is starting again. Try once more in a minute."),
+	}
+)
