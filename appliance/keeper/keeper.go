@@ -3,7 +3,6 @@ package keeper
 import (
 	"context"
 	"crypto/ed25519"
-	"crypto/x509"
 	"net/netip"
 	"os"
 	"time"
@@ -20,7 +19,8 @@ import (
 // call that cannot be answered changes nothing. Errors meant for people are *services.Problem; callers may match
 // the Err variables of this package with errors.Is on either side of the socket.
 type Keeper interface {
-	// PeerID names this box. It is memory: the key was read when the keeper started.
+	// PeerID names this box. It is memory: the key was read when the keeper started. It is zero while that key is
+	// damaged; then every call that needs the key fails with ErrDamagedKey and the rest works.
 	PeerID() services.PeerID
 	// Info says what this keeper is. It never fails on a Local.
 	Info(ctx context.Context) (Info, error)
@@ -29,7 +29,7 @@ type Keeper interface {
 	// turns the file into a net.Listener with net.FileListener or net.FilePacketConn and closes both.
 	Listen(ctx context.Context, spec ListenSpec) (*os.File, error)
 	// OpenTUN makes the client plane's interface, or finds the one that is kept from before, gives it exactly the
-	// addresses and MTU of spec and brings it up. Needs root (ErrNoTUN says why there is none). The keeper holds the
+	// addresses and MTU of spec and brings it up. Needs root (ErrNoTUN). The keeper holds the
 	// interface open, so that it outlives the caller; the returned file is a second handle on it.
 	OpenTUN(ctx context.Context, spec TUNSpec) (*TUN, error)
 	// ApplyFirewall makes the nft state exactly s, in one step, and reads it back. Repeating it is harmless. The
@@ -58,9 +58,10 @@ type Keeper interface {
 	// one intermediate, whose key stays here. A former authority is replaced.
 	MakeCA(ctx context.Context, spec CASpec) error
 	// CACertificates returns root and intermediate as DER; ErrNoCA before MakeCA.
-	CACertificates(ctx context.Context) (CACertificates, error)
+	CACertificates(ctx context.Context) (root, intermediate []byte, err error)
 	// SignCertificate signs the SHA-256 digest (32 bytes) of a certificate's to-be-signed part with the
-	// intermediate's key: ECDSA P-256, ASN.1. ErrNoCA before MakeCA. See Signer.
+	// intermediate's key: ECDSA P-256, ASN.1. ErrNoCA before MakeCA. The intermediate's name constraints and path
+	// length bound what such a signature is good for.
 	SignCertificate(ctx context.Context, digest []byte) ([]byte, error)
 
 	// ClaimSecret returns the claim secret, 16 characters in four groups; ErrClaimed once it was forgotten.
@@ -76,11 +77,12 @@ type Keeper interface {
 
 // Info is what a keeper is.
 type Info struct {
-	PeerID  services.PeerID
-	Device  bool   // an appliance, not a laptop
-	Dev     bool   // --dev: free ports and names stand in for taken ones
-	Root    bool   // it has the privileges for TUN and nft; without them ErrNoTUN
-	Version string // of the program
+	PeerID  services.PeerID // zero while the device key is damaged
+	Damaged []string        // the keys that are damaged or lost, by file name; they are not replaced
+	Device  bool            // an appliance, not a laptop
+	Dev     bool            // --dev: free ports and names stand in for taken ones
+	Root    bool            // it has the privileges for TUN and nft; without them ErrNoTUN
+	Version string          // of the program
 }
 
 // Network is the kind of a socket.
@@ -93,7 +95,7 @@ const (
 )
 
 // ListenSpec names one socket. Address is an IP address of a face ("unspecified" counts as all of them) and a port:
-// tcp 53, 80, 443 or udp 53, 443, 5353, 41820, 51820; with Dev also any port from 1024 on, and 0 for a free one.
+// tcp 53, 80, 443 or udp 53, 5353, 41820, 51820; with Dev also any port from 1024 on, and 0 for a free one.
 //
 // A dual-stack socket is asked for with the address "::"; every other IPv6 address is IPv6 only. With Shared the
 // port may be bound by others too (SO_REUSEADDR and SO_REUSEPORT), as mDNS needs it.
@@ -121,31 +123,16 @@ type TUN struct {
 	File  *os.File
 }
 
-// CASpec is what the certificate authority may vouch for; every part becomes a critical name constraint
-// (RFC 5280, section 4.2.1.10).
+// CASpec is what the certificate authority may vouch for. It has the fields of certificate.Params, so that one
+// converts to the other; see there.
 type CASpec struct {
-	Household string         // as people write it, for the authority's name
-	Domains   []string       // "smith.home.arpa", "hearth.local": the name and everything below it
-	Addresses []netip.Prefix // the box's private addresses
-	NotBefore time.Time
-	NotAfter  time.Time
-}
-
-// CACertificates are the authority's two certificates, DER (X.509).
-type CACertificates struct {
-	Root         []byte
-	Intermediate []byte
-}
-
-// Parse returns both certificates.
-func (c CACertificates) Parse() (root, intermediate *x509.Certificate, err error) {
-	if root, err = x509.ParseCertificate(c.Root); err != nil {
-		return nil, nil, err
-	}
-	if intermediate, err = x509.ParseCertificate(c.Intermediate); err != nil {
-		return nil, nil, err
-	}
-	return root, intermediate, nil
+	Name   string         // the household as people write it
+	Domain string         // "<household>.home.arpa"
+	Label  string         // the box's DNS label
+	Net4   netip.Prefix   // the client plane
+	Net6   netip.Prefix   // the client plane
+	LAN    []netip.Prefix // the networks the box is on
+	Now    time.Time      // the known time
 }
 
 // Power is what can be done to the machine.

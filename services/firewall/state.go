@@ -79,11 +79,11 @@ func DeviceAnywhere() []Port { return []Port{{UDP, 41820}, {UDP, 51820}} }
 
 // DeviceHome returns the ports that only the home network reaches; see DeviceAnywhere.
 func DeviceHome() []Port {
-	return []Port{{TCP, 53}, {TCP, 80}, {TCP, 443}, {UDP, 53}, {UDP, 443}, {UDP, 5353}}
+	return []Port{{TCP, 53}, {TCP, 80}, {TCP, 443}, {UDP, 53}, {UDP, 5353}}
 }
 
 // DeviceTunnel returns the ports that every device reaches through the tunnel; see DeviceAnywhere.
-func DeviceTunnel() []Port { return []Port{{TCP, 53}, {TCP, 80}, {TCP, 443}, {UDP, 53}, {UDP, 443}} }
+func DeviceTunnel() []Port { return []Port{{TCP, 53}, {TCP, 80}, {TCP, 443}, {UDP, 53}} }
 
 var (
 	tunForm   = regexp.MustCompile(`^hearth[a-z0-9]{0,9}$`)
