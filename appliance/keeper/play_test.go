@@ -1,0 +1,3 @@
+package keeper_test
+
+var plays = map[string]func() int{}
