@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -43,7 +44,7 @@ const (
 	findFirst   = time.Minute
 	findLast    = 30 * time.Minute
 	hintedAgain = 10 * time.Second
-	atOnce      = 3 // kinds asked for at the same time: zeroconf takes two sockets each
+	atOnce      = 3 // kinds asked for at the same time, with two sockets each
 	missedMax   = 2 // rounds without an answer until something counts as gone
 )
 
@@ -73,32 +74,55 @@ func findZeroconf(allow func(net.Interface) bool) finder {
 		if len(ifaces) == 0 {
 			return nil, net.ErrClosed
 		}
-		z, err := zeroconf.NewResolver(zeroconf.SelectIfaces(ifaces))
-		if err != nil { // a machine without IPv6 fails as a whole
-			z, err = zeroconf.NewResolver(zeroconf.SelectIfaces(ifaces), zeroconf.SelectIPTraffic(zeroconf.IPv4))
+		// Each family by itself: zeroconf reports an instance once, with the addresses of the first packet, and an
+		// answer over IPv6 often has no IPv4 address. A machine may also lack one of them.
+		var wg sync.WaitGroup
+		var lists [2][]entry
+		var errs [2]error
+		for i, ip := range []zeroconf.IPType{zeroconf.IPv4, zeroconf.IPv6} {
+			wg.Go(func() {
+				lists[i], errs[i] = browseOnce(ctx, service, zeroconf.SelectIfaces(ifaces), zeroconf.SelectIPTraffic(ip))
+			})
 		}
-		if err != nil {
-			return nil, err
+		wg.Wait()
+		if errs[0] != nil && errs[1] != nil {
+			return nil, errors.Join(errs[0], errs[1])
 		}
-		answers := make(chan *zeroconf.ServiceEntry, 16)
-		if err := z.Browse(ctx, service, "local.", answers); err != nil {
-			return nil, err
-		}
-		var out []entry
-		for e := range answers { // closed when ctx ends
-			if len(out) >= maxFound {
-				continue
+		out := lists[0]
+		for _, e := range lists[1] {
+			if i := slices.IndexFunc(out, func(o entry) bool { return strings.EqualFold(o.instance, e.instance) }); i >= 0 {
+				out[i].addrs = append(out[i].addrs, e.addrs...)
+			} else if len(out) < maxFound {
+				out = append(out, e)
 			}
-			n := entry{instance: e.Instance, host: e.HostName, port: e.Port, text: e.Text}
-			for _, ip := range slices.Concat(e.AddrIPv4, e.AddrIPv6) {
-				if a, ok := netip.AddrFromSlice(ip); ok {
-					n.addrs = append(n.addrs, a.Unmap())
-				}
-			}
-			out = append(out, n)
 		}
 		return out, nil
 	}
+}
+
+func browseOnce(ctx context.Context, service string, options ...zeroconf.ClientOption) ([]entry, error) {
+	z, err := zeroconf.NewResolver(options...)
+	if err != nil {
+		return nil, err
+	}
+	answers := make(chan *zeroconf.ServiceEntry, 16)
+	if err := z.Browse(ctx, service, "local.", answers); err != nil {
+		return nil, err
+	}
+	var out []entry
+	for e := range answers { // closed when ctx ends
+		if len(out) >= maxFound {
+			continue
+		}
+		n := entry{instance: e.Instance, host: e.HostName, port: e.Port, text: e.Text}
+		for _, ip := range slices.Concat(e.AddrIPv4, e.AddrIPv6) {
+			if a, ok := netip.AddrFromSlice(ip); ok {
+				n.addrs = append(n.addrs, a.Unmap())
+			}
+		}
+		out = append(out, n)
+	}
+	return out, nil
 }
 
 // table is what has been found. It is safe for concurrent use.

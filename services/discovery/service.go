@@ -29,10 +29,9 @@ type Service struct {
 	cfg   Config
 	found *table
 
-	mu     sync.Mutex
-	state  state
-	since  time.Time
-	runner bool
+	mu    sync.Mutex
+	state state
+	since time.Time
 }
 
 // state is what Health and Name tell.

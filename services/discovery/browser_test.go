@@ -1,0 +1,161 @@
+package discovery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestForeignTextIsCleaned(t *testing.T) {
+	for in, want := range map[string]string{
+		`Office\ Printer`:                     "Office Printer",
+		`B\195\188ro\.1`:                      "Büro.1",
+		`a\\b`:                                `a\b`,
+		"evil\x1b[2J\u202Eexe\u2066 \t x\x00": "evil[2Jexe x",
+		`\255\254`:                            "�",
+		"  ":                                  "",
+		`ends\`:                               `ends\`,
+		`\999`:                                "999",
+		strings.Repeat("ä", 60):               strings.Repeat("ä", 31),
+	} {
+		if got := clean(unescape(in)); got != want {
+			t.Errorf("%q became %q, want %q", in, got, want)
+		}
+	}
+}
+
+func FuzzClean(f *testing.F) {
+	f.Add(`B\195\188ro`)
+	f.Add("\u202Ex\\25")
+	f.Fuzz(func(t *testing.T, s string) {
+		got := clean(unescape(s))
+		if len(got) > 63 || !utf8.ValidString(got) || clean(got) != got || strings.ContainsAny(got, "\x00\x1b\r\n\u202E") {
+			t.Errorf("%q became %q", s, got)
+		}
+	})
+}
+
+func TestFoundIsFriendly(t *testing.T) {
+	a4, a6 := netip.MustParseAddr("192.168.7.5"), netip.MustParseAddr("fe80::5")
+	for _, c := range []struct {
+		service string
+		in      entry
+		want    Found
+	}{
+		{"_raop._tcp", entry{instance: `001122334455@Kitchen`, host: "kitchen.local.", port: 7000, addrs: []netip.Addr{a6, a4, a4}},
+			Found{Kind: KindPlayer, Service: "_raop._tcp", Name: "Kitchen", Host: "kitchen.local", Port: 7000, Addresses: []netip.Addr{a4, a6}, Seen: start}},
+		{"_googlecast._tcp", entry{instance: "Chromecast-0123", host: "x.local.", port: 70000, text: []string{"fn=Living room"}, addrs: []netip.Addr{netip.IPv4Unspecified()}},
+			Found{Kind: KindPlayer, Service: "_googlecast._tcp", Name: "Living room", Host: "x.local", Seen: start}},
+		{"_hearth._tcp", entry{instance: "attic", host: "attic.local.", port: 80, text: []string{"id=abc", "secret=1"}},
+			Found{Kind: KindHearth, Service: "_hearth._tcp", Name: "attic", Host: "attic.local", Port: 80, Text: map[string]string{"id": "abc"}, Seen: start}},
+		{"_smb._tcp", entry{instance: "\x01", host: "nas.local.", port: 445},
+			Found{Kind: KindFiles, Service: "_smb._tcp", Name: "nas.local", Host: "nas.local", Port: 445, Seen: start}},
+	} {
+		if d := cmp.Diff(c.want, foundOf(start, c.service, c.in), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); d != "" {
+			t.Errorf("%s (-want +got):\n%s", c.service, d)
+		}
+	}
+}
+
+func TestTableIsBoundedAndForgets(t *testing.T) {
+	tab := newTable()
+	var many []entry
+	for i := range 1000 {
+		many = append(many, entry{instance: fmt.Sprint("p", i), host: "p.local."})
+	}
+	tab.round(start, "_ipp._tcp", "", many)
+	if n := len(tab.list()); n != maxFound {
+		t.Errorf("the table holds %d, want %d", n, maxFound)
+	}
+	tab.round(start, "_ipp._tcp", "", many[:2])
+	tab.round(start, "_smb._tcp", "", nil)
+	if n := len(tab.list()); n != maxFound {
+		t.Errorf("missed once: %d left, want %d", n, maxFound)
+	}
+	tab.round(start, "_ipp._tcp", "", many[:1])
+	if n := len(tab.list()); n != 2 {
+		t.Errorf("missed twice: %d left, want 2", n)
+	}
+	if tab.hint(start, hint{service: "_ipp._tcp", instance: "P0", gone: true}, "") || len(tab.list()) != 1 {
+		t.Error("a goodbye did not take the row away")
+	}
+	if !tab.hint(start, hint{service: "_ipp._tcp", instance: "new"}, "") || tab.hint(start, hint{service: "_hearth._tcp", instance: "me"}, "me") {
+		t.Error("hint: something new must be asked for, the box itself never")
+	}
+	tab.round(start, "_hearth._tcp", "me", []entry{{instance: "me"}})
+	if n := len(tab.list()); n != 1 {
+		t.Error("the box found itself")
+	}
+}
+
+// An evening at home: rounds grow rarer, a hint brings one forward, a broken network forgets nothing.
+func TestBrowserIsQuiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		asked := map[string]int{}
+		broken, busy, most := false, 0, 0
+		find := func(ctx context.Context, service string) ([]entry, error) {
+			mu.Lock()
+			asked[service]++
+			busy++
+			most = max(most, busy)
+			fail := broken
+			mu.Unlock()
+			<-ctx.Done()
+			mu.Lock()
+			defer mu.Unlock()
+			busy--
+			if fail {
+				return nil, errors.New("no link")
+			}
+			if service == "_ipp._tcp" {
+				return []entry{{instance: "printer", host: "p.local."}}, nil
+			}
+			return nil, nil
+		}
+		tab := newTable()
+		b := newBrowser(tab, find, func() string { return "" }, slog.New(slog.DiscardHandler))
+		hints, fresh := make(chan []hint), make(chan struct{})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { b.run(ctx, hints, fresh); close(done) }()
+		count := func(service string) int { mu.Lock(); defer mu.Unlock(); return asked[service] }
+
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if len(tab.list()) != 1 || most > atOnce {
+			t.Errorf("after a minute %d found, %d kinds asked at once", len(tab.list()), most)
+		}
+		time.Sleep(8 * time.Hour)
+		if n := count("_ipp._tcp"); n > 25 {
+			t.Errorf("%d rounds for printers in eight hours", n)
+		}
+		before := count("_ipp._tcp")
+		for range 100 {
+			hints <- []hint{{service: "_ipp._tcp", instance: "new one"}}
+			time.Sleep(500 * time.Millisecond)
+		}
+		if n := count("_ipp._tcp") - before; n < 1 || n > 10 {
+			t.Errorf("a hundred hints in 50 seconds made %d rounds", n)
+		}
+		mu.Lock()
+		broken = true
+		mu.Unlock()
+		time.Sleep(4 * time.Hour)
+		if len(tab.list()) != 1 {
+			t.Error("a network that cannot be asked made the printer vanish")
+		}
+		cancel()
+		<-done
+	})
+}
