@@ -1,0 +1,37 @@
+// Package dns answers the household's questions for names: its own by itself, everyone else's through an encrypted
+// forwarder with a cache.
+//
+//	question -> cache (wire form, no allocation) -> local names -> coalesced question to an upstream -> cache
+//
+// Local names, never forwarded:
+//
+//   - <household>.home.arpa (RFC 8375) from the Membership: the domain itself and every box by its label; a device as
+//     <device>.<person>.<domain>, and as <device>.<domain> where no box, person or other device has that label. A
+//     name that two would share belongs to nobody. Reverse zones for the tunnel's addresses.
+//   - Everything else below home.arpa, local, alt (RFC 9476), onion (RFC 7686), invalid, test and localhost (RFC 6761),
+//     internal, the reverse zones of private addresses (RFC 6303, RFC 7793): a negative answer with a SOA (RFC 2308).
+//     Only "DS home.arpa" is forwarded, because its answer lives in arpa (RFC 8375, section 4).
+//   - resolver.arpa is empty: no designated resolver (RFC 9462). use-application-dns.net does not exist: browsers
+//     keep asking the box.
+//
+// Everything else goes to the configured upstreams, as a rule DNS over TLS with the name in the certificate verified
+// (RFC 7858, RFC 8310 strict profile), padded (RFC 8467), pipelined over one connection each. A slow upstream is
+// overtaken by the next after a few hundred milliseconds; a dead one rests for seconds to a minute.
+//
+// When the box does not know the time yet, or the network blocks port 853, the resolvers that DHCP named may be asked
+// in the clear, but only until DNS over TLS has worked once since Run; from then on never again until the next Run.
+// AllowPlain switches even that off. Health says which way is in use. Someone who holds the network at the moment of
+// the start can thus see questions (never answer for names below home.arpa); that is the price of a house whose phones work
+// on every network.
+//
+// The cache is bounded in bytes, obeys and caps lifetimes, keeps negative answers by RFC 2308, serves expired answers
+// for at most a day while no upstream answers (RFC 8767), and refreshes popular ones shortly before they end. An
+// outage is remembered for two seconds (RFC 9520). Questions asked by many at once are asked upstream once.
+//
+// Answers from outside must not point inside: records with private, loopback or link-local addresses are taken out of
+// what upstreams say (rebinding protection), and so are HTTPS and SVCB records with such hints.
+//
+// Not done here: recursion, validation (the DO and CD bits pass through, and AD comes from the upstream), block lists,
+// petnames. Questions are accepted from whoever reaches the sockets handed in; whom the firewall lets there is not
+// decided here.
+package dns

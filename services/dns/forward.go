@@ -1,0 +1,601 @@
+package dns
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// Bounds of forwarding.
+const (
+	resolveTime = 5 * time.Second
+	stalePause  = 1800 * time.Millisecond // how long a stale answer waits for a fresh one (RFC 8767, section 5)
+	maxCalls    = 1024                    // different questions upstream at the same time
+	maxTried    = 6                       // upstreams asked for one question
+)
+
+var (
+	errNoUpstream = errors.New("no upstream answers")
+	errTooMany    = errors.New("too many questions at once")
+)
+
+// call is one question upstream that others may wait for.
+type call struct {
+	done chan struct{}
+	a    *answer // after done; a failure has one too
+}
+
+// forwarder asks upstream. It is safe for concurrent use.
+type forwarder struct {
+	cfg   *Config
+	cache *cache
+	own   []*endpoint // as configured
+
+	mu     sync.Mutex
+	calls  map[string]*call
+	system map[netip.AddrPort]*endpoint // DHCP's resolvers
+	local  map[netip.Addr]bool          // where we listen: never a resolver
+	known  bool                         // the time, when last looked at
+	tokens map[string]*endpoint         // names that would prove a loop
+
+	worked   atomic.Bool               // an encrypted upstream has answered since Run
+	inClear  atomic.Bool               // a resolver of DHCP's has answered since Run
+	failing  atomic.Pointer[time.Time] // since when nothing answers; nil is fine
+	latency  atomic.Int64              // nanoseconds, moving mean
+	counters *counters
+	wg       sync.WaitGroup
+}
+
+func newForwarder(cfg *Config, c *cache, n *counters) *forwarder {
+	f := &forwarder{
+		cfg: cfg, cache: c, counters: n, calls: map[string]*call{},
+		system: map[netip.AddrPort]*endpoint{}, local: map[netip.Addr]bool{}, tokens: map[string]*endpoint{},
+	}
+	// Addresses take turns: the first of each upstream, then the second of each.
+	for i, more := 0, true; more; i++ {
+		more = false
+		for g, u := range cfg.Upstreams {
+			if i < len(u.Addresses) {
+				f.own = append(f.own, newEndpoint(u, g, u.Addresses[i], cfg.Roots, cfg.Now))
+				more = true
+			}
+		}
+	}
+	return f
+}
+
+// reset forgets what was known of the network, at the start of each Run.
+func (f *forwarder) reset() {
+	f.worked.Store(false)
+	f.inClear.Store(false)
+	f.failing.Store(nil)
+	for _, e := range f.own {
+		e.wake()
+	}
+}
+
+// wait closes every connection once all questions have ended.
+func (f *forwarder) wait() {
+	f.wg.Wait()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, e := range f.own {
+		e.close()
+	}
+	for k, e := range f.system {
+		e.close()
+		delete(f.system, k)
+	}
+	clear(f.tokens)
+}
+
+func (f *forwarder) listensAt(list []netip.Addr) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	clear(f.local)
+	for _, a := range list {
+		f.local[a] = true
+	}
+}
+
+// encrypted says whether any upstream of the owner is.
+func (f *forwarder) encrypted() bool {
+	return slices.ContainsFunc(f.own, func(e *endpoint) bool { return !e.clear })
+}
+
+// candidates lists whom to ask, best first.
+func (f *forwarder) candidates(now time.Time) []*endpoint {
+	f.mu.Lock()
+	if known := f.cfg.TimeKnown(); known != f.known {
+		f.known = known
+		for _, e := range f.own { // certificates that were not valid yet may be now
+			e.wake()
+		}
+	}
+	f.mu.Unlock()
+	var up, down []*endpoint
+	for _, e := range f.own {
+		if e.resting(now) {
+			down = append(down, e)
+		} else {
+			up = append(up, e)
+		}
+	}
+	var plain []*endpoint
+	for _, e := range f.dhcp() {
+		if e.resting(now) {
+			down = append(down, e)
+		} else {
+			plain = append(plain, e)
+		}
+	}
+	// One of the owner's first, then one of DHCP's: a network that swallows port 853 in silence must not take
+	// every phone's patience.
+	n := min(1, len(up))
+	out := slices.Concat(up[:n], plain, up[n:], down)
+	return out[:min(len(out), maxTried)]
+}
+
+// dhcp returns the resolvers that DHCP named, as far as they may be asked.
+func (f *forwarder) dhcp() []*endpoint {
+	if f.encrypted() && f.worked.Load() || !f.cfg.AllowPlain() {
+		return nil
+	}
+	list := f.cfg.SystemResolvers()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var out []*endpoint
+	keep := map[netip.AddrPort]bool{}
+	for _, a := range list {
+		if a.Port() == 0 {
+			a = netip.AddrPortFrom(a.Addr(), 53)
+		}
+		if !a.Addr().IsValid() || f.local[a.Addr().Unmap().WithZone("")] && a.Port() == 53 || len(out) == 3 || keep[a] {
+			continue
+		}
+		keep[a] = true
+		e := f.system[a]
+		if e == nil {
+			e = newEndpoint(Upstream{Protocol: Plain}, -1, a, nil, nil)
+			f.system[a] = e
+		}
+		out = append(out, e)
+	}
+	for a := range f.system {
+		if !keep[a] {
+			delete(f.system, a)
+		}
+	}
+	return out
+}
+
+// looped is called for questions below the name that proves a loop; it says whether one of ours came back.
+func (f *forwarder) looped(name string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	e := f.tokens[name]
+	if e == nil {
+		return false
+	}
+	e.mu.Lock()
+	e.loop = 2
+	e.mu.Unlock()
+	return true
+}
+
+// loopZone is below test (RFC 6761), which no resolver knows and many forward.
+const loopZone = ".hearth-loop.test."
+
+// loops asks e, a resolver DHCP named, for a name only we know. When the question comes back to us, e asks whoever it
+// got from DHCP or its owner, and that is this box.
+func (f *forwarder) loops(ctx context.Context, e *endpoint) bool {
+	e.mu.Lock()
+	state := e.loop
+	e.mu.Unlock()
+	if state == 0 {
+		var b [8]byte
+		for i := range 4 {
+			id := randomID()
+			b[2*i], b[2*i+1] = byte(id>>8), byte(id)
+		}
+		token := hex.EncodeToString(b[:]) + loopZone
+		f.mu.Lock()
+		f.tokens[token] = e
+		f.mu.Unlock()
+		m := new(dns.Msg)
+		m.SetQuestion(token, dns.TypeTXT)
+		if w, err := m.Pack(); err == nil {
+			_, err = e.ask(ctx, w)
+			e.mu.Lock()
+			if e.loop == 0 && err == nil {
+				e.loop = 1
+			}
+			e.mu.Unlock()
+		}
+		f.mu.Lock()
+		delete(f.tokens, token)
+		f.mu.Unlock()
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.loop == 2
+}
+
+// attempt is how one upstream answered.
+type attempt struct {
+	e   *endpoint
+	m   *dns.Msg
+	err error
+}
+
+// exchange asks upstream until someone answers: the best first, the next as soon as the one before is slow or fails.
+func (f *forwarder) exchange(ctx context.Context, q dns.Question, do, cd bool) (*dns.Msg, error) {
+	list := f.candidates(time.Now())
+	if len(list) == 0 {
+		return nil, errNoUpstream
+	}
+	ctx, cancel := context.WithTimeout(ctx, resolveTime)
+	defer cancel()
+	results := make(chan attempt, len(list))
+	next := 0
+	launch := func() time.Duration {
+		e := list[next]
+		next++
+		f.wg.Go(func() {
+			actx, cancel := context.WithTimeout(ctx, attemptTime)
+			defer cancel()
+			m, err := f.try(actx, e, q, do, cd)
+			results <- attempt{e, m, err}
+		})
+		return e.patience()
+	}
+	hedge := time.NewTimer(launch())
+	defer hedge.Stop()
+	var soft *dns.Msg // an upstream that says it cannot
+	softs := 0
+	var last error
+	for open := 1; ; {
+		select {
+		case <-hedge.C:
+			if next < len(list) {
+				hedge.Reset(launch())
+				open++
+			}
+			continue
+		case r := <-results:
+			open--
+			switch {
+			case r.err != nil:
+				last = r.err
+			case r.m.Rcode == dns.RcodeSuccess || r.m.Rcode == dns.RcodeNameError:
+				return r.m, nil
+			default:
+				soft = r.m
+				softs++
+			}
+		case <-ctx.Done():
+			last = ctx.Err()
+			open, next = 0, len(list)
+		}
+		// Two that cannot will be right: a signature that does not hold, a domain that is broken.
+		if softs < 2 && next < len(list) {
+			hedge.Reset(launch())
+			open++
+		}
+		if open == 0 || softs >= 2 {
+			if soft != nil {
+				return soft, nil
+			}
+			return nil, last
+		}
+	}
+}
+
+// try asks one upstream.
+func (f *forwarder) try(ctx context.Context, e *endpoint, q dns.Question, do, cd bool) (*dns.Msg, error) {
+	start := time.Now()
+	if e.group < 0 && f.loops(ctx, e) {
+		e.result(start, 0, false)
+		return nil, errors.New("the resolver DHCP names asks this box in turn")
+	}
+	m := new(dns.Msg)
+	m.Question = []dns.Question{q}
+	m.RecursionDesired, m.CheckingDisabled, m.AuthenticatedData = true, cd, true
+	opt := &dns.OPT{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeOPT}}
+	opt.SetUDPSize(maxUDP)
+	if do {
+		opt.SetDo()
+	}
+	m.Extra = []dns.RR{opt}
+	if !e.clear {
+		pad := &dns.EDNS0_PADDING{}
+		opt.Option = append(opt.Option, pad)
+		pad.Padding = make([]byte, (padTo-m.Len()%padTo)%padTo)
+	}
+	w, err := m.Pack()
+	if err != nil {
+		return nil, err
+	}
+	f.counters.forwarded.Add(1)
+	if e.clear {
+		f.counters.plain.Add(1)
+	}
+	b, err := e.ask(ctx, w)
+	var r dns.Msg
+	if err == nil {
+		if err = r.Unpack(b); err == nil && (!r.Response || r.Truncated || !sameQuestion(w, b)) {
+			err = errors.New("the answer does not fit the question")
+		}
+	}
+	now := time.Now()
+	if err != nil {
+		if errors.Is(ctx.Err(), context.Canceled) && now.Sub(start) < e.patience() {
+			return nil, err // someone else was faster: that is no failure, unless this one was too slow
+		}
+		e.result(now, 0, false)
+		f.cfg.Log.Debug("upstream does not answer", "upstream", e.name, "address", e.addr.String(), "error", err)
+		return nil, err
+	}
+	took := now.Sub(start)
+	e.result(now, took, true)
+	if old := f.latency.Load(); old == 0 {
+		f.latency.Store(int64(took))
+	} else {
+		f.latency.Store(old + (int64(took)-old)/16)
+	}
+	switch {
+	case e.group < 0:
+		f.inClear.Store(true)
+	case !e.clear && f.worked.CompareAndSwap(false, true):
+		f.cfg.Log.Info("names are asked encrypted", "upstream", e.name, "address", e.addr.String())
+	}
+	return &r, nil
+}
+
+// resolve answers a question from upstream, once for everyone who asks it meanwhile. The returned answer is never
+// nil. old is a stale answer to fall back on, or nil; whether it was used is returned.
+func (f *forwarder) resolve(ctx context.Context, key []byte, q dns.Question, do, cd bool, old *answer) (a *answer, usedOld bool, err error) {
+	now := f.cache.now()
+	if old != nil && now < old.retry.Load() {
+		return old, true, nil
+	}
+	c, err := f.start(ctx, key, q, do, cd, old)
+	if err != nil {
+		if old != nil {
+			return old, true, nil
+		}
+		return nil, false, err
+	}
+	var pause <-chan time.Time
+	if old != nil {
+		t := time.NewTimer(stalePause)
+		defer t.Stop()
+		pause = t.C
+	}
+	select {
+	case <-c.done:
+		if c.a.failure && old != nil {
+			return old, true, nil
+		}
+		return c.a, false, nil
+	case <-pause:
+		return old, true, nil
+	case <-ctx.Done():
+		return nil, false, ctx.Err()
+	}
+}
+
+// start begins the question upstream, or joins the one under way.
+func (f *forwarder) start(ctx context.Context, key []byte, q dns.Question, do, cd bool, old *answer) (*call, error) {
+	k := string(key)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if c := f.calls[k]; c != nil {
+		return c, nil
+	}
+	if len(f.calls) >= maxCalls {
+		return nil, errTooMany
+	}
+	c := &call{done: make(chan struct{})}
+	f.calls[k] = c
+	// Not ctx: whoever asked first may leave before the others; resolveTime bounds it.
+	ctx = context.WithoutCancel(ctx)
+	f.wg.Go(func() {
+		m, err := f.exchange(ctx, q, do, cd)
+		if err == nil {
+			c.a, err = f.prepare(m, q)
+		}
+		now := f.cache.now()
+		if err != nil {
+			c.a = failure(q, networkEDE)
+			since := time.Now()
+			f.failing.CompareAndSwap(nil, &since)
+		} else {
+			f.failing.Store(nil)
+		}
+		if c.a.failure && old != nil {
+			old.retry.Store(now + staleRetry)
+		}
+		f.cache.put([]byte(k), c.a, now)
+		f.mu.Lock()
+		delete(f.calls, k)
+		f.mu.Unlock()
+		close(c.done)
+	})
+	return c, nil
+}
+
+// failure is the answer "cannot say", remembered for a moment.
+func failure(q dns.Question, ede uint16) *answer {
+	m := new(dns.Msg)
+	m.Response, m.RecursionAvailable, m.Rcode = true, true, dns.RcodeServerFailure
+	m.Question = []dns.Question{q}
+	a, err := wireAnswer(m)
+	if err != nil {
+		panic("dns: packing an empty answer: " + err.Error()) // q was packed before
+	}
+	a.ttl, a.failure, a.ede = failureTTL, true, ede
+	return a
+}
+
+// prepare makes an upstream's answer fit to be kept and given out.
+func (f *forwarder) prepare(m *dns.Msg, q dns.Question) (*answer, error) {
+	if m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError {
+		a := failure(q, 0)
+		if m.Rcode != dns.RcodeServerFailure {
+			f.cfg.Log.Debug("upstream refuses", "rcode", dns.RcodeToString[m.Rcode])
+		}
+		return a, nil
+	}
+	out := new(dns.Msg)
+	out.Response, out.RecursionAvailable, out.AuthenticatedData, out.Rcode = true, true, m.AuthenticatedData, m.Rcode
+	out.Question = []dns.Question{q}
+	plain := func(rr dns.RR) bool {
+		return rr != nil && rr.Header().Class == dns.ClassINET && rr.Header().Rrtype != dns.TypeOPT
+	}
+	filtered, answered := false, false
+	for _, rr := range m.Answer {
+		if !plain(rr) {
+			continue
+		}
+		if f.pointsInside(rr, q.Name) {
+			filtered = true
+			continue
+		}
+		answered = answered || rr.Header().Rrtype == q.Qtype
+		out.Answer = append(out.Answer, rr)
+	}
+	var soa *dns.SOA
+	for _, rr := range m.Ns {
+		if !plain(rr) {
+			continue
+		}
+		if s, ok := rr.(*dns.SOA); ok {
+			soa = s
+		}
+		out.Ns = append(out.Ns, rr)
+	}
+	var ttl uint32 = maxTTL
+	switch negative := !answered; {
+	case filtered && negative:
+		ttl = min(ttl, maxNegative)
+		out.Ns = nil
+	case negative && soa == nil:
+		ttl = 0 // RFC 2308, section 5: nobody said how long
+	case negative:
+		ttl = min(maxNegative, soa.Hdr.Ttl, soa.Minttl)
+		soa.Hdr.Ttl = ttl
+	}
+	for _, rr := range slices.Concat(out.Answer, out.Ns) {
+		h := rr.Header()
+		if h.Ttl > 1<<31-1 {
+			h.Ttl = 0 // RFC 2181, section 8
+		}
+		h.Ttl = min(h.Ttl, maxTTL)
+		ttl = min(ttl, h.Ttl)
+	}
+	a, err := wireAnswer(out)
+	if err != nil {
+		return nil, err
+	}
+	a.ttl = ttl
+	if filtered {
+		a.ede = filterEDE
+		f.counters.filtered.Add(1)
+	}
+	return a, nil
+}
+
+// wireAnswer packs m for the cache.
+func wireAnswer(m *dns.Msg) (*answer, error) {
+	m.Compress = true
+	b, err := m.Pack()
+	if err != nil {
+		return nil, err
+	}
+	q, rc, err := parseQuery(clearQR(b))
+	if err != nil || rc != 0 {
+		return nil, errors.New("an answer without a question")
+	}
+	offsets, err := ttlOffsets(b, q.end)
+	if err != nil {
+		return nil, err
+	}
+	return &answer{wire: b, end: q.end, offsets: offsets}, nil
+}
+
+// clearQR returns the header and question of an answer as if it were a question.
+func clearQR(b []byte) []byte {
+	c := slices.Clone(b[:min(len(b), headerLen+256+4)])
+	c[2] &^= 0x80
+	copy(c[6:headerLen], make([]byte, 6))
+	return c
+}
+
+// pointsInside says whether a record from outside names an address inside.
+func (f *forwarder) pointsInside(rr dns.RR, asked string) bool {
+	inside := false
+	check := func(b []byte) {
+		if a, ok := netip.AddrFromSlice(b); ok && insideAddr(a) {
+			inside = true
+		}
+	}
+	switch v := rr.(type) {
+	case *dns.A:
+		check(v.A.To4())
+	case *dns.AAAA:
+		check(v.AAAA.To16())
+	case *dns.HTTPS:
+		hints(&v.SVCB, check)
+	case *dns.SVCB:
+		hints(v, check)
+	default:
+		return false
+	}
+	if !inside {
+		return false
+	}
+	asked = "." + strings.ToLower(asked)
+	return !slices.ContainsFunc(f.cfg.AllowPrivate, func(d string) bool { return strings.HasSuffix(asked, "."+d) })
+}
+
+func hints(v *dns.SVCB, check func([]byte)) {
+	for _, kv := range v.Value {
+		switch h := kv.(type) {
+		case *dns.SVCBIPv4Hint:
+			for _, ip := range h.Hint {
+				check(ip.To4())
+			}
+		case *dns.SVCBIPv6Hint:
+			for _, ip := range h.Hint {
+				check(ip.To16())
+			}
+		}
+	}
+}
+
+var (
+	shared = netip.MustParsePrefix("100.64.0.0/10") // RFC 6598
+	thisIP = netip.MustParsePrefix("0.0.0.0/8")     // reaches the asker itself on many systems
+	nat64  = netip.MustParsePrefix("64:ff9b::/96")  // RFC 6052
+	compat = netip.MustParsePrefix("::/96")
+)
+
+// insideAddr says whether an address means something inside a house, in whatever dress.
+func insideAddr(a netip.Addr) bool {
+	a = a.Unmap()
+	if a.Is6() && (nat64.Contains(a) || compat.Contains(a)) && !a.IsUnspecified() && a != netip.IPv6Loopback() {
+		b := a.As16()
+		a = netip.AddrFrom4([4]byte(b[12:]))
+	}
+	return a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsUnspecified() || a.IsMulticast() ||
+		shared.Contains(a) || thisIP.Contains(a)
+}
