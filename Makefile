@@ -29,7 +29,7 @@ gallery: ## every page in every state, on a local address
 	go run ./webui/cmd/gallery
 
 image: ## BOARD=rpi|arm64|amd64: out/hearth-BOARD.img, the same bytes from the same commit
-	go run ./image/cmd/image -board $(BOARD)
+	go run ./image/cmd/mkimage -board $(BOARD)
 
 flash: ## DISK=/dev/X BOARD=B: write the image to a card, with its claim secret and sheet
 	go run ./image/cmd/flash -board $(BOARD) -disk $(or $(DISK),$(error say which disk: make flash DISK=/dev/sdX))
