@@ -12,7 +12,9 @@ import (
 type House = house.House
 
 // WithCaller puts who asks into the context. Whoever serves the routes calls it for every request.
-func WithCaller(ctx context.Context, c services.Caller) context.Context { return web.WithCaller(ctx, c) }
+func WithCaller(ctx context.Context, c services.Caller) context.Context {
+	return web.WithCaller(ctx, c)
+}
 
 // CallerOf returns who asks; the zero Caller when nobody said.
 func CallerOf(ctx context.Context) services.Caller { return web.CallerOf(ctx) }

@@ -1,0 +1,330 @@
+package web
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/a-h/templ"
+
+	"hearth.alt/services"
+	"hearth.alt/services/secret"
+	"hearth.alt/webui/house"
+	"hearth.alt/webui/messages"
+)
+
+// Server is what all pages share. Its methods may be called from many goroutines.
+type Server struct {
+	House   house.House
+	Now     func() time.Time
+	Zone    *time.Location
+	Log     *slog.Logger
+	Flashes *Flashes
+	// Layout puts a body into the frame; ErrorBody is the body of a page that could not be made.
+	Layout    func(*Page) templ.Component
+	ErrorBody func(*Page, Trouble) templ.Component
+}
+
+// Trouble is a page that could not be made: a title and a sentence, in words.
+type Trouble struct {
+	Status       int
+	Title        string
+	Sentence     string
+	Action, Link string // one way on
+}
+
+// maxForm bounds the body of a form; the longest is a page of words, far below it.
+const maxForm = 64 << 10
+
+// Handler makes a page. An error becomes an error page; a *services.Problem is said in its own words.
+type Handler func(*Request) error
+
+// Request is one request to a page, with all that pages ask of it.
+type Request struct {
+	*messages.Printer
+	W      http.ResponseWriter
+	R      *http.Request
+	Server *Server
+	Caller services.Caller
+	Frame  house.Frame
+}
+
+// Handle makes an http.HandlerFunc of h: language, form, error pages.
+func (s *Server) Handle(h Handler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if s.switchLanguage(w, r) {
+			return
+		}
+		rq := s.request(w, r)
+		if r.Method == http.MethodPost {
+			r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+			if err := r.ParseForm(); err != nil {
+				rq.Fail(&services.Problem{
+					Kind: services.KindInvalid, Code: "form", Cause: err,
+					Say: services.Say("webui.form", "What was sent could not be read. Nothing was changed. Go back and try it once more."),
+				})
+				return
+			}
+		}
+		if err := h(rq); err != nil {
+			rq.Fail(err)
+		}
+	}
+}
+
+func (s *Server) request(w http.ResponseWriter, r *http.Request) *Request {
+	tag := ""
+	if c, err := r.Cookie(languageCookie); err == nil {
+		tag = c.Value
+	}
+	return &Request{
+		W: w, R: r, Server: s, Caller: CallerOf(r.Context()), Frame: s.House.Frame(r.Context()),
+		Printer: &messages.Printer{
+			Language: messages.Choose(tag, r.Header.Get("Accept-Language")),
+			Now:      s.Now(), Zone: s.Zone,
+		},
+	}
+}
+
+const languageCookie = "hearth-language"
+
+// switchLanguage answers "?lang=de" with a cookie and the same page without the question.
+func (s *Server) switchLanguage(w http.ResponseWriter, r *http.Request) bool {
+	if r.Method != http.MethodGet || !strings.Contains(r.URL.RawQuery, "lang=") {
+		return false
+	}
+	q := r.URL.Query()
+	l := messages.Lookup(q.Get("lang"))
+	if l == nil {
+		return false
+	}
+	SetLanguage(w, r, l.Tag)
+	q.Del("lang")
+	to := (&url.URL{Path: r.URL.Path, RawQuery: q.Encode()}).String()
+	if strings.HasPrefix(to, "//") {
+		to = "/"
+	}
+	http.Redirect(w, r, to, http.StatusSeeOther)
+	return true
+}
+
+// SetLanguage keeps the language of this browser; the cookie is no secret.
+func SetLanguage(w http.ResponseWriter, r *http.Request, tag string) {
+	http.SetCookie(w, &http.Cookie{
+		Name: languageCookie, Value: tag, Path: "/", MaxAge: 400 * 24 * 3600,
+		HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: r.TLS != nil,
+	})
+}
+
+// Secret returns the form's field as a secret, unchanged.
+func (rq *Request) Secret(field string) secret.Text { return secret.NewText(rq.R.PostForm.Get(field)) }
+
+// Text returns the form's field without space around it, at most 400 bytes of it.
+func (rq *Request) Text(field string) string {
+	s := strings.TrimSpace(rq.R.PostForm.Get(field))
+	if len(s) > 400 {
+		s = strings.ToValidUTF8(s[:400], "")
+	}
+	return strings.ToValidUTF8(s, "")
+}
+
+// Checked says whether a box of the form was ticked.
+func (rq *Request) Checked(field string) bool { return rq.R.PostForm.Get(field) != "" }
+
+// Redirect leads on after a POST (RFC 9110, section 15.4.4). path is one of ours.
+func (rq *Request) Redirect(path string) error {
+	http.Redirect(rq.W, rq.R, path, http.StatusSeeOther)
+	return nil
+}
+
+// Done leads on after a POST; the page that follows says first what was done.
+func (rq *Request) Done(path string, said services.Sentence) error {
+	rq.Server.Flashes.set(rq, Flash{State: house.StateGood, Say: said})
+	return rq.Redirect(path)
+}
+
+// DoneOnce is Done with something that is shown once, on the page that follows and never again.
+func (rq *Request) DoneOnce(path string, said services.Sentence, once secret.Shown) error {
+	rq.Server.Flashes.set(rq, Flash{State: house.StateGood, Say: said, Once: once})
+	return rq.Redirect(path)
+}
+
+// Note is Done for what went only partly.
+func (rq *Request) Note(path string, said services.Sentence) error {
+	rq.Server.Flashes.set(rq, Flash{State: house.StateCare, Say: said})
+	return rq.Redirect(path)
+}
+
+// Page is a page about to be shown.
+type Page struct {
+	*Request
+	Title  string // what the page says, without "Hearth"
+	Nav    string // path of the menu's current place; "" for none
+	Status int
+	Steps  *Steps // the claim's rail instead of the menu
+	Plain  bool   // nobody is signed in, or it does not matter: no menu
+	Flash  *Flash
+	Errors Errors
+	// Fragment loads the script that puts a code from the address into its field, Smooth loads htmx.
+	Fragment, Smooth, Seal bool
+	Warm                   bool
+	Body                   templ.Component
+}
+
+// Steps is where a wizard is.
+type Steps struct {
+	Names []string
+	At    int // from 1
+}
+
+// Render shows the page: 200 unless Status says otherwise, 422 when it carries errors.
+func (rq *Request) Render(p *Page) error {
+	p.Request = rq
+	if p.Flash == nil && len(p.Errors.List) == 0 {
+		p.Flash = rq.Server.Flashes.take(rq)
+	}
+	if len(p.Errors.List) > 0 && p.Status == 0 {
+		p.Status = http.StatusUnprocessableEntity
+		if p.Errors.Status != 0 {
+			p.Status = p.Errors.Status
+		}
+	}
+	if p.Status == 0 {
+		p.Status = http.StatusOK
+	}
+	h := rq.W.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Language", rq.Language.Tag)
+	h.Set("Vary", "Accept-Language, Cookie, HX-Request")
+	h.Set("Cache-Control", "no-store")
+	rq.W.WriteHeader(p.Status)
+	if rq.R.Method == http.MethodHead {
+		return nil
+	}
+	if err := rq.Server.Layout(p).Render(rq.R.Context(), rq.W); err != nil {
+		rq.Server.Log.Debug("page not sent whole", "path", rq.R.URL.Path, "error", err)
+	}
+	return nil
+}
+
+// NotModified answers a script's poll when nothing changed, and says whether the request was one.
+func (rq *Request) NotModified() bool {
+	if rq.R.Header.Get("HX-Request") != "true" {
+		return false
+	}
+	rq.W.Header().Set("Cache-Control", "no-store")
+	rq.W.WriteHeader(http.StatusNoContent)
+	return true
+}
+
+// Fail answers with the page for err.
+func (rq *Request) Fail(err error) {
+	p := services.AsProblem(err)
+	if p.Kind == services.KindInternal {
+		rq.Server.Log.Error("page could not be made", "path", rq.R.URL.Path, "error", err)
+	}
+	t := rq.trouble(p)
+	if rq.R.Context().Err() != nil && errors.Is(err, rq.R.Context().Err()) {
+		return // nobody is there any more
+	}
+	page := &Page{Title: t.Title, Status: t.Status, Plain: rq.Caller.Role == services.RoleNone, Flash: &Flash{}}
+	page.Request = rq
+	page.Body = rq.Server.ErrorBody(page, t)
+	_ = rq.Render(page)
+}
+
+func (rq *Request) trouble(p *services.Problem) Trouble {
+	t := Trouble{Sentence: rq.Say(p.Say), Action: rq.T("error.home"), Link: "/"}
+	switch p.Kind {
+	case services.KindInvalid:
+		t.Status, t.Title = http.StatusBadRequest, rq.T("error.invalid")
+	case services.KindDenied:
+		t.Status, t.Title = http.StatusForbidden, rq.T("error.denied")
+	case services.KindSignIn:
+		t.Status, t.Title = http.StatusUnauthorized, rq.T("error.signin")
+		t.Action, t.Link = rq.T("error.signin.do"), SignInPath(rq.R)
+	case services.KindNotFound:
+		t.Status, t.Title = http.StatusNotFound, rq.T("error.notfound")
+	case services.KindConflict:
+		t.Status, t.Title = http.StatusConflict, rq.T("error.conflict")
+	case services.KindBusy:
+		t.Status, t.Title = http.StatusTooManyRequests, rq.T("error.busy")
+		rq.W.Header().Set("Retry-After", "60")
+	case services.KindUnavailable:
+		t.Status, t.Title = http.StatusServiceUnavailable, rq.T("error.unavailable")
+	default:
+		t.Status, t.Title = http.StatusInternalServerError, rq.T("error.internal")
+	}
+	if p.Code == "misdirected" {
+		t.Status, t.Title = http.StatusMisdirectedRequest, rq.T("error.misdirected")
+	}
+	return t
+}
+
+// SignInPath is the page that asks who it is, and then leads back to where r wanted to go.
+func SignInPath(r *http.Request) string { return askPath("/signin", r) }
+
+// AgainPath is the page that asks for the password once more, and then leads back.
+func AgainPath(r *http.Request) string { return askPath("/again", r) }
+
+func askPath(path string, r *http.Request) string {
+	to := r.URL.Path // without its query: what was asked for is a page, never an act
+	if to == "/" || !safePath(to) {
+		return path
+	}
+	return path + "?to=" + url.QueryEscape(to)
+}
+
+// Back returns the page that "to" in the query or form names, if it is one of ours, else fallback.
+func (rq *Request) Back(fallback string) string {
+	to := rq.R.FormValue("to")
+	if !safePath(to) || to == "/" {
+		return fallback
+	}
+	return to
+}
+
+// safePath says whether s is a path on this very host: no scheme, no host, nothing browsers take for one (a second
+// slash, a backslash, control characters), no query.
+func safePath(s string) bool {
+	if len(s) == 0 || len(s) > 200 || s[0] != '/' {
+		return false
+	}
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		ok := c == '/' || c == '-' || c == '.' || c == '_' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+		if !ok || c == '/' && i > 0 && s[i-1] == '/' || c == '.' && i > 0 && s[i-1] == '.' {
+			return false
+		}
+	}
+	return true
+}
+
+// Send answers with a file that is never kept by caches. inline is shown, not saved.
+func (rq *Request) Send(f house.File, inline bool) error {
+	h := rq.W.Header()
+	h.Set("Content-Type", f.Type)
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	if !inline {
+		h.Set("Content-Disposition", `attachment; filename="`+safeName(f.Name)+`"`)
+	}
+	if rq.R.Method == http.MethodHead {
+		return nil
+	}
+	_, _ = io.WriteString(rq.W, string(f.Body))
+	return nil
+}
+
+func safeName(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '-' || r == '_' {
+			return r
+		}
+		return '-'
+	}, s)
+}

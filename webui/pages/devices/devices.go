@@ -1,0 +1,61 @@
+// Package devices lists which phones and laptops belong to the house.
+package devices
+
+import (
+	"hearth.alt/services"
+	"hearth.alt/webui/house"
+	"hearth.alt/webui/internal/web"
+)
+
+// Pages is the page.
+type Pages struct{ House house.Devices }
+
+type row struct {
+	icon, name, note     string
+	person, seen, way    string
+	path, waiting, label string
+	here                 bool
+}
+
+type view struct {
+	rows     []row
+	sentence string
+	mayAdd   bool
+}
+
+// Show is GET /devices.
+func (p *Pages) Show(rq *web.Request) error {
+	list, err := p.House.Devices(rq.R.Context())
+	if err != nil {
+		return err
+	}
+	v := view{mayAdd: rq.Caller.Role >= services.RoleMember}
+	seen := 0
+	for _, d := range list {
+		r := row{icon: "smartphone", name: d.Name, person: d.PersonName, path: "/devices/" + string(d.ID), here: d.Here}
+		if d.OwnKey {
+			r.icon = "laptop"
+		}
+		switch {
+		case d.Paired:
+			r.note, r.seen = rq.T("devices.paired", "at", d.Added), rq.Ago(d.Handshake)
+			if rq.Now.Sub(d.Handshake).Hours() < 24 {
+				seen++
+			}
+		default:
+			r.note, r.seen = rq.T("devices.pending", "until", d.Expires), rq.T("format.never")
+			r.path += "/pair"
+			r.waiting = rq.T("state.wait")
+		}
+		r.way = rq.Say(d.Way)
+		if r.way == "" {
+			r.way = rq.T("devices.way.unknown")
+		}
+		v.rows = append(v.rows, r)
+	}
+	v.sentence = rq.HTML("devices.sentence", "all", len(list), "seen", seen)
+	pg := &web.Page{Title: rq.T("devices.sentence", "all", len(list), "seen", seen), Nav: "/devices"}
+	pg.Request = rq
+	pg.Body = body(pg, v)
+	return rq.Render(pg)
+}

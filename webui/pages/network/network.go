@@ -1,0 +1,117 @@
+// Package network says how the house is connected: addresses, doors in the router, names, and what else is there.
+package network
+
+import (
+	"html"
+	"net/netip"
+	"strings"
+
+	"hearth.alt/webui/components"
+	"hearth.alt/webui/house"
+	"hearth.alt/webui/internal/web"
+)
+
+// Pages is the page.
+type Pages struct{ House house.Networking }
+
+type found struct{ name, service, host, address string }
+
+type group struct {
+	id, icon, heading string
+	things            []found
+}
+
+type view struct {
+	sentence  string
+	answer    string
+	ports     []components.Row
+	names     []components.Row
+	facts     []components.Fact
+	groups    []group
+	searching bool
+	looked    string
+}
+
+// Show is GET /network.
+func (p *Pages) Show(rq *web.Request) error {
+	n, err := p.House.Network(rq.R.Context())
+	if err != nil {
+		return err
+	}
+	v := view{searching: n.Searching, answer: rq.SayHTML(n.Reach.Say)}
+	title := map[house.ReachKind]string{
+		house.ReachHome: "network.home", house.ReachForNow: "network.now", house.ReachAlways: "network.always", house.ReachUnknown: "network.unknown",
+	}[n.Reach.Kind]
+	v.sentence = rq.HTML(title)
+	if !n.Looked.IsZero() {
+		v.looked = rq.T("home.looked", "at", n.Looked, "ago", rq.Ago(n.Looked))
+	}
+	for _, port := range n.Ports {
+		v.ports = append(v.ports, components.Row{State: port.State, Name: rq.Say(port.Use), Say: rq.SayHTML(port.Message)})
+	}
+	for _, f := range n.DNS {
+		v.names = append(v.names, components.Row{State: f.State, Name: rq.T("network.names"), Say: rq.SayHTML(f.Say)})
+	}
+	v.facts = facts(rq, n)
+	v.groups = groups(rq, n.Found)
+	pg := &web.Page{Title: rq.T(title), Nav: "/network"}
+	pg.Request = rq
+	pg.Body = body(pg, v)
+	return rq.Render(pg)
+}
+
+func facts(rq *web.Request, n house.Network) []components.Fact {
+	var out []components.Fact
+	add := func(key string, values ...string) {
+		var codes []string
+		for _, v := range values {
+			if v != "" && v != "invalid IP" && v != "invalid Prefix" {
+				codes = append(codes, `<span class="code">`+html.EscapeString(v)+`</span>`)
+			}
+		}
+		if len(codes) > 0 {
+			out = append(out, components.Fact{Label: rq.T(key), Value: strings.Join(codes, "<br>")})
+		}
+	}
+	add("network.addresses", texts(n.Addresses)...)
+	add("network.router", n.Router.String())
+	add("network.public", n.Public.String())
+	add("network.endpoint", n.Reach.Endpoint)
+	add("network.private", n.Net4.String(), n.Net6.String())
+	add("network.domain", n.Domain)
+	return out
+}
+
+func texts(list []netip.Addr) []string {
+	out := make([]string, len(list))
+	for i, a := range list {
+		out[i] = a.String()
+	}
+	return out
+}
+
+func groups(rq *web.Request, list []house.Found) []group {
+	kinds := []group{
+		house.FoundHearth:  {id: "hearths", icon: "flame", heading: rq.T("network.hearths")},
+		house.FoundPrinter: {id: "printers", icon: "printer", heading: rq.T("network.printers")},
+		house.FoundPlayer:  {id: "players", icon: "speaker", heading: rq.T("network.players")},
+		house.FoundOther:   {id: "others", icon: "network", heading: rq.T("network.others")},
+	}
+	for _, f := range list {
+		if int(f.Kind) >= len(kinds) {
+			f.Kind = house.FoundOther
+		}
+		t := found{name: f.Name, service: f.Service, host: f.Host}
+		if f.Address.IsValid() {
+			t.address = f.Address.String()
+		}
+		kinds[f.Kind].things = append(kinds[f.Kind].things, t)
+	}
+	var out []group
+	for _, g := range kinds {
+		if len(g.things) > 0 {
+			out = append(out, g)
+		}
+	}
+	return out
+}

@@ -1,0 +1,54 @@
+// Package people lists who lives here.
+package people
+
+import (
+	"hearth.alt/services"
+	"hearth.alt/webui/house"
+	"hearth.alt/webui/internal/web"
+)
+
+// Pages is the page.
+type Pages struct{ House house.People }
+
+type row struct {
+	name, note, role, seen, path, do string
+	devices                          string
+	invited                          bool
+}
+
+type view struct {
+	rows      []row
+	mayInvite bool
+}
+
+// Show is GET /people.
+func (p *Pages) Show(rq *web.Request) error {
+	list, err := p.House.People(rq.R.Context())
+	if err != nil {
+		return err
+	}
+	v := view{mayInvite: rq.Caller.Role >= services.RoleMember}
+	active := 0
+	for _, who := range list {
+		r := row{
+			name: who.Name, role: rq.T("role." + who.Role.String()), devices: rq.T("people.devices", "n", who.Devices),
+			seen: rq.Ago(who.Seen), path: "/people/" + string(who.ID), do: rq.T("form.manage"),
+		}
+		switch {
+		case who.State == services.StatePending:
+			r.invited, r.note, r.seen = true, rq.T("people.invited", "until", who.Expires), rq.T("format.never")
+			r.path += "/invitation"
+			r.do = rq.T("people.link")
+		case who.You:
+			r.note = rq.T("people.you")
+			active++
+		default:
+			active++
+		}
+		v.rows = append(v.rows, r)
+	}
+	pg := &web.Page{Title: rq.T("people.sentence", "n", active), Nav: "/people"}
+	pg.Request = rq
+	pg.Body = body(pg, v, active)
+	return rq.Render(pg)
+}

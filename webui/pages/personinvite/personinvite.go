@@ -1,0 +1,93 @@
+// Package personinvite invites a person by a link, and shows the link while the box still holds it.
+package personinvite
+
+import (
+	"hearth.alt/services"
+	"hearth.alt/webui/components"
+	"hearth.alt/webui/house"
+	"hearth.alt/webui/internal/web"
+)
+
+// Pages are the form and the link.
+type Pages struct{ House house.People }
+
+// RoleChoices are the roles that may be given, with a sentence each.
+func RoleChoices(rq *web.Request, may []services.Role, chosen services.Role) []components.Choice {
+	var out []components.Choice
+	for _, r := range may {
+		out = append(out, components.Choice{
+			Value: r.String(), Label: rq.T("role." + r.String()), Hint: rq.T("role." + r.String() + ".hint"), Checked: r == chosen,
+		})
+	}
+	return out
+}
+
+// may lists the roles the caller may invite as: their own at most, and a member only guests.
+func may(r services.Role) []services.Role {
+	switch r {
+	case services.RoleOwner:
+		return []services.Role{services.RoleGuest, services.RoleMember, services.RoleAdmin, services.RoleOwner}
+	case services.RoleAdmin:
+		return []services.Role{services.RoleGuest, services.RoleMember}
+	}
+	return []services.Role{services.RoleGuest}
+}
+
+// Form is GET /people/invite.
+func (p *Pages) Form(rq *web.Request) error {
+	role := services.RoleMember
+	if rq.Caller.Role < services.RoleAdmin {
+		role = services.RoleGuest
+	}
+	return p.form(rq, house.PersonForm{Role: role}, web.Errors{})
+}
+
+func (p *Pages) form(rq *web.Request, form house.PersonForm, e web.Errors) error {
+	pg := &web.Page{Title: rq.T("invite.title"), Nav: "/people", Errors: e}
+	pg.Request = rq
+	pg.Body = formBody(pg, form, RoleChoices(rq, may(rq.Caller.Role), form.Role))
+	return rq.Render(pg)
+}
+
+// Invite is POST /people/invite.
+func (p *Pages) Invite(rq *web.Request) error {
+	form := house.PersonForm{Name: rq.Text("name"), LAN: rq.Checked("lan")}
+	form.Role, _ = services.ParseRole(rq.Text("role"))
+	id, err := p.House.Invite(rq.R.Context(), form)
+	e, err := rq.Form(err, "name", "role", "lan")
+	if err != nil {
+		return err
+	}
+	if e.Any() {
+		return p.form(rq, form, e)
+	}
+	return rq.Redirect("/people/" + string(id) + "/invitation")
+}
+
+// Show is GET /people/{id}/invitation.
+func (p *Pages) Show(rq *web.Request) error {
+	inv, err := p.House.Invitation(rq.R.Context(), services.PersonID(rq.R.PathValue("id")))
+	if err != nil {
+		return err
+	}
+	pg := &web.Page{Title: rq.T("invitation.title", "name", inv.Person.Name), Nav: "/people"}
+	pg.Request = rq
+	pg.Body = linkBody(pg, inv)
+	if link := inv.Link.Reveal(); link != "" {
+		code, err := components.QR(link)
+		if err != nil {
+			return err
+		}
+		pg.Body = codeBody(pg, inv, code)
+	}
+	return rq.Render(pg)
+}
+
+// Renew is POST /people/{id}/invitation.
+func (p *Pages) Renew(rq *web.Request) error {
+	id := services.PersonID(rq.R.PathValue("id"))
+	if err := p.House.RenewInvitation(rq.R.Context(), id); err != nil {
+		return err
+	}
+	return rq.Done("/people/"+string(id)+"/invitation", services.Say("webui.invitation.renewed", "This is a new link. The one before no longer works."))
+}

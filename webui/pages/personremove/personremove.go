@@ -1,0 +1,50 @@
+// Package personremove asks before a person is removed, and removes them.
+package personremove
+
+import (
+	"hearth.alt/services"
+	"hearth.alt/webui/components"
+	"hearth.alt/webui/house"
+	"hearth.alt/webui/internal/web"
+)
+
+// Pages is the question and the deed.
+type Pages struct{ House house.People }
+
+// Ask is GET /people/{id}/remove.
+func (p *Pages) Ask(rq *web.Request) error {
+	who, err := p.House.Person(rq.R.Context(), services.PersonID(rq.R.PathValue("id")))
+	if err != nil {
+		return err
+	}
+	pg := &web.Page{Title: rq.T("personremove.title", "name", who.Name), Nav: "/people"}
+	pg.Request = rq
+	c := components.Confirm{
+		Question: rq.HTML("personremove.title", "name", who.Name),
+		Stops:    rq.HTML("personremove.stops", "devices", who.Devices),
+		Stays:    rq.HTML("personremove.stays"),
+		Undo:     rq.HTML("personremove.undo"),
+		Do:       rq.T("personremove.do", "name", who.Name),
+		Keep:     rq.T("personremove.keep", "name", who.Name),
+		KeepPath: "/people/" + string(who.ID),
+	}
+	if who.State == services.StatePending {
+		c.Stops, c.Stays = rq.HTML("personremove.stops.pending"), rq.HTML("personremove.stays.pending")
+		c.KeepPath += "/invitation"
+	}
+	pg.Body = components.Ask(pg, c)
+	return rq.Render(pg)
+}
+
+// Remove is POST /people/{id}/remove.
+func (p *Pages) Remove(rq *web.Request) error {
+	ctx := rq.R.Context()
+	who, err := p.House.Person(ctx, services.PersonID(rq.R.PathValue("id")))
+	if err != nil {
+		return err
+	}
+	if err := p.House.RemovePerson(ctx, who.ID); err != nil {
+		return err
+	}
+	return rq.Done("/people", services.Say("webui.person.removed", "{name} is removed. All that was theirs stopped working at {at, time}.", "name", who.Name, "at", rq.Now))
+}
