@@ -30,6 +30,7 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sys/unix"
 
 	"hearth.alt/boards"
 )
@@ -92,6 +93,11 @@ func Build(ctx context.Context, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	unlock, err := lock(filepath.Join(o.work(), "lock"))
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	parts, err := o.Packer.Pack(ctx, o)
 	if err != nil {
 		return nil, err
@@ -197,6 +203,19 @@ func commitTime(ctx context.Context, dir string) (time.Time, error) {
 		return time.Time{}, fmt.Errorf("SOURCE_DATE_EPOCH %q is not a number of seconds", s)
 	}
 	return time.Unix(n, 0), nil
+}
+
+// lock keeps a second build of the same image waiting.
+func lock(path string) (func(), error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("waiting for another build: %w", err)
+	}
+	return func() { f.Close() }, nil
 }
 
 // FindModule returns the folder of the go.mod that dir belongs to.
