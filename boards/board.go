@@ -181,7 +181,7 @@ var rpi = Board{
 		// The downstream device tree (bcm2710-...) prints nothing under QEMU.
 		DTB: "bcm2837-rpi-3-b.dtb",
 		// QEMU's watchdog resets the moment it is opened.
-		ExtraArgs: "console=ttyAMA0,115200 console=ttyS1,115200 initcall_blacklist=bcm2835_wdt_driver_init",
+		ExtraArgs: "console=ttyAMA0,115200 initcall_blacklist=bcm2835_wdt_driver_init",
 	},
 	Proofs: []Proof{
 		{ProvenQEMU, "kernel.rpi, our initramfs, the root in the slot's FAT over a loop device, /perm from the MBR's fourth partition, and the first page, on QEMU's raspi3b with the disk on USB"},

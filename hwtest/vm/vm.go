@@ -445,9 +445,14 @@ var Client = &http.Client{
 func (m *Machine) WaitPage(limit time.Duration) (int, string) {
 	m.t.Helper()
 	status, body := 0, ""
+	// QEMU takes a connection before the box listens and lets it hang, so the first tries are short.
+	patience := time.Second
 	m.wait("the first page", limit, func() bool {
+		ctx, cancel := context.WithTimeout(m.t.Context(), patience)
+		defer cancel()
+		patience = min(patience*5/4, 10*time.Second)
 		var err error
-		status, body, err = m.Get("/")
+		status, body, err = m.do(ctx, http.MethodGet, "/", nil)
 		return err == nil
 	})
 	return status, body
@@ -455,20 +460,20 @@ func (m *Machine) WaitPage(limit time.Duration) (int, string) {
 
 // Get fetches a path by plain http.
 func (m *Machine) Get(path string) (int, string, error) {
-	return m.do(http.MethodGet, path, nil)
+	return m.do(m.t.Context(), http.MethodGet, path, nil)
 }
 
 // Put sends content to a path of the hello program.
 func (m *Machine) Put(path string, content []byte) {
 	m.t.Helper()
-	status, body, err := m.do(http.MethodPut, path, bytes.NewReader(content))
+	status, body, err := m.do(m.t.Context(), http.MethodPut, path, bytes.NewReader(content))
 	if err != nil || status != http.StatusOK {
 		m.t.Fatalf("PUT %s: %d %s %v", path, status, body, err)
 	}
 }
 
-func (m *Machine) do(method, path string, content io.Reader) (int, string, error) {
-	req, err := http.NewRequestWithContext(m.t.Context(), method, "http://"+m.Addr("tcp", 80)+path, content)
+func (m *Machine) do(ctx context.Context, method, path string, content io.Reader) (int, string, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+m.Addr("tcp", 80)+path, content)
 	if err != nil {
 		return 0, "", err
 	}
