@@ -2,6 +2,7 @@ package webui
 
 import (
 	"context"
+	"net/http"
 
 	"hearth.alt/services"
 	"hearth.alt/webui/house"
@@ -25,3 +26,7 @@ func WithSealed(ctx context.Context) context.Context { return web.WithSealed(ctx
 
 // Sealed says whether WithSealed marked the request.
 func Sealed(ctx context.Context) bool { return web.Sealed(ctx) }
+
+// MayHold says whether a cookie worth stealing may be set with the answer to r: anywhere but on plain http on the home
+// network, unless the request travels sealed.
+func MayHold(r *http.Request) bool { return web.MayHold(r) }

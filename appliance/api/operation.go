@@ -77,7 +77,7 @@ type Operation struct {
 	Secret bool
 
 	in, out reflect.Type
-	call    func(ctx context.Context, h *House, caller services.Caller, in any) (any, error)
+	call    func(h *House, ctx context.Context, caller services.Caller, in any) (any, error)
 }
 
 // In is the type of the input, a struct; Out of the output.
@@ -88,18 +88,18 @@ func (o *Operation) Out() reflect.Type { return o.out }
 
 // Call runs the operation for caller. in is a pointer to a value of type In. The rule has been checked before.
 func (o *Operation) Call(ctx context.Context, h *House, caller services.Caller, in any) (any, error) {
-	return o.call(ctx, h, caller, reflect.ValueOf(in).Elem().Interface())
+	return o.call(h, ctx, caller, reflect.ValueOf(in).Elem().Interface())
 }
 
 // None is the input or output of an operation that takes or gives nothing.
 type None struct{}
 
 // define ties a row to its function.
-func define[In, Out any](o Operation, do func(context.Context, *House, services.Caller, In) (Out, error)) Operation {
+func define[In, Out any](o Operation, do func(*House, context.Context, services.Caller, In) (Out, error)) Operation {
 	o.in, o.out = reflect.TypeFor[In](), reflect.TypeFor[Out]()
 	o.After = o.After || !o.Before
-	o.call = func(ctx context.Context, h *House, caller services.Caller, in any) (any, error) {
-		return do(ctx, h, caller, in.(In))
+	o.call = func(h *House, ctx context.Context, caller services.Caller, in any) (any, error) {
+		return do(h, ctx, caller, in.(In))
 	}
 	return o
 }

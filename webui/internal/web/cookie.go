@@ -25,15 +25,15 @@ func sessionName(r *http.Request) string {
 // sessionAge is how long browsers keep the session cookie, in seconds; the session itself ends when account says so.
 const sessionAge = 180 * 24 * 3600
 
-// mayHold says whether a cookie worth stealing may be set: anywhere but on plain http on the home network, unless
+// MayHold says whether a cookie worth stealing may be set: anywhere but on plain http on the home network, unless
 // the request travels sealed.
-func mayHold(r *http.Request) bool {
+func MayHold(r *http.Request) bool {
 	return CallerOf(r.Context()).Face != services.FaceLAN || Sealed(r.Context())
 }
 
 // SetSession signs the browser in. On plain http on the home network it does nothing.
 func SetSession(w http.ResponseWriter, r *http.Request, token string) {
-	if mayHold(r) {
+	if MayHold(r) {
 		setCookie(w, r, sessionName(r), token, sessionAge)
 	}
 }
@@ -47,7 +47,7 @@ func ClearSession(w http.ResponseWriter, r *http.Request) {
 // there never is one.
 func SessionToken(r *http.Request) string {
 	c, err := r.Cookie(sessionName(r))
-	if err != nil || !mayHold(r) {
+	if err != nil || !MayHold(r) {
 		return ""
 	}
 	return c.Value
@@ -57,7 +57,7 @@ func SessionToken(r *http.Request) string {
 func SetClaim(w http.ResponseWriter, r *http.Request, token string) {
 	if token == "" {
 		setCookie(w, r, cookieName(r, "claim"), "", -1)
-	} else if mayHold(r) {
+	} else if MayHold(r) {
 		setCookie(w, r, cookieName(r, "claim"), token, 3600)
 	}
 }
@@ -65,7 +65,7 @@ func SetClaim(w http.ResponseWriter, r *http.Request, token string) {
 // ClaimToken returns the token that SetClaim set.
 func ClaimToken(r *http.Request) string {
 	c, err := r.Cookie(cookieName(r, "claim"))
-	if err != nil || !mayHold(r) {
+	if err != nil || !MayHold(r) {
 		return ""
 	}
 	return c.Value

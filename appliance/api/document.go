@@ -1,0 +1,105 @@
+package api
+
+import (
+	"encoding"
+	"reflect"
+	"strings"
+	"time"
+
+	"hearth.alt/services/secret"
+)
+
+// Document returns the OpenAPI 3.1 description of /api/v1, made from the table.
+func Document() map[string]any {
+	paths := map[string]any{}
+	for _, o := range Table() {
+		entry, _ := paths[Prefix+o.Path].(map[string]any)
+		if entry == nil {
+			entry = map[string]any{}
+			paths[Prefix+o.Path] = entry
+		}
+		operation := map[string]any{
+			"operationId": strings.ReplaceAll(o.Name, " ", "."),
+			"summary":     o.Summary,
+			"description": "Least role: " + o.Least.String() + ".",
+			"responses": map[string]any{
+				"200":     map[string]any{"description": "done", "content": jsonContent(schema(o.out))},
+				"default": map[string]any{"description": "refused", "content": jsonContent(schema(reflect.TypeFor[Failure]()))},
+			},
+		}
+		var parameters []any
+		properties, required := map[string]any{}, []string{}
+		for _, f := range o.Fields() {
+			s := schema(f.Type)
+			if f.Help != "" {
+				s["description"] = f.Help
+			}
+			switch {
+			case f.Path != "":
+				parameters = append(parameters, map[string]any{"name": f.Path, "in": "path", "required": true, "schema": s})
+			case o.Method == "GET":
+				parameters = append(parameters, map[string]any{"name": f.Name, "in": "query", "required": !f.Optional, "schema": s})
+			default:
+				properties[f.Name] = s
+				if !f.Optional {
+					required = append(required, f.Name)
+				}
+			}
+		}
+		if parameters != nil {
+			operation["parameters"] = parameters
+		}
+		if o.Method == "POST" {
+			operation["requestBody"] = map[string]any{"content": jsonContent(map[string]any{"type": "object", "properties": properties, "required": required, "additionalProperties": false})}
+		}
+		entry[strings.ToLower(o.Method)] = operation
+	}
+	return map[string]any{
+		"openapi": "3.1.0",
+		"info":    map[string]any{"title": "Hearth", "version": "1", "description": "Reached over the private network, over https at home, or on the box's admin.sock. Send an app password (Basic) or a token (Bearer); cookies are ignored."},
+		"paths":   paths,
+		"components": map[string]any{"securitySchemes": map[string]any{
+			"app":   map[string]any{"type": "http", "scheme": "basic"},
+			"token": map[string]any{"type": "http", "scheme": "bearer"},
+		}},
+		"security": []any{map[string]any{"app": []any{}}, map[string]any{"token": []any{}}},
+	}
+}
+
+func jsonContent(s map[string]any) map[string]any {
+	return map[string]any{"application/json": map[string]any{"schema": s}}
+}
+
+// schema describes a Go type as JSON Schema.
+func schema(t reflect.Type) map[string]any {
+	switch {
+	case t == reflect.TypeFor[time.Time]():
+		return map[string]any{"type": "string", "format": "date-time"}
+	case t == reflect.TypeFor[[]byte]():
+		return map[string]any{"type": "string", "format": "byte"}
+	case t == reflect.TypeFor[secret.Text](), t == reflect.TypeFor[secret.Shown]():
+		return map[string]any{"type": "string", "format": "password"}
+	case t.Implements(reflect.TypeFor[encoding.TextMarshaler]()):
+		return map[string]any{"type": "string"}
+	}
+	switch t.Kind() {
+	case reflect.Pointer:
+		return schema(t.Elem())
+	case reflect.Bool:
+		return map[string]any{"type": "boolean"}
+	case reflect.Int, reflect.Int64, reflect.Uint64, reflect.Uint16:
+		return map[string]any{"type": "integer"}
+	case reflect.Slice:
+		return map[string]any{"type": "array", "items": schema(t.Elem())}
+	case reflect.Struct:
+		properties := map[string]any{}
+		for i := range t.NumField() {
+			name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+			if name != "" && name != "-" {
+				properties[name] = schema(t.Field(i).Type)
+			}
+		}
+		return map[string]any{"type": "object", "properties": properties}
+	}
+	return map[string]any{"type": "string"}
+}

@@ -1,0 +1,524 @@
+package api
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"hearth.alt/services"
+	"hearth.alt/services/account"
+	"hearth.alt/services/discovery"
+	"hearth.alt/services/identity"
+	"hearth.alt/services/mesh"
+	"hearth.alt/services/secret"
+)
+
+// PairWithin is how long a new device may wait for its first handshake.
+const PairWithin = 10 * time.Minute
+
+// House is what the household can do: the functions of the table, which combine the services. Fill the fields, then
+// use it from any goroutine.
+type House struct {
+	Version  string
+	Log      *slog.Logger
+	Now      func() time.Time // known time
+	Identity *identity.Service
+	Account  *account.Service
+	Mesh     *mesh.Service
+	Names    *discovery.Service
+	// Health lists what every service says, in the order they are shown.
+	Health func() []services.Health
+	// Addresses are the box's own on the home network, IPv4 first.
+	Addresses func() []netip.Addr
+
+	claiming sync.Mutex
+
+	mu       sync.Mutex
+	pairings map[services.DeviceID]pairing
+	invites  map[services.PersonID]secret.Text
+}
+
+// pairing is what the box remembers of a device between its making and its first handshake. The private key lives
+// here only, in memory.
+type pairing struct {
+	private secret.Text
+	name    string
+}
+
+// Claimed says whether the box has an owner.
+func (h *House) Claimed() bool { return h.Identity.Membership().Claimed() }
+
+// Status says how the box and its services are.
+func (h *House) Status(_ context.Context, _ services.Caller, _ None) (Status, error) {
+	m := h.Identity.Membership()
+	s := Status{Version: h.Version, Claimed: m.Claimed(), Box: StatusBox{PeerID: m.Self}, Services: []ServiceStatus{}}
+	if box, ok := m.Box(); ok {
+		s.Box.Name = box.Name
+	}
+	if m.Claimed() {
+		s.Household = &StatusHousehold{Name: m.Household.Name, Domain: m.Household.Domain}
+	}
+	for _, v := range h.Health() {
+		one := ServiceStatus{Name: v.Name, Ready: v.Ready, OK: v.OK, Message: v.Message.String()}
+		if !v.Since.IsZero() {
+			since := v.Since.UTC()
+			one.Since = &since
+		}
+		s.Services = append(s.Services, one)
+	}
+	return s, nil
+}
+
+// ---- claim and recovery ----
+
+var errClaiming = &services.Problem{
+	Kind: services.KindBusy, Code: "being-claimed",
+	Say: services.Say("claim.being-claimed", "Somebody else is claiming this box right now. Look again in a minute."),
+}
+
+// Claim makes the household and its first owner. Of claims at the same time one goes on; the others are told so, and
+// nothing of theirs stays.
+func (h *House) Claim(ctx context.Context, caller services.Caller, in ClaimInput) (services.PersonID, error) {
+	if h.Claimed() {
+		return "", ErrClaimed
+	}
+	if !h.claiming.TryLock() {
+		return "", errClaiming
+	}
+	defer h.claiming.Unlock()
+	if h.Claimed() {
+		return "", ErrClaimed
+	}
+	owner := identity.NewPersonID()
+	// The password first: a cut between the two leaves an unclaimed box and a password of nobody, which the
+	// next start erases; the other order could leave a household that nobody can sign in to.
+	if err := h.Account.SetFirstPassword(ctx, caller, owner, in.Password, in.Owner, in.Household, in.Box); err != nil {
+		return "", err
+	}
+	if err := h.Identity.Claim(ctx, identity.Claim{Household: in.Household, Box: in.Box, Owner: in.Owner, OwnerID: owner}); err != nil {
+		if e := h.Account.ErasePerson(ctx, owner); e != nil {
+			h.Log.Warn("the password of a claim that did not happen stays until the next start", "error", e)
+		}
+		return "", err
+	}
+	h.audit(ctx, caller, "claimed", in.Household)
+	return owner, nil
+}
+
+// ClaimHere is Claim on the console: opening it is the proof.
+func (h *House) ClaimHere(ctx context.Context, caller services.Caller, in ClaimInput) (ClaimOutput, error) {
+	if _, err := h.Claim(ctx, caller, in); err != nil {
+		return ClaimOutput{}, err
+	}
+	words, err := h.Words(ctx)
+	return ClaimOutput{Words: words}, err
+}
+
+// Words returns the recovery words while they wait to be confirmed.
+func (h *House) Words(ctx context.Context) ([]secret.Shown, error) {
+	words, err := h.Identity.Words(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]secret.Shown, len(words))
+	for i, w := range words {
+		out[i] = secret.Show(w)
+	}
+	return out, nil
+}
+
+// CheckWords compares the recovery words; right ones erase the root's private half and the claim secret.
+func (h *House) CheckWords(ctx context.Context, caller services.Caller, in WordsInput) (WordsOutput, error) {
+	pending := h.Identity.WordsPending()
+	if err := h.Identity.CheckWords(ctx, in.Words); err != nil {
+		return WordsOutput{}, err
+	}
+	if pending {
+		h.audit(ctx, caller, "words-confirmed", "")
+	}
+	return WordsOutput{OK: true, Erased: pending}, nil
+}
+
+// ResetPassword gives a person a new password, from the console, and ends their sessions.
+func (h *House) ResetPassword(ctx context.Context, caller services.Caller, in PasswordInput) (PasswordOutput, error) {
+	p, err := h.person(in.Name)
+	if err != nil {
+		return PasswordOutput{}, err
+	}
+	password, err := h.Account.ResetPassword(ctx, caller, p.ID)
+	return PasswordOutput{Name: p.Name, Password: secret.Show(password)}, err
+}
+
+// ---- people ----
+
+// ErrNoPerson says that nobody is meant.
+var ErrNoPerson = &services.Problem{Kind: services.KindNotFound, Code: "no-person", Say: services.Say("house.no-person", "Nobody of that name or number belongs to this household.")}
+
+// person finds somebody by ID or by name, any case.
+func (h *House) person(who string) (services.Person, error) {
+	m := h.Identity.Membership()
+	if p, ok := m.Person(services.PersonID(who)); ok {
+		return p, nil
+	}
+	for _, p := range m.People {
+		if strings.EqualFold(p.Name, who) {
+			return p, nil
+		}
+	}
+	return services.Person{}, ErrNoPerson
+}
+
+// self finds who is meant: the one named, or the caller. On the console nobody is the first owner.
+func (h *House) self(caller services.Caller, who string) (services.Person, error) {
+	if who != "" {
+		return h.person(who)
+	}
+	m := h.Identity.Membership()
+	if p, ok := m.Person(caller.Person); ok {
+		return p, nil
+	}
+	if caller.Face == services.FaceConsole {
+		for _, p := range m.People {
+			if p.Role == services.RoleOwner {
+				return p, nil
+			}
+		}
+	}
+	return services.Person{}, ErrNoPerson
+}
+
+// mayChange says whether caller may change target and what is theirs.
+func (h *House) mayChange(caller services.Caller, target services.Person) error {
+	if caller.Person == target.ID && caller.Person != "" {
+		return nil
+	}
+	if identity.MayChange(h.Identity.Membership(), caller.Role, target) {
+		return nil
+	}
+	return ErrDenied
+}
+
+// ListPeople lists who belongs.
+func (h *House) ListPeople(_ context.Context, _ services.Caller, _ None) ([]PersonOutput, error) {
+	out := []PersonOutput{}
+	for _, p := range h.Identity.Membership().People {
+		out = append(out, personOutput(p))
+	}
+	return out, nil
+}
+
+func personOutput(p services.Person) PersonOutput {
+	return PersonOutput{ID: p.ID, Name: p.Name, Role: p.Role, State: p.State, LAN: p.LAN}
+}
+
+// AddPerson invites somebody. An admin cannot make an owner.
+func (h *House) AddPerson(ctx context.Context, caller services.Caller, in AddPersonInput) (AddPersonOutput, error) {
+	if !identity.MayGrant(caller.Role, in.Role) {
+		return AddPersonOutput{}, ErrDenied
+	}
+	p, err := h.Identity.AddPerson(acting(ctx, caller), identity.NewPerson{Name: in.Name, Role: in.Role, Expires: h.Now().Add(account.InvitationLife)})
+	if err != nil {
+		return AddPersonOutput{}, err
+	}
+	if in.LAN {
+		if err := h.Identity.SetLAN(acting(ctx, caller), p.ID, true); err != nil {
+			return AddPersonOutput{}, err
+		}
+	}
+	h.audit(ctx, caller, "person-invited", p.Name)
+	code, expires, err := h.Invite(ctx, caller, p.ID)
+	if err != nil {
+		return AddPersonOutput{}, err
+	}
+	return AddPersonOutput{ID: p.ID, Name: p.Name, Role: p.Role, State: p.State, Link: secret.Show(h.inviteLink(code)), Code: secret.Show(code), Expires: expires}, nil
+}
+
+// Invite makes a new invitation code for a pending person; the former one is void. The code stays in memory so that
+// the page can show it again.
+func (h *House) Invite(ctx context.Context, caller services.Caller, id services.PersonID) (secret.Text, time.Time, error) {
+	code, expires, err := h.Account.CreateInvitation(ctx, caller, id)
+	if err != nil {
+		return secret.Text{}, expires, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.invites == nil {
+		h.invites = map[services.PersonID]secret.Text{}
+	}
+	h.invites[id] = code
+	return code, expires, nil
+}
+
+// InviteCode returns the code of a pending person while the box remembers it.
+func (h *House) InviteCode(id services.PersonID) (code, link secret.Text, ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	code, ok = h.invites[id]
+	return code, h.inviteLink(code), ok
+}
+
+// inviteLink holds the code in its fragment, which no browser sends.
+func (h *House) inviteLink(code secret.Text) secret.Text {
+	box, _ := h.Identity.Membership().Box()
+	return secret.NewText("https://" + box.Label + ".local/join#" + code.Reveal())
+}
+
+// ChangePerson changes what is given.
+func (h *House) ChangePerson(ctx context.Context, caller services.Caller, in ChangePersonInput) (PersonOutput, error) {
+	p, err := h.person(string(in.ID))
+	if err != nil {
+		return PersonOutput{}, err
+	}
+	if !identity.MayChange(h.Identity.Membership(), caller.Role, p) || in.Role != services.RoleNone && !identity.MayGrant(caller.Role, in.Role) {
+		return PersonOutput{}, ErrDenied
+	}
+	if in.Name != "" && in.Name != p.Name {
+		if err := h.Identity.RenamePerson(acting(ctx, caller), p.ID, in.Name); err != nil {
+			return PersonOutput{}, err
+		}
+	}
+	if in.Role != services.RoleNone && in.Role != p.Role {
+		if err := h.Identity.SetRole(acting(ctx, caller), p.ID, in.Role); err != nil {
+			return PersonOutput{}, err
+		}
+	}
+	if in.LAN != "" {
+		if in.LAN != "yes" && in.LAN != "no" {
+			return PersonOutput{}, invalid("lan", nil)
+		}
+		if err := h.Identity.SetLAN(acting(ctx, caller), p.ID, in.LAN == "yes"); err != nil {
+			return PersonOutput{}, err
+		}
+	}
+	h.audit(ctx, caller, "person-changed", p.Name)
+	p, err = h.person(string(p.ID))
+	return personOutput(p), err
+}
+
+// RemovePerson removes somebody and all that is theirs.
+func (h *House) RemovePerson(ctx context.Context, caller services.Caller, in PersonInput) (None, error) {
+	p, err := h.person(string(in.ID))
+	if err != nil {
+		return None{}, err
+	}
+	if !identity.MayChange(h.Identity.Membership(), caller.Role, p) {
+		return None{}, ErrDenied
+	}
+	if err := h.Identity.RemovePerson(acting(ctx, caller), p.ID); err != nil {
+		return None{}, err
+	}
+	h.audit(ctx, caller, "person-removed", p.Name)
+	return None{}, nil
+}
+
+// ---- devices ----
+
+// ErrNoDevice says that no device is meant, or none that the caller may know of.
+var ErrNoDevice = &services.Problem{Kind: services.KindNotFound, Code: "no-device", Say: services.Say("house.no-device", "There is no such device in this household.")}
+
+// device finds a device that caller may change.
+func (h *House) device(caller services.Caller, id services.DeviceID) (services.Device, error) {
+	m := h.Identity.Membership()
+	d, ok := m.Device(id)
+	if !ok {
+		return d, ErrNoDevice
+	}
+	p, _ := m.Person(d.Person)
+	if err := h.mayChange(caller, p); err != nil {
+		return d, ErrNoDevice // who may not change it learns nothing of it
+	}
+	return d, nil
+}
+
+// ListDevices lists the devices that caller may change: all for an admin, their own for others.
+func (h *House) ListDevices(_ context.Context, caller services.Caller, _ None) ([]DeviceOutput, error) {
+	m := h.Identity.Membership()
+	status := h.Mesh.Status()
+	out := []DeviceOutput{}
+	for _, d := range m.Devices {
+		p, _ := m.Person(d.Person)
+		if h.mayChange(caller, p) != nil {
+			continue
+		}
+		one := DeviceOutput{ID: d.ID, Name: d.Name, Person: p.Name, Paired: d.State == services.StateActive, Address4: d.Addr4.String(), Address6: d.Addr6.String()}
+		if s, ok := status.Devices[d.ID]; ok && !s.LastHandshake.IsZero() {
+			at := s.LastHandshake.UTC()
+			one.LastHandshake = &at
+		}
+		out = append(out, one)
+	}
+	return out, nil
+}
+
+// AddDevice adds a device that waits for its first handshake.
+func (h *House) AddDevice(ctx context.Context, caller services.Caller, in AddDeviceInput) (AddDeviceOutput, error) {
+	p, err := h.self(caller, in.Person)
+	if err != nil {
+		return AddDeviceOutput{}, err
+	}
+	if err := h.mayChange(caller, p); err != nil {
+		return AddDeviceOutput{}, err
+	}
+	var private secret.Text
+	var key services.ClientKey
+	if in.PublicKey != "" {
+		key, err = mesh.ParseClientKey(in.PublicKey)
+	} else {
+		private, key, err = mesh.NewDeviceKey()
+	}
+	if err != nil {
+		return AddDeviceOutput{}, err
+	}
+	expires := h.Now().Add(PairWithin)
+	d, err := h.Identity.AddDevice(acting(ctx, caller), identity.NewDevice{Person: p.ID, Name: in.Name, Key: key, Expires: expires})
+	if err != nil {
+		return AddDeviceOutput{}, err
+	}
+	h.remember(d, private)
+	h.audit(ctx, caller, "device-added", d.Name)
+	stock, err := h.Mesh.DeviceConfig(ctx, h.Identity.Membership(), d, private)
+	if err != nil {
+		return AddDeviceOutput{}, err
+	}
+	out := AddDeviceOutput{ID: d.ID, Name: d.Name, Config: secret.Show(stock.Text), Expires: expires, Reach: stock.Reach.Say.String()}
+	if in.PublicKey == "" {
+		if out.PNG, err = stock.PNG(); err != nil {
+			return AddDeviceOutput{}, err
+		}
+	}
+	return out, nil
+}
+
+// remember keeps the private key of a waiting device and forgets those of devices that wait no more.
+func (h *House) remember(d services.Device, private secret.Text) {
+	m := h.Identity.Membership()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.pairings == nil {
+		h.pairings = map[services.DeviceID]pairing{}
+	}
+	for id := range h.pairings {
+		if old, ok := m.Device(id); !ok || old.State != services.StatePending {
+			delete(h.pairings, id)
+		}
+	}
+	h.pairings[d.ID] = pairing{private: private, name: d.Name}
+}
+
+// WaitingKey returns the private key of a device that waits, while the box remembers it.
+func (h *House) WaitingKey(id services.DeviceID) (secret.Text, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	p, ok := h.pairings[id]
+	return p.private, ok
+}
+
+// RenameDevice gives a device another name.
+func (h *House) RenameDevice(ctx context.Context, caller services.Caller, in RenameDeviceInput) (None, error) {
+	d, err := h.device(caller, in.ID)
+	if err != nil {
+		return None{}, err
+	}
+	if err := h.Identity.RenameDevice(acting(ctx, caller), d.ID, in.Name); err != nil {
+		return None{}, err
+	}
+	h.audit(ctx, caller, "device-renamed", in.Name)
+	return None{}, nil
+}
+
+// RemoveDevice removes a device at once.
+func (h *House) RemoveDevice(ctx context.Context, caller services.Caller, in DeviceInput) (None, error) {
+	d, err := h.device(caller, in.ID)
+	if err != nil {
+		return None{}, err
+	}
+	if err := h.Identity.RemoveDevice(acting(ctx, caller), d.ID); err != nil {
+		return None{}, err
+	}
+	h.audit(ctx, caller, "device-removed", d.Name)
+	return None{}, nil
+}
+
+// ---- sessions, network, audit ----
+
+// ListSessions lists where somebody is signed in.
+func (h *House) ListSessions(ctx context.Context, caller services.Caller, in SessionsInput) ([]SessionOutput, error) {
+	p, err := h.self(caller, in.Person)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.mayChange(caller, p); err != nil {
+		return nil, err
+	}
+	out := []SessionOutput{}
+	for _, x := range h.Account.Sessions(p.ID) {
+		out = append(out, SessionOutput{ID: x.ID, Person: x.Person, Browser: x.Name, Started: x.Created, Seen: x.Used})
+	}
+	return out, nil
+}
+
+// EndSession signs a session out: one's own, or one of somebody the caller may change.
+func (h *House) EndSession(ctx context.Context, caller services.Caller, in SessionInput) (None, error) {
+	for _, p := range h.Identity.Membership().People {
+		for _, x := range h.Account.Sessions(p.ID) {
+			if x.ID == in.ID && h.mayChange(caller, p) == nil {
+				return None{}, h.Account.EndSession(ctx, caller, p.ID, in.ID)
+			}
+		}
+	}
+	return None{}, account.ErrNoCredential
+}
+
+// ShowNetwork says where the box is in the network and what it found there.
+func (h *House) ShowNetwork(_ context.Context, _ services.Caller, _ None) (NetworkOutput, error) {
+	m, reach := h.Identity.Membership(), h.Mesh.Reach()
+	n := NetworkOutput{
+		Net4: m.Household.Net4.String(), Net6: m.Household.Net6.String(), Domain: m.Household.Domain,
+		Name: h.Names.Name(), Port: int(h.Mesh.Status().Port), Reach: reach.Say.String(), Addresses: []string{}, Found: []FoundOutput{},
+	}
+	for _, a := range h.Addresses() {
+		n.Addresses = append(n.Addresses, a.String())
+	}
+	for _, f := range h.Names.Found() {
+		n.Found = append(n.Found, FoundOutput{Kind: string(f.Kind), Name: f.Name, Host: f.Host})
+	}
+	return n, nil
+}
+
+// ListAudit lists what happened, newest first.
+func (h *House) ListAudit(ctx context.Context, _ services.Caller, in AuditInput) ([]AuditOutput, error) {
+	if in.Limit <= 0 {
+		in.Limit = 100
+	}
+	events, err := h.Account.Events(ctx, time.Time{}, in.Limit)
+	if err != nil {
+		return nil, err
+	}
+	m := h.Identity.Membership()
+	out := make([]AuditOutput, len(events))
+	for i, e := range events {
+		out[i] = AuditOutput{At: e.At, Actor: string(e.Actor), Face: e.Face.String(), Action: e.Action, Object: e.Object}
+		if p, ok := m.Person(e.Actor); ok {
+			out[i].Actor = p.Name
+		}
+	}
+	return out, nil
+}
+
+// acting names the caller to the household log, so that a record says on whose behalf it was made.
+func acting(ctx context.Context, caller services.Caller) context.Context {
+	if caller.Person == "" {
+		return ctx
+	}
+	return identity.Acting(ctx, caller.Person, caller.Device)
+}
+
+// audit writes down what happened. That it could not be written is logged, and undoes nothing.
+func (h *House) audit(ctx context.Context, caller services.Caller, action, object string) {
+	if err := h.Account.Audit(ctx, account.Event{Actor: caller.Person, Face: caller.Face, Address: caller.Address, Action: action, Object: object}); err != nil {
+		h.Log.Error("an event could not be written down", "action", action, "error", err)
+	}
+}

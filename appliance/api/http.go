@@ -1,0 +1,217 @@
+package api
+
+import (
+	"encoding"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"hearth.alt/services"
+)
+
+// MaxBody is the greatest request body of /api/v1, in bytes.
+const MaxBody = 64 << 10
+
+// Prefix is where the operations live on every private face and on admin.sock.
+const Prefix = "/api/v1"
+
+// Failure is the body of every refusal of /api/v1.
+type Failure struct {
+	Error struct {
+		Code    string `json:"code"`            // stable, for programs
+		Message string `json:"message"`         // one sentence, for people, in English
+		Field   string `json:"field,omitempty"` // the input at fault
+	} `json:"error"`
+}
+
+// HTTPStatus is the HTTP status of a kind of problem (RFC 9110, section 15; 429 of RFC 6585).
+func HTTPStatus(k services.Kind) int {
+	switch k {
+	case services.KindInvalid:
+		return http.StatusBadRequest
+	case services.KindDenied:
+		return http.StatusForbidden
+	case services.KindSignIn:
+		return http.StatusUnauthorized
+	case services.KindNotFound:
+		return http.StatusNotFound
+	case services.KindConflict:
+		return http.StatusConflict
+	case services.KindBusy:
+		return http.StatusTooManyRequests
+	case services.KindUnavailable:
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusInternalServerError
+}
+
+// WriteFailure answers with err as a Failure; what went wrong inside goes to log, not to the caller.
+func WriteFailure(w http.ResponseWriter, log *slog.Logger, operation string, err error) {
+	p := services.AsProblem(err)
+	if p.Kind == services.KindInternal {
+		log.Error("operation fails", "operation", operation, "error", err)
+	} else if p.Cause != nil {
+		log.Info("operation is refused", "operation", operation, "code", p.Code, "cause", p.Cause)
+	}
+	var f Failure
+	f.Error.Code, f.Error.Message, f.Error.Field = p.Code, p.Say.String(), p.Field
+	writeJSON(w, HTTPStatus(p.Kind), f)
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.Encode(v)
+}
+
+// Access finds who calls and whether the password is fresh. The web server hands it in.
+type Access func(r *http.Request) (caller services.Caller, fresh bool)
+
+// Handler serves the operations and their document below Prefix. It decides nothing by itself about who calls: access
+// names the caller, the rule of the row decides.
+func Handler(h *House, log *slog.Logger, access Access) http.Handler {
+	mux := http.NewServeMux()
+	for _, o := range Table() {
+		mux.HandleFunc(o.Method+" "+Prefix+o.Path, func(w http.ResponseWriter, r *http.Request) {
+			caller, fresh := access(r)
+			if err := o.Allow(caller, h.Claimed(), fresh); err != nil {
+				WriteFailure(w, log, o.Name, err)
+				return
+			}
+			in, err := decode(&o, w, r)
+			if err != nil {
+				WriteFailure(w, log, o.Name, err)
+				return
+			}
+			out, err := o.Call(r.Context(), h, caller, in)
+			if err != nil {
+				WriteFailure(w, log, o.Name, err)
+				return
+			}
+			if o.out == reflect.TypeFor[None]() {
+				out = struct{}{}
+			}
+			writeJSON(w, http.StatusOK, out)
+		})
+	}
+	mux.HandleFunc("GET "+Prefix+"/openapi.json", func(w http.ResponseWriter, r *http.Request) {
+		caller, fresh := access(r)
+		rule := Rule{Faces: Private, Before: true, After: true}
+		if err := rule.Allow(caller, h.Claimed(), fresh); err != nil {
+			WriteFailure(w, log, "openapi", err)
+			return
+		}
+		writeJSON(w, http.StatusOK, Document())
+	})
+	mux.HandleFunc(Prefix+"/", func(w http.ResponseWriter, r *http.Request) { WriteFailure(w, log, "none", ErrNotHere) })
+	return mux
+}
+
+func invalid(field string, cause error) error {
+	p := &services.Problem{Kind: services.KindInvalid, Code: "bad-input", Field: field, Cause: cause}
+	if field == "" {
+		p.Say = services.Say("api.bad-input", "The request could not be read. Nothing was changed.")
+	} else {
+		p.Say = services.Say("api.bad-field", "The value of {field} could not be read. Nothing was changed.", "field", field)
+	}
+	return p
+}
+
+// decode reads the input of o: the body as strict JSON for POST, the query for GET, then the path's values.
+func decode(o *Operation, w http.ResponseWriter, r *http.Request) (any, error) {
+	in := reflect.New(o.in)
+	fields := o.Fields()
+	if r.Method == http.MethodPost {
+		d := json.NewDecoder(http.MaxBytesReader(w, r.Body, MaxBody))
+		d.DisallowUnknownFields()
+		if err := d.Decode(in.Interface()); err != nil && !errors.Is(err, io.EOF) {
+			var te *json.UnmarshalTypeError
+			if errors.As(err, &te) {
+				return nil, invalid(te.Field, err)
+			}
+			return nil, invalid("", err)
+		}
+		if _, err := d.Token(); !errors.Is(err, io.EOF) {
+			return nil, invalid("", errors.New("more than one value"))
+		}
+	} else {
+		query := r.URL.Query()
+		for name := range query {
+			if !hasField(fields, name) {
+				return nil, invalid(name, errors.New("unknown"))
+			}
+		}
+		for _, f := range fields {
+			if query.Has(f.Name) {
+				if err := SetText(in.Elem().Field(f.Index), query.Get(f.Name)); err != nil {
+					return nil, invalid(f.Name, err)
+				}
+			}
+		}
+	}
+	for _, f := range fields {
+		if f.Path != "" {
+			if err := SetText(in.Elem().Field(f.Index), r.PathValue(f.Path)); err != nil {
+				return nil, invalid(f.Name, err)
+			}
+		}
+	}
+	for _, f := range fields {
+		if !f.Optional && in.Elem().Field(f.Index).IsZero() && f.Type.Kind() != reflect.Bool {
+			return nil, &services.Problem{
+				Kind: services.KindInvalid, Code: "missing", Field: f.Name,
+				Say: services.Say("api.missing", "{field} is missing. Nothing was changed.", "field", f.Name),
+			}
+		}
+	}
+	return in.Interface(), nil
+}
+
+func hasField(fields []Field, name string) bool {
+	for _, f := range fields {
+		if f.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// SetText puts the text of a flag, a query or a path into a field of an input.
+func SetText(v reflect.Value, text string) error {
+	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
+		return u.UnmarshalText([]byte(text))
+	}
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(text)
+	case reflect.Bool:
+		b, err := strconv.ParseBool(text)
+		if err != nil {
+			return err
+		}
+		v.SetBool(b)
+	case reflect.Int, reflect.Int64:
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return err
+		}
+		v.SetInt(n)
+	case reflect.Slice:
+		if v.Type().Elem().Kind() != reflect.String {
+			return fmt.Errorf("a list of %v cannot be given as text", v.Type().Elem())
+		}
+		v.Set(reflect.ValueOf(strings.Fields(text)).Convert(v.Type()))
+	default:
+		return fmt.Errorf("a %v cannot be given as text", v.Type())
+	}
+	return nil
+}

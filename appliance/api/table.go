@@ -1,0 +1,256 @@
+package api
+
+import (
+	"time"
+
+	"hearth.alt/services"
+	"hearth.alt/services/secret"
+)
+
+// Table returns every operation, in the order that help and document show them.
+func Table() []Operation { return table }
+
+// anyone is everybody who belongs, wherever everything is allowed by role.
+func anyone(least services.Role) Rule { return Rule{Faces: Private, Least: least, After: true} }
+
+// console is for the one who can open admin.sock.
+var console = Rule{Faces: []services.Face{services.FaceConsole}, Least: services.RoleOwner, After: true}
+
+var table = []Operation{
+	define(Operation{
+		Name: "status", Summary: "Say how the box and its services are", Method: "GET", Path: "/status",
+		Rule: Rule{Faces: Private, Least: services.RoleMember, Before: true, After: true},
+	}, (*House).Status),
+	define(Operation{
+		Name: "claim", Summary: "Make this box a household's, with its first owner; the answer holds the 24 recovery words", Method: "POST", Path: "/claim",
+		Rule: Rule{Faces: []services.Face{services.FaceConsole}, Least: services.RoleOwner, Before: true}, Secret: true,
+	}, (*House).ClaimHere),
+	define(Operation{
+		Name: "recover check", Summary: "Check the 24 recovery words; right ones erase the key they stand for from the box", Method: "POST", Path: "/recovery/check",
+		Rule: anyone(services.RoleOwner), Secret: true,
+	}, (*House).CheckWords),
+	define(Operation{
+		Name: "recover password", Summary: "Give a person who forgot theirs a new password, from the box itself", Method: "POST", Path: "/recovery/password",
+		Rule: console, Secret: true,
+	}, (*House).ResetPassword),
+
+	define(Operation{Name: "person list", Summary: "List who belongs", Method: "GET", Path: "/people", Rule: anyone(services.RoleMember)}, (*House).ListPeople),
+	define(Operation{
+		Name: "person add", Summary: "Invite a person; the answer holds the link they open", Method: "POST", Path: "/people",
+		Rule: anyone(services.RoleAdmin), Secret: true,
+	}, (*House).AddPerson),
+	define(Operation{Name: "person change", Summary: "Change a person's name, role or way into the home network", Method: "POST", Path: "/people/{id}", Rule: anyone(services.RoleAdmin)}, (*House).ChangePerson),
+	define(Operation{Name: "person remove", Summary: "Remove a person and everything that lets them in", Method: "DELETE", Path: "/people/{id}", Rule: anyone(services.RoleAdmin)}, (*House).RemovePerson),
+
+	define(Operation{Name: "device list", Summary: "List phones and laptops", Method: "GET", Path: "/devices", Rule: anyone(services.RoleGuest)}, (*House).ListDevices),
+	define(Operation{
+		Name: "device add", Summary: "Add a phone or laptop; the answer holds its configuration", Method: "POST", Path: "/devices",
+		Rule: anyone(services.RoleGuest), Secret: true,
+	}, (*House).AddDevice),
+	define(Operation{Name: "device rename", Summary: "Give a device another name", Method: "POST", Path: "/devices/{id}", Rule: anyone(services.RoleGuest)}, (*House).RenameDevice),
+	define(Operation{Name: "device remove", Summary: "Remove a device at once", Method: "DELETE", Path: "/devices/{id}", Rule: anyone(services.RoleGuest)}, (*House).RemoveDevice),
+
+	define(Operation{Name: "session list", Summary: "List where a person is signed in", Method: "GET", Path: "/sessions", Rule: anyone(services.RoleGuest)}, (*House).ListSessions),
+	define(Operation{Name: "session end", Summary: "Sign a session out", Method: "DELETE", Path: "/sessions/{id}", Rule: anyone(services.RoleGuest)}, (*House).EndSession),
+
+	define(Operation{Name: "network", Summary: "Say where the box is in the network and what it found there", Method: "GET", Path: "/network", Rule: anyone(services.RoleMember)}, (*House).ShowNetwork),
+	define(Operation{Name: "audit", Summary: "List what happened, newest first", Method: "GET", Path: "/audit", Rule: anyone(services.RoleAdmin)}, (*House).ListAudit),
+}
+
+// ---- inputs and outputs; the names are surfaces that stay stable ----
+
+// Status is the answer of "status".
+type Status struct {
+	Version   string           `json:"version"`
+	Claimed   bool             `json:"claimed"`
+	Box       StatusBox        `json:"box"`
+	Household *StatusHousehold `json:"household"`
+	Services  []ServiceStatus  `json:"services"`
+}
+
+// StatusBox names this box; Name is empty before the claim.
+type StatusBox struct {
+	Name   string          `json:"name"`
+	PeerID services.PeerID `json:"peer_id"`
+}
+
+// StatusHousehold names the household; it is null before the claim.
+type StatusHousehold struct {
+	Name   string `json:"name"`
+	Domain string `json:"domain"`
+}
+
+// ServiceStatus is one service's health.
+type ServiceStatus struct {
+	Name    string     `json:"name"`
+	Ready   bool       `json:"ready"`
+	OK      bool       `json:"ok"`
+	Since   *time.Time `json:"since"` // null when not known
+	Message string     `json:"message"`
+}
+
+// ClaimInput is what "claim" takes.
+type ClaimInput struct {
+	Household string      `json:"household" help:"the household's name, as people write it"`
+	Box       string      `json:"box" help:"the box's name"`
+	Owner     string      `json:"owner" help:"the first owner's name"`
+	Password  secret.Text `json:"password" help:"the owner's password" file:"password"`
+}
+
+// ClaimOutput holds the recovery words, in order.
+type ClaimOutput struct {
+	Words []secret.Shown `json:"words"`
+}
+
+// WordsInput is what "recover check" takes.
+type WordsInput struct {
+	Words []string `json:"words" help:"the 24 recovery words" file:"words"`
+}
+
+// WordsOutput says that the words are right, and whether their key was still on the box until now.
+type WordsOutput struct {
+	OK     bool `json:"ok"`
+	Erased bool `json:"erased"`
+}
+
+// PasswordInput is what "recover password" takes.
+type PasswordInput struct {
+	Name string `json:"name" arg:"NAME" help:"the person's name"`
+}
+
+// PasswordOutput is the new password, four words, shown once.
+type PasswordOutput struct {
+	Name     string       `json:"name"`
+	Password secret.Shown `json:"password"`
+}
+
+// PersonOutput is one person.
+type PersonOutput struct {
+	ID    services.PersonID `json:"id"`
+	Name  string            `json:"name"`
+	Role  services.Role     `json:"role"`
+	State services.State    `json:"state"`
+	LAN   bool              `json:"lan"`
+}
+
+// AddPersonInput is what "person add" takes.
+type AddPersonInput struct {
+	Name string        `json:"name" arg:"NAME" help:"the person's name"`
+	Role services.Role `json:"role" help:"owner, admin, member or guest"`
+	LAN  bool          `json:"lan,omitempty" help:"their devices reach the home network through the tunnel"`
+}
+
+// AddPersonOutput is the invitation.
+type AddPersonOutput struct {
+	ID      services.PersonID `json:"id"`
+	Name    string            `json:"name"`
+	Role    services.Role     `json:"role"`
+	State   services.State    `json:"state"`
+	Link    secret.Shown      `json:"link"`
+	Code    secret.Shown      `json:"code"`
+	Expires time.Time         `json:"expires"`
+}
+
+// ChangePersonInput is what "person change" takes; what is not given stays.
+type ChangePersonInput struct {
+	ID   services.PersonID `json:"id" arg:"ID" path:"id" help:"as person list shows it"`
+	Name string            `json:"name,omitempty" help:"a new name"`
+	Role services.Role     `json:"role,omitempty" help:"a new role"`
+	LAN  string            `json:"lan,omitempty" help:"yes or no: their devices reach the home network through the tunnel"`
+}
+
+// PersonInput names a person.
+type PersonInput struct {
+	ID services.PersonID `json:"id" arg:"ID" path:"id" help:"as person list shows it"`
+}
+
+// DeviceOutput is one device.
+type DeviceOutput struct {
+	ID            services.DeviceID `json:"id"`
+	Name          string            `json:"name"`
+	Person        string            `json:"person"`
+	Paired        bool              `json:"paired"`
+	LastHandshake *time.Time        `json:"last_handshake"` // null is never since the box started
+	Address4      string            `json:"address4"`
+	Address6      string            `json:"address6"`
+}
+
+// AddDeviceInput is what "device add" takes.
+type AddDeviceInput struct {
+	Name      string `json:"name" arg:"NAME" help:"the device's name"`
+	Person    string `json:"person,omitempty" help:"whose it is: name or ID; your own when not given"`
+	PublicKey string `json:"public_key,omitempty" help:"the app's public key, for a laptop that keeps its own"`
+}
+
+// AddDeviceOutput is the configuration of a device on its way in.
+type AddDeviceOutput struct {
+	ID      services.DeviceID `json:"id"`
+	Name    string            `json:"name"`
+	Config  secret.Shown      `json:"config"`
+	Expires time.Time         `json:"expires"`
+	Reach   string            `json:"reach"`
+	PNG     []byte            `json:"png,omitempty" save:"png"`
+}
+
+// RenameDeviceInput is what "device rename" takes.
+type RenameDeviceInput struct {
+	ID   services.DeviceID `json:"id" arg:"ID" path:"id" help:"as device list shows it"`
+	Name string            `json:"name" arg:"NAME" help:"the new name"`
+}
+
+// DeviceInput names a device.
+type DeviceInput struct {
+	ID services.DeviceID `json:"id" arg:"ID" path:"id" help:"as device list shows it"`
+}
+
+// SessionsInput is what "session list" takes.
+type SessionsInput struct {
+	Person string `json:"person,omitempty" help:"whose: name or ID; your own when not given"`
+}
+
+// SessionOutput is one session. Its ID is never a credential.
+type SessionOutput struct {
+	ID      string            `json:"id"`
+	Person  services.PersonID `json:"person"`
+	Browser string            `json:"browser"`
+	Started time.Time         `json:"started"`
+	Seen    time.Time         `json:"seen"`
+}
+
+// SessionInput names a session.
+type SessionInput struct {
+	ID string `json:"id" arg:"ID" path:"id" help:"as session list shows it"`
+}
+
+// NetworkOutput says where the box is in the network.
+type NetworkOutput struct {
+	Addresses []string      `json:"addresses"`
+	Net4      string        `json:"net4"`
+	Net6      string        `json:"net6"`
+	Domain    string        `json:"domain"`
+	Name      string        `json:"name"` // in mDNS, "study.local"
+	Port      int           `json:"port"` // UDP, of the private network
+	Reach     string        `json:"reach"`
+	Found     []FoundOutput `json:"found"`
+}
+
+// FoundOutput is something that announces itself on the home network.
+type FoundOutput struct {
+	Kind string `json:"kind"`
+	Name string `json:"name"`
+	Host string `json:"host"`
+}
+
+// AuditInput is what "audit" takes.
+type AuditInput struct {
+	Limit int `json:"limit,omitempty" help:"at most so many lines; 100 when not given"`
+}
+
+// AuditOutput is one line of what happened.
+type AuditOutput struct {
+	At     time.Time `json:"at"`
+	Actor  string    `json:"actor"`
+	Face   string    `json:"face"`
+	Action string    `json:"action"`
+	Object string    `json:"object"`
+}

@@ -1,0 +1,187 @@
+package appliance
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"hearth.alt/appliance/keeper"
+	"hearth.alt/appliance/sealed"
+	"hearth.alt/services"
+	"hearth.alt/services/claimcode"
+	"hearth.alt/services/clock"
+	"hearth.alt/services/identity"
+)
+
+// claimGrace is how long after the claim the claim secret still opens the sealed pages on the home network, for
+// whoever closed the browser before the first phone was paired.
+const claimGrace = 24 * time.Hour
+
+// claimKeeper looks after what hangs on the claim: the secret, in memory until it is over; the household's
+// certificate authority; the machine's name; the known time's vouch.
+type claimKeeper struct {
+	keeper   keeper.Keeper
+	identity *identity.Service
+	clock    *clock.Clock
+	log      *slog.Logger
+	guesses  guesses
+	reload   func() // the certificate service looks again
+
+	mu     sync.Mutex
+	secret claimcode.Code
+	tls    tls.Certificate
+	health services.Health
+}
+
+func newClaimKeeper(k keeper.Keeper, id *identity.Service, c *clock.Clock, log *slog.Logger) *claimKeeper {
+	return &claimKeeper{keeper: k, identity: id, clock: c, log: log.With("service", "claim"), reload: func() {}, health: services.Health{
+		Name: "claim", Message: services.Say("claim.starting", "The box looks up whose it is."),
+	}}
+}
+
+// load asks the keeper for the secret. There is none on a box that was claimed long ago.
+func (c *claimKeeper) load(ctx context.Context) error {
+	text, err := c.keeper.ClaimSecret(ctx)
+	if errors.Is(err, keeper.ErrClaimed) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	code, err := claimcode.Parse(text.Reveal())
+	if err != nil {
+		return err
+	}
+	cert, err := code.Certificate()
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.secret, c.tls = code, cert
+	return nil
+}
+
+func (c *claimKeeper) code() (claimcode.Code, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.secret, !c.secret.IsZero()
+}
+
+func (c *claimKeeper) certificate() (tls.Certificate, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.tls, !c.secret.IsZero()
+}
+
+// psk keys the sealed pages.
+func (c *claimKeeper) psk() ([]byte, error) {
+	code, ok := c.code()
+	if !ok {
+		return nil, sealed.ErrNoSecret
+	}
+	return code.PSK().Reveal(), nil
+}
+
+func (c *claimKeeper) Health() services.Health {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.health
+}
+
+func (c *claimKeeper) say(ok bool, s services.Sentence) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.health.Ready || c.health.OK != ok {
+		c.health.Since = time.Now()
+	}
+	c.health.Ready, c.health.OK, c.health.Message = true, ok, s
+}
+
+// Run makes so, again and again, what the claim asks for.
+func (c *claimKeeper) Run(ctx context.Context) error {
+	var claimedFor time.Duration // counted while running, so that no clock is needed
+	last := time.Now()
+	saved := time.Now()
+	named := ""
+	for {
+		m, changed := c.identity.Watch()
+		pause := 30 * time.Second
+		if !m.Claimed() {
+			c.say(true, services.Say("claim.waiting", "The box has no owner yet and does nothing else."))
+		} else if err := c.settle(ctx, m, claimedFor, &named); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			c.log.Warn("what follows a claim is tried again", "error", err)
+			c.say(false, services.Say("claim.unsettled", "The box belongs to {household}, but is not set up to the end. It tries again by itself.", "household", m.Household.Name))
+			pause = 2 * time.Second
+		} else {
+			c.say(true, services.Say("claim.settled", "The box belongs to {household}.", "household", m.Household.Name))
+		}
+		if !c.clock.Known() {
+			if machine, err := c.keeper.Machine(ctx); err == nil && machine.ClockSet {
+				c.clock.Vouch()
+			}
+			pause = min(pause, 5*time.Second)
+		}
+		if time.Since(saved) > 10*time.Minute {
+			if err := c.clock.Save(); err != nil {
+				c.log.Warn("the known time could not be written down", "error", err)
+			}
+			saved = time.Now()
+		}
+		select {
+		case <-changed:
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return c.clock.Save()
+		}
+		if m.Claimed() {
+			claimedFor += time.Since(last)
+		}
+		last = time.Now()
+	}
+}
+
+// settle makes the authority, names the machine, and ends the claim secret when it has done its work: the words are
+// confirmed and somebody is paired, or a day has passed.
+func (c *claimKeeper) settle(ctx context.Context, m *services.Membership, claimedFor time.Duration, named *string) error {
+	box, ok := m.Box()
+	if !ok {
+		return errors.New("this box is not in its own household")
+	}
+	if _, _, err := c.keeper.CACertificates(ctx); errors.Is(err, keeper.ErrNoCA) {
+		if err := c.keeper.MakeCA(ctx, authority(m, c.clock.Now())); err != nil {
+			return err
+		}
+		c.reload()
+	} else if err != nil {
+		return err
+	}
+	if *named != box.Label {
+		if err := c.keeper.SetHostname(ctx, box.Label); err != nil && !errors.Is(err, keeper.ErrNotDevice) {
+			return err
+		}
+		*named = box.Label
+	}
+	if _, held := c.code(); !held {
+		return nil
+	}
+	paired := false
+	for _, d := range m.Devices {
+		paired = paired || d.State == services.StateActive
+	}
+	if (paired && !c.identity.WordsPending()) || claimedFor > claimGrace {
+		if err := c.keeper.ForgetClaimSecret(ctx); err != nil {
+			return err
+		}
+		c.mu.Lock()
+		c.secret, c.tls = claimcode.Code{}, tls.Certificate{}
+		c.mu.Unlock()
+	}
+	return nil
+}

@@ -1,0 +1,305 @@
+// Package cli is the program's verbs. Those that ask the running box for something are made from the table of
+// operations (package api) and call it over admin.sock; the few that are processes of their own (run, worker) are
+// handed in.
+//
+// Every verb takes --state DIR before or after it, and --json. An error is one sentence on stderr, with --json an
+// api.Failure on stdout as well, and the exit status is not 0.
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"hearth.alt/appliance/api"
+	"hearth.alt/services"
+)
+
+// SocketPath is where the box with this state root listens for its console.
+func SocketPath(state string) string { return filepath.Join(state, "admin", "admin.sock") }
+
+// DefaultState is the state root when --state is not given: ./.state with --dev, /perm/hearth otherwise.
+func DefaultState(dev bool) string {
+	if dev {
+		return ".state"
+	}
+	return "/perm/hearth"
+}
+
+// Program is what New needs to know of the rest.
+type Program struct {
+	Version string
+	// Add returns further verbs; state is filled in when they run.
+	Add func(state *string) []*cobra.Command
+}
+
+// New returns the root command with every verb.
+func New(p Program) *cobra.Command {
+	var state string
+	root := &cobra.Command{
+		Use: "hearth", Short: "Hearth, the server of a household", Version: p.Version,
+		SilenceUsage: true, SilenceErrors: true, CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+	}
+	root.PersistentFlags().StringVar(&state, "state", "", "the state root (default ./.state if it is there, else "+DefaultState(false)+")")
+	groups := map[string]*cobra.Command{}
+	for _, o := range api.Table() {
+		words := strings.Fields(o.Name)
+		parent := root
+		if len(words) == 2 {
+			group := groups[words[0]]
+			if group == nil {
+				group = &cobra.Command{Use: words[0], Short: "See hearth " + words[0] + " --help"}
+				groups[words[0]] = group
+				root.AddCommand(group)
+			}
+			parent = group
+		}
+		parent.AddCommand(verb(o, words[len(words)-1], &state))
+	}
+	if p.Add != nil {
+		root.AddCommand(p.Add(&state)...)
+	}
+	return root
+}
+
+// Run runs the program with its arguments and returns the exit status: 0 done, 1 refused or failed, 2 not understood.
+func Run(ctx context.Context, p Program, args []string, stdout, stderr io.Writer) int {
+	root := New(p)
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	var refused *Refusal
+	var problem *services.Problem
+	failure := api.Failure{}
+	status := 2
+	switch {
+	case errors.As(err, &refused):
+		failure, status = refused.Failure, 1
+	case errors.As(err, &problem):
+		failure.Error.Code, failure.Error.Message, failure.Error.Field, status = problem.Code, problem.Say.String(), problem.Field, 1
+	default:
+		failure.Error.Code, failure.Error.Message = "usage", err.Error()
+	}
+	for _, a := range args {
+		if a == "--json" || a == "--json=true" {
+			e := json.NewEncoder(stdout)
+			e.SetEscapeHTML(false)
+			e.Encode(failure)
+			break
+		}
+	}
+	fmt.Fprintln(stderr, failure.Error.Message)
+	return status
+}
+
+// Refusal is the box's own refusal of an operation.
+type Refusal struct{ Failure api.Failure }
+
+func (r *Refusal) Error() string { return r.Failure.Error.Message }
+
+func verb(o api.Operation, word string, state *string) *cobra.Command {
+	var asJSON bool
+	var arguments []api.Field
+	use := word
+	for _, f := range o.Fields() {
+		if f.Arg != "" {
+			arguments = append(arguments, f)
+			use += " " + f.Arg
+		}
+	}
+	values := map[string]any{} // json name -> *string, *bool, *int64 or *[]string
+	files := map[string]*string{}
+	saves := map[string]*string{}
+	c := &cobra.Command{
+		Use: use, Short: o.Summary,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != len(arguments) {
+				return fmt.Errorf("usage: hearth %s%s; see hearth %s --help", o.Name, strings.TrimPrefix(use, word), o.Name)
+			}
+			return nil
+		},
+	}
+	flags := c.Flags()
+	flags.BoolVar(&asJSON, "json", false, "answer in JSON")
+	for _, f := range o.Fields() {
+		switch {
+		case f.Arg != "":
+		case f.File != "":
+			files[f.Name] = flags.String(f.File+"-file", "", f.Help+" (read from this file)")
+		case f.Type.Kind() == reflect.Bool:
+			values[f.Name] = flags.Bool(f.Flag, false, f.Help)
+		case f.Type.Kind() == reflect.Int || f.Type.Kind() == reflect.Int64:
+			values[f.Name] = flags.Int64(f.Flag, 0, f.Help)
+		default:
+			values[f.Name] = flags.String(f.Flag, "", f.Help)
+		}
+	}
+	if o.Out().Kind() == reflect.Struct {
+		for i := range o.Out().NumField() {
+			if name := o.Out().Field(i).Tag.Get("save"); name != "" {
+				saves[name] = flags.String(name, "", "write the "+strings.ToUpper(name)+" to this file")
+			}
+		}
+	}
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		in := map[string]any{}
+		for i, f := range arguments {
+			in[f.Name] = args[i]
+		}
+		for name, v := range values {
+			flag := strings.ReplaceAll(name, "_", "-")
+			if flags.Changed(flag) {
+				in[name] = reflect.ValueOf(v).Elem().Interface()
+			}
+		}
+		for _, f := range o.Fields() {
+			path := files[f.Name]
+			if path == nil || *path == "" {
+				continue
+			}
+			b, err := readFile(*path)
+			if err != nil {
+				return err
+			}
+			if f.Type.Kind() == reflect.Slice {
+				in[f.Name] = strings.Fields(string(b))
+			} else {
+				in[f.Name] = strings.TrimRight(string(b), "\r\n")
+			}
+		}
+		out, err := Call(cmd.Context(), *state, o, in)
+		if err != nil {
+			return err
+		}
+		for name, path := range saves {
+			if *path == "" {
+				continue
+			}
+			if err := save(out, o.Out(), name, *path); err != nil {
+				return err
+			}
+		}
+		if asJSON {
+			e := json.NewEncoder(cmd.OutOrStdout())
+			e.SetEscapeHTML(false)
+			return e.Encode(json.RawMessage(out))
+		}
+		return show(cmd.OutOrStdout(), out)
+	}
+	return c
+}
+
+func readFile(path string) ([]byte, error) {
+	const most = 64 << 10
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err == nil && len(b) > most {
+		err = fmt.Errorf("%s is larger than %d bytes", path, most)
+	}
+	return b, err
+}
+
+// save writes the base64 field with tag save:name of the answer to path, which only its owner may read.
+func save(out []byte, t reflect.Type, name, path string) error {
+	v := reflect.New(t)
+	if err := json.Unmarshal(out, v.Interface()); err != nil {
+		return err
+	}
+	for i := range t.NumField() {
+		if t.Field(i).Tag.Get("save") == name {
+			return os.WriteFile(path, v.Elem().Field(i).Bytes(), 0o600)
+		}
+	}
+	return nil
+}
+
+// ErrNotRunning says that nothing answers on admin.sock.
+var ErrNotRunning = &services.Problem{
+	Kind: services.KindUnavailable, Code: "not-running",
+	Say: services.Say("cli.not-running", "No Hearth is running with this state folder. Start it with hearth run, or name the right folder with --state."),
+}
+
+// Call asks the box with this state root to do o. in holds the input by json name.
+func Call(ctx context.Context, state string, o api.Operation, in map[string]any) ([]byte, error) {
+	if state == "" {
+		state = DefaultState(false)
+		if _, err := os.Stat(SocketPath(DefaultState(true))); err == nil {
+			state = DefaultState(true)
+		}
+	}
+	socket := SocketPath(state)
+	path := api.Prefix + o.Path
+	query := url.Values{}
+	for _, f := range o.Fields() {
+		v, given := in[f.Name]
+		switch {
+		case f.Path != "":
+			path = strings.ReplaceAll(path, "{"+f.Path+"}", url.PathEscape(fmt.Sprint(v)))
+			delete(in, f.Name)
+		case o.Method == http.MethodGet && given:
+			query.Set(f.Name, fmt.Sprint(v))
+		}
+	}
+	var body io.Reader = http.NoBody
+	if o.Method == http.MethodPost {
+		b, err := json.Marshal(in)
+		if err != nil {
+			return nil, err
+		}
+		body = bytes.NewReader(b)
+	}
+	if len(query) > 0 {
+		path += "?" + query.Encode()
+	}
+	client := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		},
+	}}
+	r, err := http.NewRequestWithContext(ctx, o.Method, "http://hearth"+path, body)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := client.Do(r)
+	if err != nil {
+		var op *net.OpError
+		if errors.As(err, &op) && op.Op == "dial" {
+			return nil, ErrNotRunning
+		}
+		return nil, err
+	}
+	defer resp.Body.Close()
+	out, err := io.ReadAll(io.LimitReader(resp.Body, 16<<20))
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		refused := &Refusal{}
+		if err := json.Unmarshal(out, &refused.Failure); err != nil || refused.Failure.Error.Code == "" {
+			return nil, fmt.Errorf("the box answered %s", resp.Status)
+		}
+		return nil, refused
+	}
+	return bytes.TrimSpace(out), nil
+}

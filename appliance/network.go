@@ -1,0 +1,112 @@
+package appliance
+
+import (
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"hearth.alt/services"
+)
+
+// homeInterface says whether i is one of the home network: up, no loopback, no tunnel, and none of the bridges and
+// pairs that containers on a laptop bring along.
+func homeInterface(i net.Interface) bool {
+	if i.Flags&net.FlagUp == 0 || i.Flags&net.FlagLoopback != 0 || i.Flags&net.FlagPointToPoint != 0 {
+		return false
+	}
+	for _, prefix := range []string{"hearth", "docker", "br-", "virbr", "wg", "tun", "tap"} {
+		if strings.HasPrefix(i.Name, prefix) {
+			return false
+		}
+	}
+	return true
+}
+
+// home is what the interfaces of the home network have.
+type home struct {
+	interfaces []string
+	addresses  []netip.Addr   // IPv4 first, then global and unique local IPv6; no link-local ones
+	networks   []netip.Prefix // the prefixes of those addresses
+}
+
+// lookHome reads the interfaces now. What cannot be read is left out.
+func lookHome() home {
+	var h home
+	all, err := net.Interfaces()
+	if err != nil {
+		return h
+	}
+	for _, i := range all {
+		if !homeInterface(i) {
+			continue
+		}
+		addrs, err := i.Addrs()
+		if err != nil {
+			continue
+		}
+		h.interfaces = append(h.interfaces, i.Name)
+		for _, a := range addrs {
+			p, err := netip.ParsePrefix(a.String())
+			if err != nil || p.Addr().IsLinkLocalUnicast() {
+				continue
+			}
+			h.addresses = append(h.addresses, p.Addr())
+			if m := p.Masked(); !slices.Contains(h.networks, m) {
+				h.networks = append(h.networks, m)
+			}
+		}
+	}
+	slices.Sort(h.interfaces)
+	slices.SortStableFunc(h.addresses, func(a, b netip.Addr) int { return compareBool(b.Is4(), a.Is4()) })
+	return h
+}
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
+}
+
+// names are the host names the box answers to, best first, no dot at the end.
+func names(m *services.Membership) []string {
+	box, ok := m.Box()
+	if !ok {
+		return []string{"hearth.local"}
+	}
+	return []string{box.Label + ".local", box.Label + "." + m.Household.Domain, m.Household.Domain}
+}
+
+// hosts says whether the box answers to host on face. Names and addresses are exact; on a loopback connection the
+// loopback names are ours too.
+func hosts(m *services.Membership, face services.Face, host string) bool {
+	if slices.Contains(names(m), host) {
+		return true
+	}
+	if host == "localhost" {
+		return face == services.FaceTunnel
+	}
+	a, err := netip.ParseAddr(host)
+	if err != nil {
+		return false
+	}
+	a = a.Unmap().WithZone("")
+	if a.IsLoopback() {
+		return face == services.FaceTunnel
+	}
+	if box, ok := m.Box(); ok && (a == box.Addr4 || a == box.Addr6) {
+		return true
+	}
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(all, func(own net.Addr) bool {
+		p, err := netip.ParsePrefix(own.String())
+		return err == nil && p.Addr().Unmap() == a
+	})
+}

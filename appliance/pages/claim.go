@@ -1,0 +1,178 @@
+package pages
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"hearth.alt/appliance/api"
+	"hearth.alt/services"
+	"hearth.alt/services/claimcode"
+	"hearth.alt/services/secret"
+	"hearth.alt/webui"
+	"hearth.alt/webui/house"
+)
+
+// proofLife is how long a typed claim code counts before it must be typed again.
+const proofLife = time.Hour
+
+// proofs remembers who proved the claim code, in memory: after a restart it is typed again.
+type proofs struct {
+	mu   sync.Mutex
+	good map[string]time.Time
+}
+
+func (p *proofs) add(now time.Time) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for t, at := range p.good {
+		if now.Sub(at) > proofLife {
+			delete(p.good, t)
+		}
+	}
+	if p.good == nil || len(p.good) >= 64 { // whoever floods has the code; starting over costs one more typing
+		p.good = map[string]time.Time{}
+	}
+	token := rand.Text()
+	p.good[token] = now
+	return token
+}
+
+func (p *proofs) has(token string, now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	at, ok := p.good[token]
+	return ok && now.Sub(at) <= proofLife
+}
+
+func (p *proofs) clear() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.good = nil
+}
+
+// CodeProblem says in one sentence what does not fit in a claim code.
+func CodeProblem(err error) error {
+	p := &services.Problem{Kind: services.KindInvalid, Code: "claim-code", Field: "code", Cause: err}
+	var e *claimcode.ParseError
+	if !errors.As(err, &e) {
+		p.Say = services.Say("claim.code-unread", "The claim code could not be read. It has 16 letters and numbers, or eight words.")
+		return p
+	}
+	switch e.Reason {
+	case claimcode.ReasonEmpty:
+		p.Say = services.Say("claim.code-empty", "Type the claim code. It has 16 letters and numbers, or eight words.")
+	case claimcode.ReasonLength:
+		p.Say = services.Say("claim.code-length", "The claim code has {want} letters and numbers; {count} were typed.", "want", e.Want, "count", e.Count)
+	case claimcode.ReasonLetter:
+		p.Say = services.Say("claim.code-letter", "Group {position} of the claim code has a letter that no code has.", "position", e.Position)
+	case claimcode.ReasonWordCount:
+		p.Say = services.Say("claim.code-word-count", "The claim code has {want} words; {count} were typed.", "want", e.Want, "count", e.Count)
+	case claimcode.ReasonWord:
+		p.Say = services.Say("claim.code-word", "Word {position} of the claim code is not one of the words that are used. Look at its spelling.", "position", e.Position)
+	default:
+		p.Say = services.Say("claim.code-checksum", "These words do not belong together. One of them is another word, or two changed places.")
+	}
+	return p
+}
+
+var errWrongCode = &services.Problem{
+	Kind: services.KindDenied, Code: "wrong-code", Field: "code",
+	Say: services.Say("claim.wrong-code", "This is not the claim code of this box. Compare it with the claim sheet, sign by sign."),
+}
+
+// ProveCode checks a typed claim code.
+func (h *House) ProveCode(ctx context.Context, code secret.Text) (string, error) {
+	if h.API.Claimed() {
+		return "", &services.Problem{Kind: services.KindConflict, Code: "claimed", Say: api.ErrClaimed.Say}
+	}
+	address := webui.CallerOf(ctx).Address
+	if wait := h.Guesses.Wait(address); wait > 0 {
+		return "", busy(wait)
+	}
+	typed, err := claimcode.Parse(code.Reveal())
+	if err != nil {
+		return "", CodeProblem(err)
+	}
+	right, ok := h.ClaimCode()
+	if !ok || !right.Equal(typed) {
+		h.Guesses.Wrong(address)
+		return "", errWrongCode
+	}
+	return h.proofs.add(time.Now()), nil
+}
+
+func busy(wait time.Duration) error {
+	minutes := int((wait + time.Minute - 1) / time.Minute)
+	return &services.Problem{
+		Kind: services.KindBusy, Code: "too-many-tries",
+		Say: services.Say("claim.too-many-tries", "There were too many wrong tries. Try again in {minutes, plural, one {a minute} other {# minutes}}.", "minutes", minutes),
+	}
+}
+
+// Proved says whether token stands for a proven code. Inside the seal the code was proven by opening it.
+func (h *House) Proved(ctx context.Context, token string) bool {
+	return webui.Sealed(ctx) || h.proofs.has(token, time.Now())
+}
+
+// Claim makes the household and signs its owner in.
+func (h *House) Claim(ctx context.Context, token string, form house.ClaimForm) (string, error) {
+	if !h.Proved(ctx, token) {
+		return "", errWrongCode
+	}
+	if _, err := h.API.Claim(ctx, webui.CallerOf(ctx), api.ClaimInput{Household: form.Household, Box: form.Box, Owner: form.Owner, Password: form.Password}); err != nil {
+		return "", err
+	}
+	h.proofs.clear()
+	return h.SignIn(ctx, form.Owner, form.Password)
+}
+
+// Words returns the recovery words while they wait to be confirmed.
+func (h *House) Words(ctx context.Context) ([]secret.Shown, error) {
+	if err := h.least(ctx, services.RoleOwner); err != nil {
+		return nil, err
+	}
+	return h.API.Words(ctx)
+}
+
+// AskedWords are three positions that depend on the household only, so that a reload asks the same.
+func (h *House) AskedWords(ctx context.Context) ([]int, error) {
+	if err := h.least(ctx, services.RoleOwner); err != nil {
+		return nil, err
+	}
+	root := h.API.Identity.Membership().Household.Root
+	// One of each third of the list, so that all parts of the paper are looked at.
+	return []int{1 + int(root[0])%8, 9 + int(root[1])%8, 17 + int(root[2])%8}, nil
+}
+
+// ConfirmWords compares the asked words and erases the root's private half.
+func (h *House) ConfirmWords(ctx context.Context, answers map[int]secret.Text) error {
+	if err := h.least(ctx, services.RoleOwner); err != nil {
+		return err
+	}
+	asked, err := h.AskedWords(ctx)
+	if err != nil {
+		return err
+	}
+	words, err := h.API.Words(ctx)
+	if err != nil {
+		return err
+	}
+	all := make([]string, len(words))
+	for i, w := range words {
+		all[i] = w.Reveal()
+	}
+	for _, n := range asked {
+		if !sameWord(answers[n].Reveal(), all[n-1]) {
+			return &services.Problem{
+				Kind: services.KindInvalid, Code: "wrong-word", Field: fmt.Sprintf("word%d", n),
+				Say: services.Say("claim.wrong-word", "Word {position} on the paper should be another one. Go back one step and compare it with the list.", "position", n),
+			}
+		}
+	}
+	_, err = h.API.CheckWords(ctx, webui.CallerOf(ctx), api.WordsInput{Words: all})
+	return err
+}

@@ -1,0 +1,290 @@
+package pages
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"hearth.alt/appliance/api"
+	"hearth.alt/services"
+	"hearth.alt/services/account"
+	"hearth.alt/services/identity"
+	"hearth.alt/services/secret"
+	"hearth.alt/webui"
+	"hearth.alt/webui/house"
+)
+
+// SignIn returns a session token.
+func (h *House) SignIn(ctx context.Context, name string, password secret.Text) (string, error) {
+	in, err := h.API.Account.SignIn(ctx, through(ctx, name, password))
+	if err != nil {
+		return "", at("password", err)
+	}
+	return let(ctx, in), nil
+}
+
+// at puts a field to a refusal that has none, so that the page shows it beside the input.
+func at(field string, err error) error {
+	p := services.AsProblem(err)
+	if p.Kind == services.KindInternal || p.Field != "" {
+		return err
+	}
+	c := *p
+	c.Field = field
+	return &c
+}
+
+// Refresh proves the caller's password once more.
+func (h *House) Refresh(ctx context.Context, password secret.Text) error {
+	in, err := h.API.Account.Prove(ctx, through(ctx, "", password))
+	if err != nil {
+		return at("password", err)
+	}
+	let(ctx, in)
+	return nil
+}
+
+// SignOut ends the caller's session.
+func (h *House) SignOut(ctx context.Context) error {
+	return h.API.Account.SignOut(ctx, webui.CallerOf(ctx), doorOf(ctx).session)
+}
+
+// ChangePassword sets a new password for the caller and ends their other sessions.
+func (h *House) ChangePassword(ctx context.Context, old, new secret.Text) error {
+	p, ok := h.API.Identity.Membership().Person(webui.CallerOf(ctx).Person)
+	if !ok {
+		return api.ErrSignIn
+	}
+	in, err := h.API.Account.ChangePassword(ctx, through(ctx, p.Name, old), new)
+	if err != nil {
+		if bad := services.AsProblem(err); bad.Kind == services.KindInvalid {
+			return at("new", &services.Problem{Kind: bad.Kind, Code: bad.Code, Say: bad.Say})
+		}
+		return at("password", err)
+	}
+	let(ctx, in)
+	return nil
+}
+
+// Sessions lists where the caller is signed in.
+func (h *House) Sessions(ctx context.Context) ([]house.Session, error) {
+	caller := webui.CallerOf(ctx)
+	m := h.API.Identity.Membership()
+	var out []house.Session
+	for _, s := range h.API.Account.Sessions(caller.Person) {
+		one := house.Session{ID: s.ID, Agent: s.Name, Started: s.Created, Seen: s.Used, This: s.ID == caller.Session}
+		if d, ok := m.Device(s.Device); ok {
+			one.Where = services.Say("session.over", "Over the private network, on {device}", "device", d.Name)
+		} else {
+			one.Where = services.Say("session.home", "At home")
+		}
+		out = append(out, one)
+	}
+	return out, nil
+}
+
+// EndSession ends one of the caller's own.
+func (h *House) EndSession(ctx context.Context, id string) error {
+	caller := webui.CallerOf(ctx)
+	err := h.API.Account.EndSession(ctx, caller, caller.Person, id)
+	if errors.Is(err, account.ErrNoCredential) {
+		return nil
+	}
+	return err
+}
+
+// EndOtherSessions ends all of the caller's but the one that asks.
+func (h *House) EndOtherSessions(ctx context.Context) error {
+	caller := webui.CallerOf(ctx)
+	_, err := h.API.Account.EndOthers(ctx, caller, caller.Person, caller.Session)
+	return err
+}
+
+// ---- people ----
+
+func (h *House) view(ctx context.Context, m *services.Membership, p services.Person) house.Person {
+	caller := webui.CallerOf(ctx)
+	v := house.Person{Person: p, You: p.ID == caller.Person}
+	seen := h.API.Mesh.Status().Devices
+	for _, d := range m.Devices {
+		if d.Person == p.ID {
+			v.Devices++
+			if at := seen[d.ID].LastHandshake; at.After(v.Seen) {
+				v.Seen = at
+			}
+		}
+	}
+	may := identity.MayChange(m, caller.Role, p)
+	v.MayChange = may || v.You
+	v.MayRemove = may && !v.You
+	if may {
+		for r := services.RoleGuest; r <= services.RoleOwner; r++ {
+			if identity.MayGrant(caller.Role, r) {
+				v.Roles = append(v.Roles, r)
+			}
+		}
+	} else {
+		v.Roles = []services.Role{p.Role}
+	}
+	return v
+}
+
+// People lists everybody to members and above; a guest sees themselves.
+func (h *House) People(ctx context.Context) ([]house.Person, error) {
+	if err := h.least(ctx, services.RoleGuest); err != nil {
+		return nil, err
+	}
+	caller := webui.CallerOf(ctx)
+	m := h.API.Identity.Membership()
+	var out []house.Person
+	for _, p := range m.People {
+		if caller.Role >= services.RoleMember || p.ID == caller.Person {
+			out = append(out, h.view(ctx, m, p))
+		}
+	}
+	return out, nil
+}
+
+// Person returns one.
+func (h *House) Person(ctx context.Context, id services.PersonID) (house.Person, error) {
+	all, err := h.People(ctx)
+	if err != nil {
+		return house.Person{}, err
+	}
+	for _, p := range all {
+		if p.ID == id {
+			return p, nil
+		}
+	}
+	return house.Person{}, api.ErrNoPerson
+}
+
+// Invite adds a pending person with an invitation.
+func (h *House) Invite(ctx context.Context, form house.PersonForm) (services.PersonID, error) {
+	if err := h.least(ctx, services.RoleAdmin); err != nil {
+		return "", err
+	}
+	out, err := h.API.AddPerson(ctx, webui.CallerOf(ctx), api.AddPersonInput{Name: form.Name, Role: form.Role, LAN: form.LAN})
+	return out.ID, err
+}
+
+// Invitation returns the link while the box holds it.
+func (h *House) Invitation(ctx context.Context, id services.PersonID) (house.Invitation, error) {
+	if err := h.least(ctx, services.RoleAdmin); err != nil {
+		return house.Invitation{}, err
+	}
+	p, err := h.Person(ctx, id)
+	if err != nil {
+		return house.Invitation{}, err
+	}
+	inv := house.Invitation{Person: p, Expires: p.Expires}
+	if code, link, ok := h.API.InviteCode(id); ok && p.State == services.StatePending {
+		inv.Code, inv.Link = secret.Show(code), secret.Show(link)
+	}
+	return inv, nil
+}
+
+// RenewInvitation makes a new code; the former one is void.
+func (h *House) RenewInvitation(ctx context.Context, id services.PersonID) error {
+	if err := h.least(ctx, services.RoleAdmin); err != nil {
+		return err
+	}
+	p, err := h.Person(ctx, id)
+	if err != nil {
+		return err
+	}
+	if p.State != services.StatePending {
+		return api.ErrNoPerson
+	}
+	_, _, err = h.API.Invite(ctx, webui.CallerOf(ctx), id)
+	return err
+}
+
+// ChangePerson sets name, role and LAN; one's own name is one's own to change.
+func (h *House) ChangePerson(ctx context.Context, id services.PersonID, form house.PersonForm) error {
+	p, err := h.Person(ctx, id)
+	if err != nil {
+		return err
+	}
+	in := api.ChangePersonInput{ID: id, Name: form.Name, Role: form.Role, LAN: "no"}
+	if form.LAN {
+		in.LAN = "yes"
+	}
+	if p.You && !p.MayRemove && len(p.Roles) == 1 {
+		in.Role, in.LAN = services.RoleNone, ""
+	}
+	_, err = h.API.ChangePerson(ctx, webui.CallerOf(ctx), in)
+	return err
+}
+
+// RemovePerson ends all they have.
+func (h *House) RemovePerson(ctx context.Context, id services.PersonID) error {
+	_, err := h.API.RemovePerson(ctx, webui.CallerOf(ctx), api.PersonInput{ID: id})
+	return err
+}
+
+// ReadInvitation says who is invited by a code.
+func (h *House) ReadInvitation(ctx context.Context, code secret.Text) (house.Welcome, error) {
+	id, err := h.API.Account.Invitation(code)
+	if err != nil {
+		return house.Welcome{}, at("code", err)
+	}
+	m := h.API.Identity.Membership()
+	p, ok := m.Person(id)
+	if !ok || p.State != services.StatePending {
+		return house.Welcome{}, errNoInvitation
+	}
+	return house.Welcome{Name: p.Name, Household: m.Household.Name, Role: p.Role, Expires: p.Expires}, nil
+}
+
+var errNoInvitation = &services.Problem{
+	Kind: services.KindNotFound, Code: "no-invitation", Field: "code",
+	Say: services.Say("join.no-invitation", "This invitation is not good any more. Ask for a new one."),
+}
+
+// AcceptInvitation sets the password, lets the person in and signs them in.
+func (h *House) AcceptInvitation(ctx context.Context, code secret.Text, name string, password secret.Text) (string, error) {
+	w, err := h.ReadInvitation(ctx, code)
+	if err != nil {
+		return "", err
+	}
+	id, err := h.API.Account.AcceptInvitation(ctx, webui.CallerOf(ctx), code, password)
+	if err != nil {
+		return "", at("password", err)
+	}
+	if err := h.API.Identity.ActivatePerson(ctx, id); err != nil {
+		return "", err
+	}
+	if name != "" && name != w.Name {
+		if err := h.API.Identity.RenamePerson(ctx, id, name); err != nil {
+			return "", err
+		}
+	}
+	p, _ := h.API.Identity.Membership().Person(id)
+	return h.SignIn(ctx, p.Name, password)
+}
+
+// ---- events ----
+
+// Events lists what happened, to admins and owners all of it, to others what they did themselves.
+func (h *House) Events(ctx context.Context, since time.Time, limit int) ([]house.Event, error) {
+	if err := h.least(ctx, services.RoleGuest); err != nil {
+		return nil, err
+	}
+	caller := webui.CallerOf(ctx)
+	list, err := h.API.Account.Events(ctx, since, limit)
+	if err != nil {
+		return nil, err
+	}
+	m := h.API.Identity.Membership()
+	var out []house.Event
+	for _, e := range list {
+		if caller.Role < services.RoleAdmin && e.Actor != caller.Person {
+			continue
+		}
+		if say, ok := tell(m, e); ok {
+			out = append(out, house.Event{At: e.At, What: say})
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,92 @@
+package pages
+
+import (
+	"hearth.alt/services"
+	"hearth.alt/services/account"
+	"hearth.alt/webui/house"
+)
+
+// tell puts an event of the audit log into a sentence; false for one that is for the technical page only.
+func tell(m *services.Membership, e account.Event) (services.Sentence, bool) {
+	who := ""
+	if p, ok := m.Person(e.Actor); ok {
+		who = p.Name
+	}
+	if who == "" && e.Face == services.FaceConsole {
+		switch e.Action {
+		case "device-added":
+			return services.Say("event.console-device-added", "{object} was added at the box itself.", "object", e.Object), true
+		case "device-removed":
+			return services.Say("event.console-device-removed", "{object} was removed at the box itself.", "object", e.Object), true
+		case "person-removed":
+			return services.Say("event.console-person-removed", "{object} was removed from the household at the box itself.", "object", e.Object), true
+		}
+	}
+	switch e.Action {
+	case "claimed":
+		return services.Say("event.claimed", "The box became the household {object}.", "object", e.Object), true
+	case "words-confirmed":
+		return services.Say("event.words-confirmed", "The recovery words were checked and taken off the box."), true
+	case "device-paired":
+		return services.Say("event.device-paired", "{object} was paired.", "object", e.Object), true
+	}
+	if who == "" {
+		return services.Sentence{}, false
+	}
+	switch e.Action {
+	case "sign-in":
+		return services.Say("event.sign-in", "{who} signed in.", "who", who), true
+	case "sign-in-refused":
+		return services.Say("event.sign-in-refused", "Somebody typed a wrong password for {who}.", "who", who), true
+	case "person-invited":
+		return services.Say("event.person-invited", "{who} invited {object}.", "who", who, "object", e.Object), true
+	case "person-changed":
+		return services.Say("event.person-changed", "{who} changed {object}.", "who", who, "object", e.Object), true
+	case "person-removed":
+		return services.Say("event.person-removed", "{who} removed {object} from the household.", "who", who, "object", e.Object), true
+	case "invitation-accepted":
+		return services.Say("event.invitation-accepted", "{who} accepted the invitation.", "who", who), true
+	case "device-added":
+		return services.Say("event.device-added", "{who} added {object}.", "who", who, "object", e.Object), true
+	case "device-renamed":
+		return services.Say("event.device-renamed", "{who} renamed {object}.", "who", who, "object", e.Object), true
+	case "device-removed":
+		return services.Say("event.device-removed", "{who} removed {object}.", "who", who, "object", e.Object), true
+	case "password-reset":
+		return services.Say("event.password-reset", "{who} got a new password at the box itself.", "who", who), true
+	}
+	return services.Sentence{}, false
+}
+
+// troubles makes the four parts of what is to be looked at, worst first. A part that waits for another is not one.
+func (h *House) troubles(o house.Overview) []house.Trouble {
+	var out []house.Trouble
+	if o.Storage.State == house.StateAct || o.Storage.State == house.StateCare {
+		out = append(out, house.Trouble{
+			ID: "storage", State: o.Storage.State, What: o.Storage.Message,
+			Why:   services.Say("trouble.storage-why", "The box measured the room on its card or disk."),
+			Means: services.Say("trouble.storage-means", "Everything still works. When the room is gone, nothing new can be kept."),
+			Do:    services.Say("trouble.storage-do", "Remove what is no longer needed, or use a larger card."),
+		})
+	}
+	if h.API.Identity.WordsPending() {
+		out = append(out, house.Trouble{
+			ID: "words", State: house.StateCare,
+			What:   services.Say("trouble.words-what", "The recovery words are not confirmed yet."),
+			Why:    services.Say("trouble.words-why", "Nobody has shown yet that the 24 words are on paper."),
+			Means:  services.Say("trouble.words-means", "If the box breaks today, the household cannot be brought back."),
+			Do:     services.Say("trouble.words-do", "Write the words down and check three of them."),
+			Action: "/claim/words", Label: services.Say("trouble.words-label", "Write down the words"),
+		})
+	}
+	if m := h.API.Identity.Membership(); m.ReadOnly {
+		health := h.API.Identity.Health()
+		out = append(out, house.Trouble{
+			ID: "log", State: house.StateAct, What: health.Message,
+			Why:   services.Say("trouble.log-why", "The box reads the whole book at every start and found a place that was changed or lost."),
+			Means: services.Say("trouble.log-means", "Everybody who was known keeps working. Nobody can be added or removed."),
+			Do:    services.Say("trouble.log-do", "Bring the box back with the recovery words, or from a backup."),
+		})
+	}
+	return out
+}

@@ -1,0 +1,102 @@
+package appliance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"hearth.alt/appliance/keeper"
+	"hearth.alt/services"
+	"hearth.alt/services/durable"
+)
+
+// Run is hearth run. Started as root without --dev it becomes the keeper and starts itself again as the unprivileged
+// child; else keeper and services live in this process. It returns nil after a clean stop.
+func Run(ctx context.Context, o Options, stdout, stderr io.Writer) error {
+	o = o.withDefaults()
+	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	if isChild() {
+		k, err := keeper.FromParent(ctx)
+		if err != nil {
+			return err
+		}
+		defer k.Close()
+		return be(ctx, o, k, log, stdout)
+	}
+	state, err := filepath.Abs(o.State)
+	if err != nil {
+		return err
+	}
+	o.State = state
+	if err := durable.MakeDir(o.State, 0o755); err != nil {
+		return err
+	}
+	unlock, err := lock(o.State)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	local, err := keeper.NewLocal(keeperConfig(o, log))
+	if err != nil {
+		return err
+	}
+	defer local.Close()
+	if os.Getuid() == 0 && !o.Dev {
+		return keeper.Run(ctx, childConfig(o, log), local)
+	}
+	return be(ctx, o, local, log, stdout)
+}
+
+// be is the unprivileged part: everything but the keeper.
+func be(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger, stdout io.Writer) error {
+	a, err := wire(ctx, o, k, log)
+	if err != nil {
+		return err
+	}
+	if err := a.claim.load(ctx); err != nil {
+		return fmt.Errorf("reading the claim secret: %w", err)
+	}
+	a.faces.listening = func(plain, _ net.Addr) { fmt.Fprintln(stdout, a.readyLine(plain)) }
+	return supervise(ctx, log, a.services())
+}
+
+// readyLine is the one line that says that the box can be used. The claim secret stands in it only with --dev.
+func (a *appliance) readyLine(at net.Addr) string {
+	line := "hearth ready http=" + at.String()
+	if a.identity.Membership().Claimed() {
+		return line
+	}
+	url := "http://" + at.String() + "/"
+	if code, ok := a.claim.code(); ok && a.opts.Dev {
+		url += "#" + code.Text()
+	}
+	return line + " claim=" + url
+}
+
+var errInUse = &services.Problem{
+	Kind: services.KindConflict, Code: "state-in-use",
+	Say: services.Say("run.state-in-use", "Another Hearth is running with this state folder. Stop it first, or name another folder with --state."),
+}
+
+// lock makes sure that one Hearth uses a state root.
+func lock(state string) (unlock func(), err error) {
+	f, err := os.OpenFile(filepath.Join(state, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, errInUse
+		}
+		return nil, err
+	}
+	return func() { f.Close() }, nil
+}

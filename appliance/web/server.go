@@ -1,0 +1,312 @@
+// Package web puts the pages and the operations behind the faces. It is the one place that decides who calls and
+// whether a route may be reached: face, Host, origin, claim, role, fresh password, in this order, for every route of
+// the two tables and for nothing else.
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"hearth.alt/appliance/api"
+	"hearth.alt/appliance/sealed"
+	"hearth.alt/services"
+	"hearth.alt/services/secret"
+	"hearth.alt/webui"
+)
+
+// MaxForm is the greatest body of a page's form, in bytes.
+const MaxForm = 64 << 10
+
+// Credentials knows who stands behind a cookie, a password or a token. Each answers false for a credential that is
+// not good; an error is trouble of ours.
+type Credentials interface {
+	// Cookie is a session of the pages, used from device ("" is none).
+	Cookie(ctx context.Context, token secret.Text, device services.DeviceID) (caller services.Caller, fresh, ok bool)
+	// Basic is an app password, Bearer a token, of /api/v1 and the app protocols.
+	Basic(ctx context.Context, name string, password secret.Text, address string) (services.Caller, bool)
+	Bearer(ctx context.Context, token secret.Text, address string) (services.Caller, bool)
+}
+
+// Config says what a Server needs. Nothing may be nil but Sealed and Metrics.
+type Config struct {
+	Log         *slog.Logger
+	Members     interface{ Membership() *services.Membership }
+	Credentials Credentials
+	// Hosts says whether the box answers to this host name or address on this face. The port is gone, letters are
+	// lower case, no dot at the end.
+	Hosts   func(face services.Face, host string) bool
+	UI      *webui.UI
+	House   *api.House
+	Metrics http.Handler // GET /metrics on tunnel and console
+	Sealed  *sealed.Config
+}
+
+// Server makes the handler of each face. Make one with New.
+type Server struct {
+	cfg    Config
+	tunnel *sealed.Tunnel
+	faces  map[services.Face]http.Handler
+}
+
+// New builds the muxes of all faces once.
+func New(cfg Config) (*Server, error) {
+	s := &Server{cfg: cfg, faces: map[services.Face]http.Handler{}}
+	if cfg.Sealed != nil {
+		c := *cfg.Sealed
+		c.Inner = s.guard(services.FaceLAN, s.pages(services.FaceLAN, true))
+		t, err := sealed.New(c)
+		if err != nil {
+			return nil, err
+		}
+		s.tunnel = t
+	}
+	for _, face := range services.Faces() {
+		if face == services.FaceMesh {
+			continue // links only; no http is spoken there
+		}
+		s.faces[face] = s.guard(face, s.mux(face))
+	}
+	return s, nil
+}
+
+// Handler serves everything a face offers. There is none for the mesh.
+func (s *Server) Handler(face services.Face) http.Handler { return s.faces[face] }
+
+func (s *Server) mux(face services.Face) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", s.pages(face, false))
+	switch face {
+	case services.FaceTunnel, services.FaceSecure, services.FaceConsole:
+		mux.Handle(api.Prefix+"/", api.Handler(s.cfg.House, s.cfg.Log, s.apiCaller))
+		mux.HandleFunc("GET /healthz", s.healthz)
+		if s.cfg.Metrics != nil && face != services.FaceSecure {
+			mux.Handle("GET /metrics", s.cfg.Metrics)
+		}
+	case services.FaceLAN:
+		if s.tunnel != nil {
+			protect := http.NewCrossOriginProtection()
+			mux.Handle("POST /sealed/hello", protect.Handler(http.HandlerFunc(s.tunnel.Hello)))
+			mux.Handle("POST /sealed/request", protect.Handler(http.HandlerFunc(s.tunnel.Request)))
+		}
+	}
+	return mux
+}
+
+// pages serves the route table of webui as far as face allows. Inside the seal the face is still the LAN, and only
+// routes marked Sealed are there.
+func (s *Server) pages(face services.Face, sealedInside bool) http.Handler {
+	here, elsewhere := http.NewServeMux(), http.NewServeMux()
+	protect := http.NewCrossOriginProtection()
+	known := map[string]bool{}
+	for _, route := range s.cfg.UI.Routes() {
+		pattern := route.Method + " " + route.Path
+		if !known[pattern] {
+			known[pattern] = true
+			elsewhere.HandleFunc(pattern, func(http.ResponseWriter, *http.Request) {})
+		}
+		rule := Rule(route)
+		if sealedInside {
+			if !route.Sealed && route.Class != webui.ClassAsset {
+				continue
+			}
+			rule.Faces = []services.Face{services.FaceLAN}
+		}
+		if slices.Contains(rule.Faces, face) {
+			here.Handle(pattern, protect.Handler(s.route(route, rule, sealedInside)))
+		}
+	}
+	here.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if _, pattern := elsewhere.Handler(r); pattern != "" {
+			s.cfg.UI.NotHere(w, r)
+			return
+		}
+		s.cfg.UI.NotFound(w, r)
+	})
+	return here
+}
+
+// Rule is the access rule of a page's route.
+func Rule(r webui.Route) api.Rule {
+	return api.Rule{Faces: r.Faces, Least: r.Least, Before: r.Before, After: r.After, Fresh: r.Fresh}
+}
+
+func (s *Server) route(route webui.Route, rule api.Rule, sealedInside bool) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		caller, fresh := fromContext(r.Context()), false
+		if route.Class == webui.ClassPage {
+			caller, fresh = s.pageCaller(r)
+		}
+		if sealedInside {
+			r = r.WithContext(webui.WithSealed(r.Context()))
+		}
+		r = r.WithContext(webui.WithCaller(r.Context(), caller))
+		r.Body = http.MaxBytesReader(w, r.Body, MaxForm)
+		if err := rule.Allow(caller, s.claimed(), fresh); err != nil {
+			s.refuse(w, r, err)
+			return
+		}
+		route.Handler(w, r)
+	})
+}
+
+func (s *Server) claimed() bool { return s.cfg.Members.Membership().Claimed() }
+
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	switch {
+	case errors.Is(err, api.ErrFresh):
+		s.cfg.UI.NeedPassword(w, r)
+	case errors.Is(err, api.ErrSignIn):
+		s.cfg.UI.NeedSignIn(w, r)
+	case errors.Is(err, api.ErrUnclaimed):
+		s.cfg.UI.NeedClaim(w, r)
+	case errors.Is(err, api.ErrDenied):
+		s.cfg.UI.NotAllowed(w, r)
+	case errors.Is(err, api.ErrNotHere):
+		s.cfg.UI.NotHere(w, r)
+	default:
+		s.cfg.UI.Fail(w, r, err)
+	}
+}
+
+type contextKey struct{}
+
+// fromContext returns what guard put there: the face and the device, before any credential.
+func fromContext(ctx context.Context) services.Caller {
+	c, _ := ctx.Value(contextKey{}).(services.Caller)
+	return c
+}
+
+// guard is around everything on a face: it recovers from panics, names the face and the device, checks the Host, and
+// sets the headers that hold for every answer.
+func (s *Server) guard(face services.Face, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			if v := recover(); v != nil && v != http.ErrAbortHandler {
+				s.cfg.Log.Error("a request panics", "method", r.Method, "path", r.URL.Path, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+				s.cfg.UI.Fail(w, r, services.AsProblem(errors.New("panic")))
+			}
+		}()
+		setHeaders(w.Header())
+		caller := services.Caller{Face: face, Address: r.RemoteAddr}
+		if face == services.FaceConsole {
+			caller.Role = services.RoleOwner
+		} else if !s.cfg.Hosts(face, hostOf(r.Host)) {
+			ctx := context.WithValue(r.Context(), contextKey{}, caller)
+			s.cfg.UI.Fail(w, r.WithContext(webui.WithCaller(ctx, caller)), errMisdirected)
+			return
+		}
+		if face == services.FaceTunnel {
+			if from, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+				if d, ok := s.cfg.Members.Membership().DeviceAt(from.Addr()); ok {
+					caller.Device = d.ID
+				}
+			}
+		}
+		ctx := context.WithValue(r.Context(), contextKey{}, caller)
+		next.ServeHTTP(w, r.WithContext(webui.WithCaller(ctx, caller)))
+	})
+}
+
+// errMisdirected answers a name that is not ours with 421 (RFC 9110, section 15.5.20); webui knows its code.
+var errMisdirected = &services.Problem{
+	Kind: services.KindDenied, Code: "misdirected",
+	Say: services.Say("access.misdirected", "This box does not answer to that name."),
+}
+
+func setHeaders(h http.Header) {
+	maps.Copy(h, http.Header{
+		"Content-Security-Policy":      {webui.ContentSecurityPolicy},
+		"Cross-Origin-Opener-Policy":   {"same-origin"},
+		"Cross-Origin-Resource-Policy": {"same-origin"},
+		"X-Content-Type-Options":       {"nosniff"},
+		// Not no-referrer: with it browsers send "Origin: null" for our own forms (Fetch, section 4.1), and on
+		// plain http the origin is all that tells a foreign form from ours.
+		"Referrer-Policy":    {"same-origin"},
+		"Permissions-Policy": {"camera=(), microphone=(), geolocation=()"},
+		"Cache-Control":      {"no-store"},
+	})
+}
+
+// hostOf returns the host of a Host header: no port, no brackets, lower case, no dot at the end.
+func hostOf(hostport string) string {
+	host := hostport
+	if h, _, err := net.SplitHostPort(hostport); err == nil {
+		host = h
+	}
+	return strings.TrimSuffix(strings.ToLower(strings.Trim(host, "[]")), ".")
+}
+
+func (s *Server) pageCaller(r *http.Request) (services.Caller, bool) {
+	caller := fromContext(r.Context())
+	token := webui.SessionToken(r)
+	if token == "" {
+		return caller, false
+	}
+	known, fresh, ok := s.cfg.Credentials.Cookie(r.Context(), secret.NewText(token), caller.Device)
+	if !ok {
+		return caller, false
+	}
+	caller.Person, caller.Role, caller.Session = known.Person, known.Role, known.Session
+	return caller, fresh
+}
+
+// apiCaller knows the callers of class api: cookies are ignored, so that no page of a stranger can ride on one.
+func (s *Server) apiCaller(r *http.Request) (services.Caller, bool) {
+	caller := fromContext(r.Context())
+	if caller.Face == services.FaceConsole {
+		return caller, true
+	}
+	var known services.Caller
+	var ok bool
+	if name, password, basic := r.BasicAuth(); basic {
+		known, ok = s.cfg.Credentials.Basic(r.Context(), name, secret.NewText(password), r.RemoteAddr)
+	} else if token, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); bearer {
+		known, ok = s.cfg.Credentials.Bearer(r.Context(), secret.NewText(token), r.RemoteAddr)
+	}
+	if ok {
+		caller.Person, caller.Role, caller.Session = known.Person, known.Role, known.Session
+	}
+	// An app password is not a person at the keyboard: it is never fresh.
+	return caller, false
+}
+
+// healthz answers 200 "ok" when every service is ready and well, else 503 and the names of those that are not. It
+// says nothing else, since nobody has to sign in for it.
+func (s *Server) healthz(w http.ResponseWriter, r *http.Request) {
+	var bad []string
+	for _, h := range s.cfg.House.Health() {
+		if !h.Ready || !h.OK {
+			bad = append(bad, h.Name)
+		}
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if bad != nil {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		fmt.Fprintln(w, strings.Join(bad, " "))
+		return
+	}
+	fmt.Fprintln(w, "ok")
+}
+
+// HTTPServer returns a server for a face with the limits every listener of ours has.
+func (s *Server) HTTPServer(face services.Face) *http.Server {
+	return &http.Server{
+		Handler:           s.Handler(face),
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      60 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
+	}
+}

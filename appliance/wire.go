@@ -1,0 +1,170 @@
+package appliance
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+
+	"hearth.alt/appliance/api"
+	"hearth.alt/appliance/keeper"
+	"hearth.alt/appliance/pages"
+	"hearth.alt/appliance/sealed"
+	"hearth.alt/appliance/web"
+	"hearth.alt/services"
+	"hearth.alt/services/account"
+	"hearth.alt/services/certificate"
+	"hearth.alt/services/clock"
+	"hearth.alt/services/discovery"
+	"hearth.alt/services/dns"
+	"hearth.alt/services/firewall"
+	"hearth.alt/services/identity"
+	"hearth.alt/services/mesh"
+	"hearth.alt/webui"
+)
+
+// appliance is all the parts, made by wire and run by run.
+type appliance struct {
+	opts   Options
+	log    *slog.Logger
+	keeper keeper.Keeper
+	info   keeper.Info
+	clock  *clock.Clock
+
+	identity    *identity.Service
+	account     *account.Service
+	certificate *certificate.Service
+	firewall    *firewall.Service
+	mesh        *mesh.Service
+	dns         *dns.Service
+	discovery   *discovery.Service
+	claim       *claimKeeper
+	faces       *faces
+	console     *console
+	health      *healthBoard
+}
+
+// wire builds every part and hands each what it needs of the others. It opens no socket and starts nothing.
+func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*appliance, error) {
+	a := &appliance{opts: o, log: log, keeper: k}
+	var err error
+	if a.info, err = k.Info(ctx); err != nil {
+		return nil, fmt.Errorf("asking the keeper: %w", err)
+	}
+	httpAt, err := parseAddr("http", o.HTTP)
+	if err != nil {
+		return nil, err
+	}
+	httpsAt, err := parseAddr("https", o.HTTPS)
+	if err != nil {
+		return nil, err
+	}
+	dnsAt, err := parseAddr("dns", o.DNS)
+	if err != nil {
+		return nil, err
+	}
+	if err := removeTemporary(o.State); err != nil {
+		return nil, err
+	}
+
+	// Known time: on a laptop somebody keeps the clock; a device waits for NTP (claimKeeper vouches).
+	if a.clock, err = clock.New(filepath.Join(o.State, "clock"), clock.Machine(), !a.info.Device); err != nil {
+		return nil, err
+	}
+
+	// Who belongs. Everything below makes its membership so.
+	if a.identity, err = identity.New(identity.Config{
+		Dir: filepath.Join(o.State, "identity"), Keys: k, Now: a.clock.Now, Log: log,
+	}); err != nil {
+		return nil, err
+	}
+	if a.account, err = account.New(account.Config{
+		Dir: filepath.Join(o.State, "account"), Members: a.identity, Now: a.clock.Now, Log: log,
+	}); err != nil {
+		return nil, err
+	}
+	a.claim = newClaimKeeper(k, a.identity, a.clock, log)
+
+	// The certificate: the claim secret's before the claim, the household's authority after it.
+	if a.certificate, err = certificate.New(certificate.Config{
+		Members: a.identity, Signer: k, Addresses: func() []netip.Addr { return lookHome().addresses },
+		Claim: a.claim.certificate, Now: a.clock.Now, Known: a.clock.Known, Log: log,
+	}); err != nil {
+		return nil, err
+	}
+
+	// The private network, and the rules around it.
+	if a.mesh, err = mesh.New(mesh.Config{
+		Members: a.identity, Keys: k, Tunnel: tunnel{k}, Port: o.ClientPort, AnyPort: o.Dev, NoPortMap: o.NoPortMap,
+		Dir: filepath.Join(o.State, "mesh"), Now: a.clock.Now, Log: log,
+		Paired: func(ctx context.Context, id services.DeviceID) error {
+			if err := a.identity.ActivateDevice(ctx, id); err != nil {
+				return err
+			}
+			d, _ := a.identity.Membership().Device(id)
+			return a.account.Audit(ctx, account.Event{Action: "device-paired", Object: d.Name})
+		},
+	}); err != nil {
+		return nil, err
+	}
+	if a.firewall, err = firewall.New(firewall.Config{
+		Members: a.identity, Apply: k.ApplyFirewall, TUN: func() string { return a.mesh.Status().Interface },
+		Device: a.info.Device, Log: log,
+	}); err != nil {
+		return nil, err
+	}
+
+	// Names: for everybody who belongs, and for the home network.
+	if a.dns, err = dns.New(dns.Config{
+		Members: a.identity, Open: (&nameSockets{keeper: k, lan: dnsAt, dev: o.Dev, tunnel: func() bool { return a.mesh.Status().Up }}).open,
+		SystemResolvers: systemResolvers, Now: a.clock.Now, TimeKnown: a.clock.Known, Log: log,
+	}); err != nil {
+		return nil, err
+	}
+	if a.discovery, err = discovery.New(discovery.Config{
+		Members: a.identity, Interfaces: homeInterface, Browse: true, Log: log,
+		Ports: func() discovery.Ports { return discovery.Ports{Web: httpAt.Port(), Mesh: o.MeshPort} },
+	}); err != nil {
+		return nil, err
+	}
+
+	// The house, and its faces.
+	a.health = newHealthBoard()
+	house := &api.House{
+		Version: Version, Log: log, Now: a.clock.Now, Identity: a.identity, Account: a.account, Mesh: a.mesh, Names: a.discovery,
+		Health: a.health.All, Addresses: func() []netip.Addr { return lookHome().addresses },
+	}
+	a.claim.reload = a.certificate.Reload
+	rooms := &pages.House{
+		API: house, ClaimCode: a.claim.code, Sheet: func() bool { return true }, Guesses: &a.claim.guesses,
+		Leaf: a.leaf, Root: a.certificate.RootDER, DNS: a.dns,
+		Surroundings: func() pages.Surroundings {
+			return pages.Surroundings{Addresses: lookHome().addresses, Router: defaultRouter(), HTTPS: httpsAt.Port()}
+		},
+		Storage: a.storage,
+	}
+	server, err := web.New(web.Config{
+		Log: log, Members: a.identity, Credentials: credentials{a.account}, House: house, UI: webui.New(webui.Config{House: rooms, Log: log}),
+		Hosts:  func(face services.Face, host string) bool { return hosts(a.identity.Membership(), face, host) },
+		Sealed: &sealed.Config{PSK: a.claim.psk, Throttle: a.claim.guesses.Wait, Wrong: a.claim.guesses.Wrong},
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.faces = &faces{
+		log: log, members: a.identity, http: httpAt, https: httpsAt, server: server.HTTPServer,
+		tls:  &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: a.certificate.GetCertificate, NextProtos: []string{"h2", "http/1.1"}},
+		open: func(ctx context.Context, at netip.AddrPort) (net.Listener, error) { return openTCP(ctx, k, at, o.Dev) },
+	}
+	a.console = newConsole(o.State, server.HTTPServer(services.FaceConsole))
+	a.health.parts = a.services()
+	return a, nil
+}
+
+// services lists what is supervised, in the order it is shown. It stops in reverse.
+func (a *appliance) services() []services.Service {
+	return []services.Service{a.identity, a.account, a.certificate, a.mesh, a.firewall, a.dns, a.discovery, a.faces, a.console, a.claim}
+}

@@ -1,0 +1,273 @@
+// Package box runs real Hearths for tests: the built program, its own processes, a state root of its own, on this
+// computer or in a namespace of netlab. What it offers is what a person has: the ready line, the verbs, the pages.
+package box
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+var build = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "hearth-test-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "hearth")
+	out, err := exec.Command("go", "build", "-trimpath", "-o", path, "hearth.alt/appliance/cmd/hearth").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("building hearth: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+// Program builds the program once for a test binary and returns its path.
+func Program(t testing.TB) string {
+	t.Helper()
+	path, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// Runner starts a command in some place: a namespace, a cgroup. It must call Start on it.
+type Runner func(*exec.Cmd) error
+
+// Options say how a Box is started.
+type Options struct {
+	Program string   // "" is Program(t)
+	State   string   // "" is a fresh folder
+	Args    []string // after "run"; nil is --dev --no-portmap with free ports
+	Env     []string
+	Start   Runner        // nil is (*exec.Cmd).Start
+	Ready   time.Duration // 0 is 60 s: the machine may be busy
+}
+
+// Box is one running Hearth.
+type Box struct {
+	T     testing.TB
+	State string
+	HTTP  string // "http://127.0.0.1:41234"
+	Claim string // the URL with the secret in its fragment; "" once claimed
+	Cmd   *exec.Cmd
+
+	opts Options
+	log  *lockedBuffer
+	done chan error
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+func (l *lockedBuffer) String() string { l.mu.Lock(); defer l.mu.Unlock(); return l.b.String() }
+
+// Start starts a Box and waits for its ready line. It is stopped with the test; its log is shown when the test fails.
+func Start(t testing.TB, o Options) *Box {
+	t.Helper()
+	if o.Program == "" {
+		o.Program = Program(t)
+	}
+	if o.State == "" {
+		o.State = filepath.Join(t.TempDir(), "state")
+	}
+	if o.Args == nil {
+		o.Args = []string{"--dev", "--no-portmap", "--http", "127.0.0.1:0", "--https", "127.0.0.1:0", "--dns", "127.0.0.1:0"}
+	}
+	if o.Start == nil {
+		o.Start = (*exec.Cmd).Start
+	}
+	if o.Ready == 0 {
+		o.Ready = time.Minute
+	}
+	b := &Box{T: t, State: o.State, opts: o, log: &lockedBuffer{}}
+	t.Cleanup(func() {
+		b.Kill()
+		if t.Failed() {
+			t.Logf("log of the box:\n%s", b.log.String())
+		}
+	})
+	b.Restart()
+	return b
+}
+
+// Restart starts the program again with the same state root; it must not be running.
+func (b *Box) Restart() {
+	b.T.Helper()
+	if err := b.TryStart(); err != nil {
+		b.T.Fatalf("starting the box: %v\n%s", err, b.log.String())
+	}
+}
+
+// TryStart starts the program and waits for its ready line.
+func (b *Box) TryStart() error {
+	cmd := exec.Command(b.opts.Program, append([]string{"--state", b.State, "run"}, b.opts.Args...)...)
+	cmd.Env = append(os.Environ(), b.opts.Env...)
+	cmd.Stderr = b.log
+	out, w, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	cmd.Stdout = w
+	err = b.opts.Start(cmd)
+	w.Close()
+	if err != nil {
+		out.Close()
+		return err
+	}
+	b.Cmd, b.done = cmd, make(chan error, 1)
+	line := make(chan string, 1)
+	go func() {
+		defer out.Close()
+		r := bufio.NewReader(out)
+		first, _ := r.ReadString('\n')
+		line <- first
+		io.Copy(b.log, r)
+	}()
+	go func() { b.done <- cmd.Wait() }()
+	select {
+	case l := <-line:
+		return b.ready(l)
+	case <-time.After(b.opts.Ready):
+		b.Kill()
+		return fmt.Errorf("no ready line within %v", b.opts.Ready)
+	}
+}
+
+func (b *Box) ready(line string) error {
+	words := strings.Fields(line)
+	if len(words) < 3 || words[0] != "hearth" || words[1] != "ready" {
+		return fmt.Errorf("the ready line is %q", line)
+	}
+	b.Claim = ""
+	for _, w := range words[2:] {
+		if a, ok := strings.CutPrefix(w, "http="); ok {
+			b.HTTP = "http://" + a
+		}
+		if a, ok := strings.CutPrefix(w, "claim="); ok {
+			b.Claim = a
+		}
+	}
+	return nil
+}
+
+// Code returns the claim secret from the ready line's URL.
+func (b *Box) Code() string {
+	b.T.Helper()
+	u, err := url.Parse(b.Claim)
+	if err != nil || u.Fragment == "" {
+		b.T.Fatalf("the ready line holds no claim secret: %q", b.Claim)
+	}
+	return u.Fragment
+}
+
+// Stop sends SIGTERM and wants a clean end within the promised five seconds, doubled for a busy machine.
+func (b *Box) Stop() {
+	b.T.Helper()
+	b.Cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case err := <-b.done:
+		b.done <- nil
+		if err != nil {
+			b.T.Errorf("the box ended with %v, want exit status 0", err)
+		}
+	case <-time.After(10 * time.Second):
+		b.T.Error("the box did not stop")
+		b.Kill()
+	}
+}
+
+// Kill pulls the plug: SIGKILL, and waits for the end. Killing one that has ended is harmless.
+func (b *Box) Kill() {
+	if b.Cmd == nil {
+		return
+	}
+	b.Cmd.Process.Kill()
+	err := <-b.done
+	b.done <- err
+}
+
+// Log is what the program said so far.
+func (b *Box) Log() string { return b.log.String() }
+
+// Failure is the error of a verb that was refused.
+type Failure struct {
+	Status int
+	Error  struct{ Code, Message, Field string }
+	Stderr string
+}
+
+// TryDo runs a verb with --json and decodes its answer into out (nil is not wanted).
+func (b *Box) TryDo(out any, args ...string) *Failure {
+	b.T.Helper()
+	ctx, cancel := context.WithTimeout(b.T.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, b.opts.Program, append(append([]string{"--state", b.State}, args...), "--json")...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		f := &Failure{Status: exit.ExitCode(), Stderr: stderr.String()}
+		json.Unmarshal(stdout.Bytes(), f)
+		return f
+	}
+	if err != nil {
+		b.T.Fatalf("hearth %s: %v", strings.Join(args, " "), err)
+	}
+	if out != nil {
+		if err := json.Unmarshal(stdout.Bytes(), out); err != nil {
+			b.T.Fatalf("hearth %s answered %q: %v", strings.Join(args, " "), &stdout, err)
+		}
+	}
+	return nil
+}
+
+// Do runs a verb that must succeed.
+func (b *Box) Do(out any, args ...string) {
+	b.T.Helper()
+	if f := b.TryDo(out, args...); f != nil {
+		b.T.Fatalf("hearth %s: status %d: %s", strings.Join(args, " "), f.Status, f.Stderr)
+	}
+}
+
+// Password is what ClaimSmith gives the owner.
+const Password = "a kettle sings on the stove"
+
+// ClaimSmith claims the box over its console for household Smith, box Study, owner Ann, and confirms the words.
+func (b *Box) ClaimSmith() []string {
+	b.T.Helper()
+	dir := b.T.TempDir()
+	file := filepath.Join(dir, "password")
+	if err := os.WriteFile(file, []byte(Password+"\n"), 0o600); err != nil {
+		b.T.Fatal(err)
+	}
+	var claimed struct{ Words []string }
+	b.Do(&claimed, "claim", "--household", "Smith", "--box", "Study", "--owner", "Ann", "--password-file", file)
+	words := filepath.Join(dir, "words")
+	if err := os.WriteFile(words, []byte(strings.Join(claimed.Words, " ")), 0o600); err != nil {
+		b.T.Fatal(err)
+	}
+	b.Do(nil, "recover", "check", "--words-file", words)
+	return claimed.Words
+}
