@@ -97,6 +97,9 @@ func (s *Service) adopt(l loaded) {
 		s.cfg.Log.Warn("household log ends in an append that a power cut interrupted", "path", s.path, "bytes", l.torn)
 	}
 	s.mu.Lock()
+	if s.fault.any() != l.fault.any() {
+		s.since = s.cfg.Now()
+	}
 	s.fault, s.torn, s.words = l.fault, l.torn, wordsUnknown
 	s.mu.Unlock()
 	s.publish(m)
@@ -169,19 +172,16 @@ func (s *Service) Run(ctx context.Context) error {
 	}()
 	for {
 		_, changed := s.Watch()
-		next := s.expire(ctx)
-		timer := time.NewTimer(next)
-		if next == 0 {
-			timer.Stop()
+		var due <-chan time.Time
+		if next := s.expire(ctx); next > 0 {
+			due = time.After(next)
 		}
 		select {
 		case <-ctx.Done():
-			timer.Stop()
 			return nil
 		case <-changed:
-		case <-timer.C:
+		case <-due:
 		}
-		timer.Stop()
 	}
 }
 
@@ -284,10 +284,14 @@ func (s *Service) change(ctx context.Context, decide func(h *household) (record.
 		return err
 	}
 	defer s.unlock()
+	return s.changeLocked(ctx, actorOf(ctx), decide)
+}
+
+// changeLocked is change for a caller that holds writing.
+func (s *Service) changeLocked(ctx context.Context, act actor, decide func(h *household) (record.Payload, error)) error {
 	if err := s.writable(); err != nil {
 		return err
 	}
-	act := actorOf(ctx)
 	if err := s.state.belongs(act); err != nil {
 		return err
 	}
@@ -387,8 +391,12 @@ func (s *Service) write(records ...*record.Record) error {
 			Say: services.Say("identity.log-full", "The record of who belongs has reached its greatest size, so nothing more can be added. Nothing was changed."),
 		}
 	}
+	return notWritten(err)
+}
+
+func notWritten(cause error) error {
 	return &services.Problem{
-		Kind: services.KindUnavailable, Code: "not-written", Cause: err,
+		Kind: services.KindUnavailable, Code: "not-written", Cause: cause,
 		Say: services.Say("identity.not-written", "The box could not write this down, so nothing was changed. Look at its storage."),
 	}
 }

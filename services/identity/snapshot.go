@@ -47,7 +47,7 @@ const restoreBatch = 128
 
 // Restore brings the log back from what Snapshot wrote. On a box that nobody has claimed it becomes the log. On a
 // claimed one the two sets of records are united, so that a backup heals a damaged log and an old one brings nobody
-// back who was removed since; the backup of another household is refused. The log is replaced wholly or not at all.
+// back who was removed since, even when only the removal itself can still be read; the backup of another household is refused. The log is replaced wholly or not at all.
 //
 // Codes: snapshot-damaged, snapshot-other; read-only when the log is of a newer program.
 func (s *Service) Restore(ctx context.Context, r io.Reader) error {
@@ -85,26 +85,55 @@ func (s *Service) Restore(ctx context.Context, r io.Reader) error {
 	}
 	genesis := set[0].ID()
 	set = append(set, good...)
+	var behind []*record.Record // the damage
 	for _, e := range append(have.Entries[len(good):], have.After...) {
 		if r, err := record.Parse(e); err == nil && r.Verify() == nil {
-			set = append(set, r)
+			behind = append(behind, r)
 		}
 	}
+	set = append(set, behind...)
 	file, err := encodeRecords(order(genesis, set))
 	if err != nil {
 		return err
 	}
 	if err := log.Replace(file); err != nil {
-		return &services.Problem{
-			Kind: services.KindUnavailable, Code: "not-written", Cause: err,
-			Say: services.Say("identity.not-written", "The box could not write this down, so nothing was changed. Look at its storage."),
-		}
+		return notWritten(err)
 	}
 	if err := errors.Join(s.log.Close(), log.Close()); err != nil {
 		s.cfg.Log.Warn("closing household log", "err", err)
 	}
 	s.adopt(load(s.self, s.path))
+	s.removeAgain(ctx, behind)
 	return nil
+}
+
+// removeAgain makes this box's own records of the removals among those behind the damage that still have no effect:
+// what they stood on did not come back, and whom they removed must not either.
+func (s *Service) removeAgain(ctx context.Context, behind []*record.Record) {
+	if s.writable() != nil {
+		return
+	}
+	for _, r := range behind {
+		if !s.state.knows(r.Author) {
+			continue
+		}
+		err := s.changeLocked(ctx, actor{}, func(h *household) (record.Payload, error) {
+			switch p := r.Payload.(type) {
+			case record.RemovePerson:
+				if _, ok := h.people[p.Person]; ok && !h.lastOwner(p.Person) {
+					return p, nil
+				}
+			case record.RemoveDevice:
+				if _, ok := h.devices[p.Device]; ok {
+					return p, nil
+				}
+			}
+			return nil, nil
+		})
+		if err != nil {
+			s.cfg.Log.Error("removing again whom the damaged log removed", "record", r.ID().String(), "err", err)
+		}
+	}
 }
 
 // readSnapshot returns the verified records of a whole log.

@@ -136,6 +136,43 @@ func TestDamagedLog(t *testing.T) {
 	}
 }
 
+// The backup is older than the damage, and behind the damage somebody was removed: they stay removed.
+func TestHealingBringsNobodyBack(t *testing.T) {
+	box := identitytest.Household(t)
+	ben, err := box.AddPerson(t.Context(), identity.NewPerson{Name: "Ben", Role: services.RoleMember})
+	if err != nil {
+		t.Fatal(err)
+	}
+	backup := snapshot(t, box.Service)
+	if err := addPerson(box, "Cat", services.RoleMember); err != nil {
+		t.Fatal(err)
+	}
+	if err := box.RemovePerson(t.Context(), ben.ID); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(box.Dir, "log")
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[bytes.Index(b, []byte("Cat"))] = 'K'
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := reopened(t, box)
+	if _, ok := s.Membership().Person(ben.ID); ok {
+		t.Error("the damage brought Ben back")
+	}
+	if err := s.Restore(t.Context(), bytes.NewReader(backup)); err != nil {
+		t.Fatal(err)
+	}
+	m := s.Membership()
+	if _, ok := m.Person(ben.ID); ok || m.ReadOnly || len(m.People) != 1 {
+		t.Errorf("after healing: %+v", m)
+	}
+	same(t, reopened(t, box).Membership(), m)
+}
+
 // A box whose log is damaged from the first byte is not an unclaimed box.
 func TestLostLogIsNotUnclaimed(t *testing.T) {
 	box := identitytest.Household(t)
