@@ -29,10 +29,14 @@ type Sockets struct {
 
 func (s Sockets) close() {
 	for _, p := range s.Packet {
-		_ = p.Close()
+		if p != nil {
+			_ = p.Close()
+		}
 	}
 	for _, l := range s.Stream {
-		_ = l.Close()
+		if l != nil { // a half-made answer of Open
+			_ = l.Close()
+		}
 	}
 }
 
