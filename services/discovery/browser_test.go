@@ -133,9 +133,11 @@ func TestBrowserIsQuiet(t *testing.T) {
 
 		time.Sleep(time.Minute)
 		synctest.Wait()
+		mu.Lock()
 		if len(tab.list()) != 1 || most > atOnce {
 			t.Errorf("after a minute %d found, %d kinds asked at once", len(tab.list()), most)
 		}
+		mu.Unlock()
 		time.Sleep(8 * time.Hour)
 		if n := count("_ipp._tcp"); n > 25 {
 			t.Errorf("%d rounds for printers in eight hours", n)

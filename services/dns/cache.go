@@ -104,7 +104,7 @@ func (a *answer) appendTo(dst []byte, q *query, now int64, old bool, limit int) 
 // cache keeps answers, the least lately used go first. It is safe for concurrent use.
 type cache struct {
 	seed  maphash.Seed
-	start time.Time
+	clock func() time.Duration // monotonic, since wall time may jump
 	part  [shards]shard
 }
 
@@ -121,16 +121,16 @@ type cached struct {
 	*answer
 }
 
-func newCache(bytes int) *cache {
-	c := &cache{seed: maphash.MakeSeed(), start: time.Now()}
+func newCache(bytes int, clock func() time.Duration) *cache {
+	c := &cache{seed: maphash.MakeSeed(), clock: clock}
 	for i := range c.part {
 		c.part[i] = shard{rows: map[string]*list.Element{}, order: list.New(), limit: bytes / shards}
 	}
 	return c
 }
 
-// now is the cache's clock: seconds by the monotonic clock, since wall time may jump.
-func (c *cache) now() int64 { return int64(time.Since(c.start) / time.Second) }
+// now is the cache's clock in seconds.
+func (c *cache) now() int64 { return int64(c.clock() / time.Second) }
 
 func (c *cache) shard(key []byte) *shard {
 	return &c.part[maphash.Bytes(c.seed, key)%shards]

@@ -99,6 +99,9 @@ type Config struct {
 	Roots *x509.CertPool
 	// Log receives what happens, never what was asked; nil is silence.
 	Log *slog.Logger
+
+	// mono is the cache's clock, the monotonic one outside tests.
+	mono func() time.Duration
 }
 
 func (c *Config) check() error {
@@ -154,6 +157,10 @@ func (c *Config) check() error {
 	}
 	if c.TimeKnown == nil {
 		c.TimeKnown = func() bool { return true }
+	}
+	if c.mono == nil {
+		start := time.Now()
+		c.mono = func() time.Duration { return time.Since(start) }
 	}
 	if c.CacheBytes <= 0 {
 		c.CacheBytes = 8 << 20

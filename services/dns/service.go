@@ -48,7 +48,7 @@ func New(cfg Config) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{cfg: cfg}
-	c := newCache(cfg.CacheBytes)
+	c := newCache(cfg.CacheBytes, cfg.mono)
 	h := &handler{cache: c}
 	h.forward = newForwarder(&s.cfg, c, &h.counters)
 	none := buildZones(&services.Membership{})

@@ -162,7 +162,7 @@ func TestLifetimes(t *testing.T) {
 }
 
 func TestCacheIsBounded(t *testing.T) {
-	c := newCache(64 << 10)
+	c := newCache(64<<10, nil)
 	for i := range 10000 {
 		c.put(fmt.Appendf(nil, "name%d", i), &answer{wire: make([]byte, 100), ttl: 60}, 0)
 	}
@@ -270,7 +270,7 @@ func BenchmarkCached(b *testing.B) {
 // BenchmarkCacheMemory measures entryCost: bytes of heap per answer besides its own bytes.
 func BenchmarkCacheMemory(b *testing.B) {
 	for b.Loop() {
-		c := newCache(1 << 30)
+		c := newCache(1<<30, nil)
 		for i := range 10000 {
 			c.put(fmt.Appendf(nil, "name%06d", i), &answer{wire: make([]byte, 100), offsets: make([]uint16, 2), ttl: 60}, 0)
 		}
