@@ -380,9 +380,17 @@ func contract(t *testing.T, open func(t *testing.T, cfg keeper.Config) keeper.Ke
 		}
 
 		// The library makes a device of it that uses segmentation: without the right flags it reads one packet at a time.
-		dev, name, err := tun.CreateUnmonitoredTUNFromFD(int(again.File.Fd()))
-		if err != nil || name != "hearth0" || dev.BatchSize() < 2 {
-			t.Fatalf("wireguard-go: %q, %v", name, err)
+		fd, err := again.Detach()
+		if err != nil {
+			t.Fatal(err)
+		}
+		dev, name, err := tun.CreateUnmonitoredTUNFromFD(fd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer dev.Close()
+		if mtu, err := dev.MTU(); err != nil || mtu != 1280 || name != "hearth0" || dev.BatchSize() < 2 {
+			t.Errorf("wireguard-go: %q, MTU %d, batches of %d, %v", name, mtu, dev.BatchSize(), err)
 		}
 	})
 

@@ -112,15 +112,29 @@ type TUNSpec struct {
 	Addresses []netip.Prefix // the box's addresses with the length of the client plane's prefix; at most 8
 }
 
-// TUN is the interface. File was opened with IFF_TUN, IFF_NO_PI and IFF_VNET_HDR and is non-blocking, so
-// GSO and GRO work. A process without CAP_NET_ADMIN hands it to wireguard-go by CreateUnmonitoredTUNFromFD (the
-// monitored way sets the MTU, which needs the capability) with a duplicate of the descriptor, and calls Up on the
-// WireGuard device itself, as no event will.
+// TUN is the interface. File was opened with IFF_TUN, IFF_NO_PI and IFF_VNET_HDR and is non-blocking, so GSO and GRO
+// work. A process without CAP_NET_ADMIN hands what Detach returns to wireguard-go's CreateUnmonitoredTUNFromFD (the
+// monitored way sets the MTU, which needs the capability) and calls Up on the WireGuard device itself, as no event
+// will.
 type TUN struct {
 	Name  string // the name it got
 	Index int    // of the interface
 	Kept  bool   // it was there already, from before a restart of the caller
 	File  *os.File
+}
+
+// Detach gives up File and returns its descriptor, which then belongs to the caller alone. Using File.Fd instead lets
+// the garbage collector close it under the device that reads it.
+func (t *TUN) Detach() (int, error) {
+	raw, err := t.File.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	fd, err := duplicateFD(raw)
+	if err != nil {
+		return -1, err
+	}
+	return fd, t.File.Close()
 }
 
 // CASpec is what the certificate authority may vouch for. It has the fields of certificate.Params, so that one

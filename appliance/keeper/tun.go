@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -202,13 +203,21 @@ func duplicate(f *os.File) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	fd, err := duplicateFD(raw)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), f.Name()), nil
+}
+
+func duplicateFD(raw syscall.RawConn) (int, error) {
 	fd := -1
 	var dupErr error
 	if err := raw.Control(func(old uintptr) { fd, dupErr = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0) }); err != nil {
-		return nil, err
+		return -1, err
 	}
 	if dupErr != nil {
-		return nil, fmt.Errorf("duplicating a descriptor: %w", dupErr)
+		return -1, fmt.Errorf("duplicating a descriptor: %w", dupErr)
 	}
-	return os.NewFile(uintptr(fd), f.Name()), nil
+	return fd, nil
 }
