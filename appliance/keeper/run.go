@@ -29,10 +29,9 @@ const (
 
 const (
 	// stopTime is how long the child has after SIGTERM, within the five seconds that the program promises.
-	stopTime = 4500 * time.Millisecond
-	// steady is how long a child lives before its next end counts as the first.
-	steady      = time.Minute
-	maxPause    = 30 * time.Second
+	stopTime    = 4500 * time.Millisecond
+	steady      = 10 * time.Second
+	maxPause    = 8 * time.Second
 	maxFiles    = 65536
 	maxChildren = 1024
 )
@@ -54,6 +53,8 @@ type RunConfig struct {
 	Memory int64
 	// Stdout and Stderr are the child's; nil means those of this process.
 	Stdout, Stderr *os.File
+	// Steady is how long a child lives before its next end counts as the first; 0 means ten seconds.
+	Steady time.Duration
 	// Started is called with the process id of each child; nil is allowed.
 	Started func(pid int)
 	// Log is required.
@@ -62,7 +63,7 @@ type RunConfig struct {
 
 // Run gives the state to the child's user, all but secrets/, spawns the child and serves it from k until ctx ends.
 // A child that ends is started again: at once the first time, then after pauses that double from a quarter of a second
-// to half a minute, shortened by up to a quarter at random. When ctx ends the child gets SIGTERM and, after 4.5 s,
+// to eight seconds, shortened by up to a quarter at random. When ctx ends the child gets SIGTERM and, after 4.5 s,
 // SIGKILL with all it started; Run then returns nil. It needs root.
 //
 // The child has no capability and can gain none (empty bounding set, no_new_privs), no supplementary groups, no core
@@ -94,6 +95,9 @@ func Run(ctx context.Context, cfg RunConfig, k *Local) error {
 			}
 		}
 	}
+	if cfg.Steady == 0 {
+		cfg.Steady = steady
+	}
 	if cfg.Dir == "" {
 		cfg.Dir = "/"
 	}
@@ -116,7 +120,7 @@ func Run(ctx context.Context, cfg RunConfig, k *Local) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if time.Since(began) > steady {
+		if time.Since(began) > cfg.Steady {
 			failures = 0
 		}
 		pause := restartPause(failures, rand.Float64())
@@ -234,18 +238,30 @@ func dropForChild() error {
 	}
 }
 
-// limit bounds a child that has just started. Nothing here is worth failing for.
+// limits bound the child and all it starts. A core dump would hold secrets.
+var limits = map[int]uint64{unix.RLIMIT_CORE: 0, unix.RLIMIT_NOFILE: maxFiles, unix.RLIMIT_NPROC: maxChildren}
+
+// limitSelf sets the limits for this process, lowering hard limits only: that needs no privilege.
+func limitSelf() error {
+	var errs []error
+	for resource, value := range limits {
+		var now unix.Rlimit
+		if err := unix.Getrlimit(resource, &now); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		value = min(value, now.Max)
+		errs = append(errs, unix.Setrlimit(resource, &unix.Rlimit{Cur: value, Max: value}))
+	}
+	return errors.Join(errs...)
+}
+
+// limit bounds a child that has just started. Nothing here is worth failing for: the child sets its limits itself
+// (FromParent) where the keeper lacks the capability to do it for another user's process.
 func limit(pid int, log *slog.Logger) {
-	for _, l := range []struct {
-		name     string
-		resource int
-		value    uint64
-	}{
-		{"core", unix.RLIMIT_CORE, 0}, // a core dump holds secrets
-		{"nofile", unix.RLIMIT_NOFILE, maxFiles}, {"nproc", unix.RLIMIT_NPROC, maxChildren},
-	} {
-		if err := unix.Prlimit(pid, l.resource, &unix.Rlimit{Cur: l.value, Max: l.value}, nil); err != nil && !errors.Is(err, unix.ESRCH) {
-			log.Warn("limiting the child", "limit", l.name, "error", err)
+	for resource, value := range limits {
+		if err := unix.Prlimit(pid, resource, &unix.Rlimit{Cur: value, Max: value}, nil); err != nil && !errors.Is(err, unix.ESRCH) {
+			log.Debug("limiting the child", "resource", resource, "error", err)
 		}
 	}
 	// When memory runs out the child goes, not the keeper that starts it again.

@@ -1,0 +1,159 @@
+package keeper_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"hearth.alt/appliance/keeper"
+)
+
+// used is a state with every kind of key in it.
+func used(t *testing.T) string {
+	t.Helper()
+	state := t.TempDir()
+	l := local(t, config(state))
+	if _, err := l.ClaimSecret(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.MakeRoot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.MakeCA(t.Context(), keeper.CASpec{Domain: "smith.home.arpa"}); err != nil {
+		t.Fatal(err)
+	}
+	return state
+}
+
+func TestSecretFilesAreTheKeepersOnly(t *testing.T) {
+	state := used(t)
+	secrets := filepath.Join(state, "secrets")
+	if st, err := os.Stat(secrets); err != nil || st.Mode() != fs.ModeDir|0o700 {
+		t.Errorf("secrets/ has mode %v, %v", st.Mode(), err)
+	}
+	all, err := os.ReadDir(secrets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range all {
+		names = append(names, e.Name())
+		if info, err := e.Info(); err != nil || info.Mode() != 0o600 {
+			t.Errorf("%s has mode %v, %v", e.Name(), info.Mode(), err)
+		}
+	}
+	if want := []string{"ca", "claim", "client", "device", "root-pending"}; !slices.Equal(names, want) {
+		t.Errorf("files %q, want %q", names, want)
+	}
+	// A folder that was opened up is closed at the next start.
+	os.Chmod(secrets, 0o755)
+	local(t, config(state))
+	if st, _ := os.Stat(secrets); st.Mode().Perm() != 0o700 {
+		t.Errorf("secrets/ has mode %v after a start", st.Mode())
+	}
+}
+
+// TestDamagedKeysAreNotReplaced tries several kinds of damage on each key: its call fails and says so, the file stays
+// as it is, every other call works.
+func TestDamagedKeysAreNotReplaced(t *testing.T) {
+	ask := map[string]func(k keeper.Keeper) error{
+		"device":       func(k keeper.Keeper) error { _, err := k.SignRecord(context.Background(), record); return err },
+		"client":       func(k keeper.Keeper) error { _, err := k.ClientKey(context.Background()); return err },
+		"root-pending": func(k keeper.Keeper) error { _, err := k.MakeRoot(context.Background()); return err },
+		"ca": func(k keeper.Keeper) error {
+			_, err := k.SignCertificate(context.Background(), make([]byte, 32))
+			return err
+		},
+		"claim": func(k keeper.Keeper) error { _, err := k.ClaimSecret(context.Background()); return err },
+	}
+	for name := range ask {
+		for kind, damage := range map[string]func([]byte) []byte{
+			"empty":           func([]byte) []byte { return nil },
+			"cut":             func(b []byte) []byte { return b[:len(b)-1] },
+			"one bit":         func(b []byte) []byte { b[len(b)/2] ^= 4; return b },
+			"longer":          func(b []byte) []byte { return append(b, 0) },
+			"much longer":     func(b []byte) []byte { return append(b, make([]byte, 1<<20)...) },
+			"another's":       func(b []byte) []byte { return nil }, // replaced below
+			"half zeros":      func(b []byte) []byte { clear(b[len(b)/2:]); return b },
+			"another version": func(b []byte) []byte { b[3] = '2'; return b },
+		} {
+			t.Run(name+" "+kind, func(t *testing.T) {
+				state := used(t)
+				path := filepath.Join(state, "secrets", name)
+				b, err := os.ReadFile(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				b = damage(b)
+				if kind == "another's" {
+					other := "device"
+					if name == other {
+						other = "client"
+					}
+					b, _ = os.ReadFile(filepath.Join(state, "secrets", other))
+				}
+				if err := os.WriteFile(path, b, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				l, err := keeper.NewLocal(config(state))
+				if err != nil {
+					t.Fatalf("the keeper does not start: %v", err)
+				}
+				defer l.Close()
+				for n, call := range ask {
+					err := call(l)
+					if n == name && !errors.Is(err, keeper.ErrDamagedKey) {
+						t.Errorf("%s: %v, want ErrDamagedKey", n, err)
+					}
+					if n != name && err != nil {
+						t.Errorf("%s: %v", n, err)
+					}
+				}
+				if after, err := os.ReadFile(path); err != nil || !bytes.Equal(after, b) {
+					t.Errorf("the damaged file was changed: %v", err)
+				}
+				i, _ := l.Info(t.Context())
+				if (name == "device" || name == "client") != slices.Contains(i.Damaged, name) || (name == "device") != l.PeerID().IsZero() {
+					t.Errorf("info: %+v", i)
+				}
+			})
+		}
+	}
+}
+
+func TestLostKeysAreNotReplaced(t *testing.T) {
+	state := used(t)
+	os.MkdirAll(filepath.Join(state, "identity"), 0o700)
+	os.WriteFile(filepath.Join(state, "identity", "log"), []byte("records"), 0o600)
+	for _, name := range []string{"device", "client"} {
+		os.Remove(filepath.Join(state, "secrets", name))
+	}
+	l := local(t, config(state))
+	if i, _ := l.Info(t.Context()); !slices.Equal(i.Damaged, []string{"client", "device"}) {
+		t.Errorf("%+v", i)
+	}
+	if _, err := os.Stat(filepath.Join(state, "secrets", "device")); !os.IsNotExist(err) {
+		t.Errorf("a new device key beside the household's log: %v", err)
+	}
+}
+
+func TestErasedMeansOverwritten(t *testing.T) {
+	state := used(t)
+	path := filepath.Join(state, "secrets", "root-pending")
+	// A second name keeps the file's cells in sight.
+	other := filepath.Join(state, "watch")
+	if err := os.Link(path, other); err != nil {
+		t.Fatal(err)
+	}
+	if err := local(t, config(state)).EraseRoot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := os.ReadFile(other); err != nil || len(b) != 44 || len(bytes.Trim(b, "\x00")) != 0 {
+		t.Errorf("what is left of it: %x, %v", b, err)
+	}
+}
