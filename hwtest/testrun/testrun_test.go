@@ -197,3 +197,11 @@ func FuzzCollector(f *testing.F) {
 		}
 	})
 }
+
+func TestTargets(t *testing.T) {
+	got := targets("FuzzParse\nFuzzFormat\nok  \thearth.alt/services/dns\t0.004s\n?   \thearth.alt/services\t[no test files]\nok  \thearth.alt/ota\t0.1s\nFuzzChunk\nok  \thearth.alt/image\t0.2s\n")
+	want := []Target{{"hearth.alt/services/dns", "FuzzParse"}, {"hearth.alt/services/dns", "FuzzFormat"}, {"hearth.alt/image", "FuzzChunk"}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

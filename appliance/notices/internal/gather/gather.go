@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"go/version"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -121,11 +122,11 @@ func Pack(list []notices.Notice) ([]byte, error) {
 // golang is the language's run time and library. Its version is the language version of go.mod's toolchain line of
 // work ("1.26"), not the patch release that happens to be installed.
 func golang(string) ([]notices.Notice, error) {
-	goroot := os.Getenv("GOROOT")
-	if goroot == "" {
-		goroot = runtime.GOROOT() //nolint:staticcheck // SA1019: generated with go run, on the machine that built it
+	goroot, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		return nil, fmt.Errorf("finding Go's licence: %w", err)
 	}
-	text, err := os.ReadFile(filepath.Join(goroot, "LICENSE"))
+	text, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(goroot)), "LICENSE"))
 	if err != nil {
 		return nil, fmt.Errorf("reading Go's licence: %w", err)
 	}
