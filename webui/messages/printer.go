@@ -23,6 +23,9 @@ type Printer struct {
 	Zone     *time.Location // nil is UTC
 }
 
+// Markup is HTML that a Printer made, as an argument of another message. It is of use in HTML only.
+type Markup string
+
 // T says the message key as plain text. Arguments come in pairs of name and value. A missing key is said in English,
 // and a key missing there as itself, in brackets: a test sees to it that neither happens.
 func (p *Printer) T(key string, args ...any) string {
@@ -180,6 +183,10 @@ func (w *writer) value(v any) {
 			w.b.WriteString(w.p.SayHTML(v))
 		} else {
 			w.b.WriteString(w.p.Say(v))
+		}
+	case Markup:
+		if w.html {
+			w.b.WriteString(string(v))
 		}
 	case string:
 		w.name(v)

@@ -9,6 +9,7 @@ import (
 	"hearth.alt/webui/components"
 	"hearth.alt/webui/house"
 	"hearth.alt/webui/internal/web"
+	"hearth.alt/webui/messages"
 )
 
 // House is what this page asks.
@@ -217,8 +218,12 @@ func (v *view) say(rq *web.Request, o house.Overview) {
 		v.lead = rq.HTML("home.well.lead", "devices", o.Devices.All, "people", o.People.All)
 		return
 	}
-	if len(v.troubles) == 1 && n == 1 {
-		v.sentence = v.troubles[0].What
+	if len(v.troubles) > 0 && v.troubles[0].State == worst {
+		// The worst is said in its own words; the others follow below.
+		v.sentence = rq.HTML("home.sentence", "what", messages.Markup(v.troubles[0].What))
+		if n > 1 {
+			v.lead = rq.HTML("home.more", "n", n-1)
+		}
 		return
 	}
 	v.sentence = rq.HTML("home.some", "n", n)
