@@ -175,6 +175,14 @@ func (b *Browser) Open(l Look, url string) error {
 	return nil
 }
 
+// Scripts switches the scripts of pages on or off, from the next page on. Eval works all the same.
+func (b *Browser) Scripts(on bool) error {
+	return b.Do(chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: !on})
+		return err
+	}))
+}
+
 // Shot keeps a picture of the whole page at Out()/<name>.png.
 func (b *Browser) Shot(name string) error {
 	ctx, stop := context.WithTimeout(b.Context, 2*time.Minute)

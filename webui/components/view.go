@@ -269,3 +269,7 @@ func currentLanguage(pg *web.Page, tag string) templ.Attributes {
 	}
 	return nil
 }
+
+func breakable(print string) string {
+	return strings.ReplaceAll(templ.EscapeString(print), ":", ":<wbr>")
+}

@@ -16,7 +16,7 @@ import (
 )
 
 // ServeHTTP plays the scene: it makes its request and answers with what a real house would, in the language of r
-// ("?lang=de" or its Accept-Language). Of r nothing else counts.
+// ("?lang=de" or its Accept-Language); of r, nothing else counts but whether a script of the page asks.
 func (s Scene) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ui := webui.New(webui.Config{House: s.House, Now: func() time.Time { return Now }, Zone: time.UTC})
 	var body string
@@ -30,6 +30,7 @@ func (s Scene) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	inner.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	inner.Header.Set("Accept-Language", r.Header.Get("Accept-Language"))
+	inner.Header.Set("HX-Request", r.Header.Get("HX-Request"))
 	if lang := r.URL.Query().Get("lang"); lang != "" {
 		inner.Header.Set("Accept-Language", lang)
 	}

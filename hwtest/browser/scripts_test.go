@@ -1,0 +1,191 @@
+package browser
+
+import (
+	"crypto/ecdh"
+	"encoding/hex"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+
+	"hearth.alt/webui"
+	"hearth.alt/webui/assets"
+	"hearth.alt/webui/house"
+	"hearth.alt/webui/webtest"
+)
+
+// scene returns a copy of the scene called name.
+func scene(t *testing.T, name string) webtest.Scene {
+	t.Helper()
+	for _, s := range webtest.Scenes() {
+		if s.Name == name {
+			return s
+		}
+	}
+	t.Fatalf("there is no scene %s", name)
+	return webtest.Scene{}
+}
+
+// serve plays one scene at every address, with the assets and the policy.
+func serve(t *testing.T, s *atomic.Pointer[webtest.Scene]) *httptest.Server {
+	t.Helper()
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+assets.Prefix, assets.ServeHTTP)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Security-Policy", webui.ContentSecurityPolicy)
+		s.Load().ServeHTTP(w, r)
+	})
+	srv := httptest.NewServer(mux)
+	t.Cleanup(srv.Close)
+	return srv
+}
+
+func until(t *testing.T, b *Browser, what, script string) {
+	t.Helper()
+	deadline := time.Now().Add(40 * time.Second)
+	for {
+		if ok, err := Eval[bool](b, script); err == nil && ok {
+			return
+		} else if time.Now().After(deadline) {
+			t.Fatalf("never so: %s (%v)", what, err)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// TestPairingTurnsByItself waits on the page of a code until the device has said hello: the page says so without being
+// asked, keeps what the reader had opened while nothing changed, and stops asking afterwards.
+func TestPairingTurnsByItself(t *testing.T) {
+	var now atomic.Pointer[webtest.Scene]
+	waiting := scene(t, "pair")
+	now.Store(&waiting)
+	var polls atomic.Int32
+	srv := serve(t, &now)
+	inner := srv.Config.Handler
+	srv.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("HX-Request") == "true" {
+			polls.Add(1)
+		}
+		inner.ServeHTTP(w, r)
+	})
+	b := Start(t)
+	if err := b.Open(Look{360, false}, srv.URL+waiting.Path); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Eval[bool](b, `document.querySelector("details").open = true`); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(40 * time.Second)
+	for polls.Load() < 2 {
+		if time.Now().After(deadline) {
+			t.Fatal("the page does not look by itself")
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if open, err := Eval[bool](b, `document.querySelector("details").open && document.querySelector(".qr") !== null`); err != nil || !open {
+		t.Errorf("looking closed what the reader had open (%v)", err)
+	}
+	done := scene(t, "pair-done")
+	done.House.ThePairing.State = house.PairDone
+	now.Store(&done)
+	until(t, b, "the page says that the phone is paired", `document.querySelector("h1").textContent.includes("is paired") && document.querySelector(".qr") === null`)
+	until(t, b, "the title says so too", `document.title.includes("is paired")`)
+	n := polls.Load()
+	time.Sleep(4 * time.Second)
+	if polls.Load() > n+1 {
+		t.Error("the page goes on asking after the answer")
+	}
+	for _, c := range b.Complaints() {
+		t.Errorf("the browser says: %s", c)
+	}
+}
+
+// TestFragment opens the page of an invitation by its link: the code is in the field, and no longer in the address.
+func TestFragment(t *testing.T) {
+	for name, path := range map[string]string{"join": "/join", "claim": "/claim"} {
+		var now atomic.Pointer[webtest.Scene]
+		s := scene(t, name)
+		now.Store(&s)
+		srv := serve(t, &now)
+		b := Start(t)
+		if err := b.Open(Look{360, false}, srv.URL+path+"#7QK4-M2VX-9TRD-HC6P"); err != nil {
+			t.Fatal(err)
+		}
+		until(t, b, "the code is in the field and not in the address",
+			`document.querySelector("#code").value === "7QK4-M2VX-9TRD-HC6P" && location.hash === ""`)
+		for _, c := range b.Complaints() {
+			t.Errorf("the browser says: %s", c)
+		}
+	}
+}
+
+func key(t *testing.T, first byte) *ecdh.PrivateKey {
+	t.Helper()
+	b := make([]byte, 32)
+	for i := range b {
+		b[i] = first + byte(i)
+	}
+	k, err := ecdh.X25519().NewPrivateKey(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// TestNoble compares the bundle that the sealed claim is built on with published vectors, SHA-256 (FIPS 180-4, "abc"),
+// HKDF (RFC 5869, test case 1), HMAC (RFC 4231, test case 2) and ChaCha20-Poly1305 (RFC 8439, section 2.8.2), and its
+// X25519 with Go's.
+func TestNoble(t *testing.T) {
+	var now atomic.Pointer[webtest.Scene]
+	s := scene(t, "claim")
+	now.Store(&s)
+	srv := serve(t, &now)
+	b := Start(t)
+	if err := b.Do(chromedp.Navigate(srv.URL + "/claim")); err != nil {
+		t.Fatal(err)
+	}
+	mine, theirs := key(t, 0x40), key(t, 0x80)
+	shared, err := mine.ECDH(theirs.PublicKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := `import("` + assets.Path("noble.js") + `").then(n => {
+		const un = h => Uint8Array.from(h.match(/../g) || [], x => parseInt(x, 16));
+		const hex = b => Array.from(b, x => x.toString(16).padStart(2, "0")).join("");
+		const text = s => new TextEncoder().encode(s);
+		const key = un("808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9f");
+		const aead = n.chacha20poly1305(key, un("070000004041424344454647"), un("50515253c0c1c2c3c4c5c6c7"));
+		const sealed = aead.encrypt(text("Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, sunscreen would be it."));
+		return [
+			hex(n.sha256(text("abc"))),
+			hex(n.x25519.getPublicKey(un("` + hex.EncodeToString(mine.Bytes()) + `"))),
+			hex(n.x25519.getSharedSecret(un("` + hex.EncodeToString(mine.Bytes()) + `"), un("` + hex.EncodeToString(theirs.PublicKey().Bytes()) + `"))),
+			hex(n.hkdf(n.sha256, un("0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b"), un("000102030405060708090a0b0c"), un("f0f1f2f3f4f5f6f7f8f9"), 42)),
+			hex(n.hmac(n.sha256, text("Jefe"), text("what do ya want for nothing?"))),
+			hex(sealed.slice(-16)),
+		].join(" ");
+	})`
+	got, err := Eval[string](b, script)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+		hex.EncodeToString(mine.PublicKey().Bytes()), hex.EncodeToString(shared),
+		"3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865",
+		"5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+		"1ae10b594f09e26a7e902ecbd0600691",
+	}
+	for i, g := range strings.Fields(got) {
+		if g != want[i] {
+			t.Errorf("vector %d: %s, want %s", i, g, want[i])
+		}
+	}
+	for _, c := range b.Complaints() {
+		t.Errorf("the browser says: %s", c)
+	}
+}
