@@ -370,6 +370,24 @@ func TestTwoLinks(t *testing.T) {
 	if r.label() != "hearth" || !r.granted() {
 		t.Errorf("the box took itself for another: %s, granted %v", r.label(), r.granted())
 	}
+	// The second cable comes later, to the same switch: the box does not defend its name against itself.
+	r.setLinks(now, []link{one})
+	r.out = nil
+	r.setLinks(now, []link{one, two})
+	for range 20 {
+		now = now.Add(50 * time.Millisecond)
+		r.tick(now)
+		out := r.out
+		r.out = nil
+		for _, p := range out {
+			if p.link == theLink {
+				t.Error("the box answered its own probe")
+			}
+			r.handle(now, inbound{link: theLink, src: netip.MustParseAddrPort("10.1.1.2:5353"), group: true, data: p.data})
+		}
+	}
+	now = now.Add(10 * time.Second)
+	r.tick(now)
 	// A reflector repeats our records in packets of its own.
 	m := dns.Msg{Answer: []dns.RR{&dns.A{Hdr: header("hearth.local.", dns.TypeA, 120), A: []byte{10, 1, 1, 2}}}}
 	m.Response = true
@@ -425,6 +443,34 @@ func TestQuestionsOfManyKinds(t *testing.T) {
 		l.run(2 * time.Second)
 	}
 	l.golden("questions")
+}
+
+// What all have just heard is not said again within a second, but a name is defended at once (section 6).
+func TestNotTheSameAgain(t *testing.T) {
+	l := newLAN(t)
+	a := l.box("box", "hearth", "192.168.7.2/24")
+	l.run(60 * time.Second)
+	c := l.client("laptop", "192.168.7.9")
+	for range 8 { // 0 to 700 ms
+		l.say(c, 5353, netip.Addr{}, ask("hearth.local.", dns.TypeA))
+		l.run(100 * time.Millisecond)
+	}
+	if len(c.got) != 1 {
+		t.Errorf("%d answers within 800 ms, want one", len(c.got))
+	}
+	probe := ask("hearth.local.", dns.TypeANY)
+	probe.Ns = []dns.RR{&dns.A{Hdr: header("hearth.local.", dns.TypeA, 120), A: []byte{192, 168, 7, 9}}}
+	l.say(c, 5353, netip.Addr{}, probe)
+	l.run(50 * time.Millisecond)
+	if len(c.got) != 2 || a.label() != "hearth" {
+		t.Errorf("a probe for our name got %d answers, want one more", len(c.got)-1)
+	}
+	l.run(time.Second)
+	l.say(c, 5353, netip.Addr{}, ask("hearth.local.", dns.TypeA))
+	l.run(50 * time.Millisecond)
+	if len(c.got) != 3 {
+		t.Errorf("a second later: %d answers, want 3", len(c.got))
+	}
 }
 
 // What is not from this link, or is no Multicast DNS, is met with silence.

@@ -77,6 +77,7 @@ type fakeUpstream struct {
 	asked  atomic.Int64
 	conns  atomic.Int64
 	silent atomic.Bool
+	hangUp atomic.Bool // once
 	mu     sync.Mutex
 	answer func(q dns.Question, r *dns.Msg)
 	last   *dns.Msg
@@ -85,6 +86,10 @@ type fakeUpstream struct {
 func (f *fakeUpstream) ServeDNS(w dns.ResponseWriter, m *dns.Msg) {
 	f.asked.Add(1)
 	if f.silent.Load() {
+		return
+	}
+	if f.hangUp.CompareAndSwap(true, false) {
+		_ = w.Close()
 		return
 	}
 	r := new(dns.Msg)
@@ -224,16 +229,28 @@ func runBox(t testing.TB, cfg Config) *box {
 	}
 	start := time.Now()
 	cfg.mono = func() time.Duration { return time.Since(start) + time.Duration(b.ahead.Load()) }
-	// One port for both, chosen once, so that opening anew finds it again.
-	p, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	// One port for both, taken once and kept until Run wants it; opening anew finds it again.
+	var first Sockets
+	for try := 0; ; try++ {
+		p, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := net.Listen("tcp", p.LocalAddr().String())
+		if err == nil {
+			b.addr, first = p.LocalAddr().String(), Sockets{Packet: []net.PacketConn{p}, Stream: []net.Listener{l}}
+			break
+		}
+		p.Close()
+		if try == 50 {
+			t.Fatal(err)
+		}
 	}
-	b.addr = p.LocalAddr().String()
-	p.Close()
 	if cfg.Open == nil {
 		cfg.Open = func(context.Context, *services.Membership) (Sockets, error) {
-			b.opened.Add(1)
+			if b.opened.Add(1) == 1 {
+				return first, nil
+			}
 			p, err := net.ListenPacket("udp", b.addr)
 			if err != nil {
 				return Sockets{}, err
@@ -241,7 +258,10 @@ func runBox(t testing.TB, cfg Config) *box {
 			l, err := net.Listen("tcp", b.addr)
 			return Sockets{Packet: []net.PacketConn{p}, Stream: []net.Listener{l}}, err
 		}
+	} else {
+		first.close()
 	}
+	var err error
 	if b.Service, err = New(cfg); err != nil {
 		t.Fatal(err)
 	}
@@ -432,8 +452,13 @@ func TestConnectionsComeBack(t *testing.T) {
 		_ = s.pipe.c.Close()
 		s.mu.Unlock()
 	}
-	if up.conns.Load() != 3 {
-		t.Errorf("%d connections, want 3", up.conns.Load())
+	b.ask(t, "udp", "before.example.com", dns.TypeA)
+	up.hangUp.Store(true) // while a question is on its way
+	if r := b.ask(t, "udp", "during.example.com", dns.TypeA); firstA(r) != "203.0.114.1" {
+		t.Errorf("the other side hung up: %v", r)
+	}
+	if up.conns.Load() != 5 {
+		t.Errorf("%d connections, want 5", up.conns.Load())
 	}
 }
 
