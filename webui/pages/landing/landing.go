@@ -20,7 +20,6 @@ func (p *Pages) Show(rq *web.Request) error {
 	}
 	pg.Request = rq
 	pg.Seal = !rq.Frame.Claimed || rq.Frame.Devices == 0
-	pg.Fragment = pg.Seal
 	pg.Body = body(pg, p.House.Doors(rq.R.Context()), pg.Seal && assets.Path("seal.js") != "")
 	return rq.Render(pg)
 }

@@ -1,0 +1,217 @@
+// The browser's end of the sealed tunnel (appliance/sealed has the protocol). On plain http the claim and the first
+// pairing travel inside it: the claim secret comes from the fragment of the sheet's QR code or from the code field,
+// stays in this tab, and never crosses the network. The pages inside are the same plain forms that https serves.
+import { chacha20poly1305, hkdf, sha256, x25519 } from "./noble.js";
+
+const stored = "hearth-claim";
+let tunnel = null;
+
+const encode = (b) => btoa(String.fromCharCode(...b)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+const decode = (s) => Uint8Array.from(atob(s.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0));
+
+const bytes = (text) => new TextEncoder().encode(text);
+
+function join(...parts) {
+	const out = new Uint8Array(parts.reduce((n, p) => n + p.length, 0));
+	let at = 0;
+	for (const p of parts) {
+		out.set(p, at);
+		at += p.length;
+	}
+	return out;
+}
+
+class Refused extends Error {
+	constructor(code, wait) {
+		super(code);
+		this.code = code;
+		this.wait = wait;
+	}
+}
+
+async function post(path, message) {
+	let answer;
+	try {
+		answer = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(message) });
+	} catch {
+		throw new Refused("lost");
+	}
+	const body = await answer.json().catch(() => ({ code: "lost" }));
+	if (!answer.ok) throw new Refused(body.code, body.wait);
+	return body;
+}
+
+// normal reads the 16 characters as the box does: Crockford base32, O is 0, I and L are 1, dashes and spaces fall away.
+function normal(text) {
+	const code = text.toUpperCase().replace(/[\s-]/g, "").replaceAll("O", "0").replaceAll("I", "1").replaceAll("L", "1");
+	return /^[0-9A-HJKMNP-TV-Z]{16}$/.test(code) ? code : "";
+}
+
+function secretBytes(code) {
+	const digits = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+	const out = new Uint8Array(10);
+	let bits = 0, held = 0, at = 0;
+	for (const c of code) {
+		held = (held << 5) | digits.indexOf(c);
+		bits += 5;
+		if (bits >= 8) {
+			bits -= 8;
+			out[at++] = (held >> bits) & 255;
+		}
+		held &= (1 << bits) - 1;
+	}
+	return out;
+}
+
+async function open(code) {
+	const psk = hkdf(sha256, secretBytes(code), undefined, bytes("hearth claim: sealed channel key, 1"), 32);
+	const own = crypto.getRandomValues(new Uint8Array(32));
+	const e = x25519.getPublicKey(own);
+	const hello = await post("/sealed/hello", { v: 1, e: encode(e) });
+	const id = decode(hello.id), theirs = decode(hello.e);
+	const shared = x25519.getSharedSecret(own, theirs);
+	const key = (direction) => hkdf(sha256, shared, psk, join(bytes("hearth sealed v1"), e, theirs, id, bytes(direction)), 32);
+	return { id, n: 0, send: key("request"), receive: key("response") };
+}
+
+function nonce(n) {
+	const b = new Uint8Array(12);
+	new DataView(b.buffer).setUint32(8, n);
+	return b;
+}
+
+async function ask(method, path, form) {
+	const t = tunnel;
+	const n = ++t.n;
+	const plain = bytes(JSON.stringify({ method, path, form: form || "", lang: navigator.languages.join(",") }));
+	const { box } = await post("/sealed/request", { id: encode(t.id), n, box: encode(chacha20poly1305(t.send, nonce(n), t.id).encrypt(plain)) });
+	return JSON.parse(new TextDecoder().decode(chacha20poly1305(t.receive, nonce(n), t.id).decrypt(decode(box))));
+}
+
+function say(code, wait) {
+	const place = document.getElementById("seal-error");
+	if (!place) return;
+	const text = place.dataset[code] || place.dataset.lost;
+	place.textContent = text.replace("{wait}", wait || "");
+	place.hidden = false;
+	document.getElementById("code")?.focus();
+}
+
+function save(page) {
+	const link = document.createElement("a");
+	link.href = URL.createObjectURL(new Blob([page.body], { type: page.type }));
+	link.download = page.path.split("?")[0].split("/").pop();
+	link.click();
+	URL.revokeObjectURL(link.href);
+}
+
+function show(page) {
+	if (!page.type.startsWith("text/html")) {
+		save(page);
+		return;
+	}
+	const next = new DOMParser().parseFromString(page.body, "text/html");
+	document.title = next.title;
+	document.documentElement.lang = next.documentElement.lang;
+	document.body.replaceWith(next.body);
+	sessionStorage.setItem(stored + "-path", page.path);
+	scrollTo(0, 0);
+	const first = document.querySelector("[autofocus]") || document.getElementById("main");
+	if (first) first.focus();
+	wait(page.path);
+}
+
+// wait asks for the page again while it says that it changes by itself, as htmx does where there is no seal.
+let waiting;
+function wait(path) {
+	clearTimeout(waiting);
+	if (!document.querySelector('[hx-trigger*="every"]')) return;
+	waiting = setTimeout(async () => {
+		try {
+			const page = await ask("GET", path);
+			const next = new DOMParser().parseFromString(page.body, "text/html");
+			const state = (d) => d.querySelector("[hx-trigger]")?.outerHTML;
+			if (state(next) === state(document)) wait(path);
+			else show(page);
+		} catch (e) {
+			trouble(e);
+		}
+	}, 4000);
+}
+
+async function go(method, path, form) {
+	clearTimeout(waiting);
+	try {
+		show(await ask(method, path, form));
+	} catch (e) {
+		// A box that started again, or a session that was idle too long, does not know the tunnel any more.
+		if (e.code === "unknown" && method === "GET") {
+			start(sessionStorage.getItem(stored), path);
+			return;
+		}
+		trouble(e);
+	}
+}
+
+// trouble says what went wrong. On a page from inside the seal there is no place for it: then the first page says it.
+function trouble(e) {
+	tunnel = null;
+	const code = e.code || "lost";
+	if (code === "wrong" || code === "over") sessionStorage.removeItem(stored);
+	if (document.getElementById("seal-error")) {
+		say(code, e.wait);
+		return;
+	}
+	sessionStorage.setItem(stored + "-trouble", code);
+	location.assign("/");
+}
+
+async function start(code, path) {
+	code = normal(code || "");
+	if (!code) {
+		say("form");
+		return;
+	}
+	try {
+		tunnel = await open(code);
+		const page = await ask("GET", path || "/claim");
+		sessionStorage.setItem(stored, code);
+		show(page);
+	} catch (e) {
+		trouble(e);
+	}
+}
+
+document.addEventListener("submit", (event) => {
+	const form = event.target;
+	if (!tunnel) {
+		if (form.id !== "seal") return;
+		event.preventDefault();
+		start(new FormData(form).get("code"));
+		return;
+	}
+	event.preventDefault();
+	const target = new URL(event.submitter?.getAttribute("formaction") || form.getAttribute("action") || sessionStorage.getItem(stored + "-path"), location.href);
+	const fields = new URLSearchParams(new FormData(form, event.submitter));
+	if (form.method === "get") go("GET", target.pathname + "?" + fields);
+	else go("POST", target.pathname + target.search, fields.toString());
+});
+
+document.addEventListener("click", (event) => {
+	const link = event.target.closest?.("a[href]");
+	if (!tunnel || !link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+	const target = new URL(link.getAttribute("href"), new URL(sessionStorage.getItem(stored + "-path") || "/", location.href));
+	if (target.origin !== location.origin || link.getAttribute("href").startsWith("#")) return;
+	event.preventDefault();
+	go("GET", target.pathname + target.search);
+});
+
+const form = document.getElementById("seal");
+if (form) form.hidden = false;
+const fragment = normal(decodeURIComponent(location.hash.slice(1)));
+if (fragment) history.replaceState(null, "", location.pathname + location.search);
+const code = fragment || sessionStorage.getItem(stored);
+const before = sessionStorage.getItem(stored + "-trouble");
+sessionStorage.removeItem(stored + "-trouble");
+if (before) say(before);
+else if (code) start(code, fragment ? "" : sessionStorage.getItem(stored + "-path"));
