@@ -25,7 +25,7 @@ var intervals = map[string]string{
 	"services/dns/config.go":                    "ages of answers and of connections, replaceable by tests",
 	"services/dns/upstream.go":                  "deadlines, round trips, when a connection was last of use",
 	"services/dns/forward.go":                   "how long an upstream took, when to try a slow one again, since when none answers",
-	"services/dns/service.go":                   "how long no upstream has answered",
+	"services/dns/service.go":                   "how long no upstream has answered; Health.Since",
 	"services/firewall/service.go":              "when to apply again; Health.Since",
 	"services/mesh/internal/portmap/portmap.go": "when to renew a lease",
 }

@@ -94,16 +94,16 @@ func files(ctx context.Context, patterns ...string) ([]string, error) {
 	return slices.Compact(list), nil
 }
 
-// format names the files that gofumpt would write otherwise. Generated ones are as their generators write them.
+// format names the files that gofmt would write otherwise. Generated ones are as their generators write them.
 func format(ctx context.Context) (string, error) {
 	list, err := files(ctx, "*.go")
 	if err != nil {
 		return "", err
 	}
 	list = slices.DeleteFunc(list, func(f string) bool { return strings.HasSuffix(f, "_templ.go") })
-	b, err := exec.CommandContext(ctx, "go", append([]string{"tool", "gofumpt", "-l"}, list...)...).CombinedOutput()
+	b, err := exec.CommandContext(ctx, "gofmt", append([]string{"-l"}, list...)...).CombinedOutput()
 	if len(b) > 0 {
-		return "go tool gofumpt -w would change:\n" + string(b), nil
+		return "gofmt -w would change:\n" + string(b), nil
 	}
 	return "", err
 }
