@@ -21,12 +21,13 @@ var intervals = map[string]string{
 	"services/discovery/browser.go":             "when to ask again; Seen is the age of an answer, shown as \"3 minutes ago\"",
 	"services/discovery/service.go":             "the responder's timers (RFC 6762, sections 6 and 8); Health.Since",
 	"services/discovery/socket.go":              "a write deadline",
-	"services/dns/cache.go":                     "seconds since the cache was made",
 	"services/dns/config.go":                    "ages of answers and of connections, replaceable by tests",
 	"services/dns/upstream.go":                  "deadlines, round trips, when a connection was last of use",
 	"services/dns/forward.go":                   "how long an upstream took, when to try a slow one again, since when none answers",
 	"services/dns/service.go":                   "how long no upstream has answered; Health.Since",
 	"services/firewall/service.go":              "when to apply again; Health.Since",
+	"services/mesh/config.go":                   "not an interval: the default where no clock is handed in; appliance hands in services/clock",
+	"services/mesh/service.go":                  "when the handshakes were last saved",
 	"services/mesh/internal/portmap/portmap.go": "when to renew a lease",
 }
 
