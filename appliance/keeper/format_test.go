@@ -2,8 +2,53 @@ package keeper
 
 import (
 	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/netip"
 	"testing"
+
+	"hearth.alt/services"
+	"hearth.alt/services/firewall"
 )
+
+// TestTheFullestHouseFitsAFrame: the largest question is the firewall's of a household with every address taken.
+func TestTheFullestHouseFitsAFrame(t *testing.T) {
+	s := firewall.State{
+		TUN: "hearth012345678", Net4: netip.MustParsePrefix("10.255.255.0/24"), Net6: netip.MustParsePrefix("fdff:ffff:ffff::/48"),
+		Box4: netip.MustParseAddr("10.255.255.1"), Box6: netip.MustParseAddr("fdff:ffff:ffff::1"),
+	}
+	for i := range firewall.MaxDevices {
+		s.Devices = append(s.Devices, firewall.Device{
+			Addr4: netip.MustParseAddr(fmt.Sprintf("10.255.255.%d", i+2)), Addr6: netip.MustParseAddr(fmt.Sprintf("fdff:ffff:ffff:ffff:ffff:ffff:ffff:%x", 0xf000+i)),
+			Person: "aaaaaaaaaaaaaaaa", Role: services.RoleMember, LAN: false, Peers: false,
+		})
+	}
+	for i := range firewall.MaxNetworks {
+		s.Networks = append(s.Networks, netip.MustParsePrefix(fmt.Sprintf("2001:db8:ffff:ffff:ffff:ffff:ffff:%x/128", 0xf000+i)))
+	}
+	for i := range firewall.MaxInterfaces {
+		s.LAN = append(s.LAN, fmt.Sprintf("interface-%05d", i))
+	}
+	for i := range firewall.MaxPorts {
+		p := firewall.Port{Proto: firewall.TCP, Port: uint16(65000 + i)}
+		s.Anywhere, s.Home, s.Tunnel, s.Members = append(s.Anywhere, p), append(s.Home, p), append(s.Tunnel, p), append(s.Members, p)
+	}
+	if err := s.Check(); err != nil {
+		t.Fatal(err)
+	}
+	in, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := packFrame(question{ID: 1 << 63, Call: callApplyFirewall, In: in})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d of %d bytes", len(b)-4, maxFrame)
+	if q, err := parseQuestion(b); err != nil || q.Call != callApplyFirewall {
+		t.Errorf("%+v, %v", q.Call, err)
+	}
+}
 
 func FuzzKeyFile(f *testing.F) {
 	f.Add([]byte{})

@@ -8,6 +8,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -196,10 +197,11 @@ func newHouse(t *testing.T) *house {
 
 var samples = []int{1, 22, 25, 53, 80, 139, 443, 445, 631, 853, 993, 1080, 3000, 5353, 8080, 8443, 9100, 32400, 41820, 51820, 65535}
 
-// serve answers TCP and UDP on all sample ports of a host: TCP and UDP echo.
-func serve(t *testing.T, h *host) {
+// serve echoes TCP on all sample ports of a host, and counts the bytes that arrive.
+func serve(t *testing.T, h *host) *atomic.Int64 {
 	t.Helper()
 	var err error
+	var arrived atomic.Int64
 	h.do(func() {
 		for _, port := range samples {
 			l, e := net.Listen("tcp", fmt.Sprintf(":%d", port))
@@ -215,29 +217,25 @@ func serve(t *testing.T, h *host) {
 						return
 					}
 					t.Cleanup(func() { c.Close() })
-					go echo(c)
+					go echo(c, &arrived)
 				}
 			}()
-			p, e := net.ListenPacket("udp", fmt.Sprintf(":%d", port))
-			if e != nil {
-				err = e
-				return
-			}
-			t.Cleanup(func() { p.Close() })
 		}
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return &arrived
 }
 
-func echo(c net.Conn) {
+func echo(c net.Conn, arrived *atomic.Int64) {
 	b := make([]byte, 4096)
 	for {
 		n, err := c.Read(b)
 		if err != nil {
 			return
 		}
+		arrived.Add(int64(n))
 		if _, err := c.Write(b[:n]); err != nil {
 			return
 		}
@@ -333,8 +331,11 @@ func TestWhoReachesWhat(t *testing.T) {
 	t.Run("neighbour speaks as a device", func(t *testing.T) {
 		h.lan.ip(t, "addr add 10.7.3.10/32 dev lo")
 		defer h.lan.ip(t, "addr del 10.7.3.10/32 dev lo")
-		if got := open(h.lan, "10.7.3.10", "192.168.1.2"); len(got) > 0 {
-			t.Errorf("open ports: %v", got)
+		h.lan.ip(t, "addr add fd07:1:2::a/128 dev lo nodad")
+		defer h.lan.ip(t, "addr del fd07:1:2::a/128 dev lo")
+		// The answers would go into the tunnel, so it is the datagram's arrival that tells.
+		if datagram(t, h.lan, "10.7.3.10", h.box, "192.168.1.2", 5353) || datagram(t, h.lan, "fd07:1:2::a", h.box, "2001:db8:5::2", 5353) {
+			t.Error("it is believed")
 		}
 	})
 }
@@ -410,6 +411,7 @@ func TestDatagrams(t *testing.T) {
 		{"Internet WireGuard", h.lan, "203.0.113.9", "192.168.1.2", 51820, true},
 		{"Internet WireGuard v6", h.lan, "2001:db8:ffff::9", "2001:db8:5::2", 51820, true},
 		{"Internet mesh", h.lan, "203.0.113.9", "192.168.1.2", 41820, true},
+		{"home DNS", h.lan, "192.168.1.9", "192.168.1.2", 53, true},
 		{"Internet mDNS", h.lan, "203.0.113.9", "192.168.1.2", 5353, false},
 	} {
 		if got := datagram(t, c.from, c.source, h.box, c.target, c.port); got != c.want {
@@ -471,8 +473,7 @@ func TestRemovedDeviceLosesItsFlows(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHouse(t)
-			serve(t, h.box)
-			serve(t, h.lan)
+			atBox, atLAN := serve(t, h.box), serve(t, h.lan)
 			var conn net.Conn
 			var err error
 			h.phones.do(func() {
@@ -499,6 +500,9 @@ func TestRemovedDeviceLosesItsFlows(t *testing.T) {
 			apply(t, h.box, s)
 			if err := say(600 * time.Millisecond); !errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("the flow goes on: %v", err)
+			}
+			if n := atBox.Load() + atLAN.Load(); n != 1 {
+				t.Errorf("%d bytes arrived, want only the one of before", n)
 			}
 			// It was the rules and nothing else: given back, the same flow goes on.
 			apply(t, h.box, family())
