@@ -58,16 +58,29 @@ func smiths() services.Membership {
 	return m
 }
 
+// pass lets the faked time pass and everything that is due be done.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
 // rig runs a service on a faked clock; every applied state is kept.
 type rig struct {
 	members *members
 	tun     string
 	changed chan struct{}
 	nets    []firewall.Interface
+	mu      sync.Mutex // guards fail, which a test changes while the service may be trying again
 	fail    error
 	applied []firewall.State
 	at      []time.Duration
 	service *firewall.Service
+}
+
+func (r *rig) failWith(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.fail = err
 }
 
 func start(t *testing.T, m services.Membership) *rig {
@@ -85,6 +98,8 @@ func start(t *testing.T, m services.Membership) *rig {
 		Interfaces: func() ([]firewall.Interface, error) { return r.nets, nil },
 		Apply: func(_ context.Context, s firewall.State) error {
 			r.applied, r.at = append(r.applied, s), append(r.at, time.Since(began))
+			r.mu.Lock()
+			defer r.mu.Unlock()
 			return r.fail
 		},
 		Log: slog.New(slog.DiscardHandler),
@@ -136,11 +151,11 @@ func TestServiceFollowsTheHousehold(t *testing.T) {
 			t.Errorf("the same networks were applied again: %d", n)
 		}
 		r.nets = r.nets[:1]
-		time.Sleep(6 * time.Second)
+		pass(6 * time.Second)
 		if n := len(r.applied); n != 3 || len(r.applied[2].Networks) != 0 {
 			t.Errorf("the home network went away: %d applied, networks %v", n, r.applied[n-1].Networks)
 		}
-		time.Sleep(70 * time.Second)
+		pass(70 * time.Second)
 		if n := len(r.applied); n != 4 {
 			t.Errorf("%d applied after a minute of quiet, want 4: it compares every minute", n)
 		}
@@ -166,7 +181,7 @@ func TestServiceBeforeTheClaim(t *testing.T) {
 func TestServiceTriesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, smiths())
-		r.fail = errors.New("no")
+		r.failWith(errors.New("no"))
 		m := smiths()
 		m.Devices = nil
 		r.members.set(m)
@@ -174,7 +189,7 @@ func TestServiceTriesAgain(t *testing.T) {
 		if h := r.service.Health(); !h.Ready || h.OK || h.Message.Key != "firewall.failing" {
 			t.Errorf("health: %+v", h)
 		}
-		time.Sleep(3 * time.Minute)
+		pass(3 * time.Minute)
 		if n := len(r.applied); n < 8 || n > 20 {
 			t.Errorf("%d tries in three minutes, want growing pauses of at most half a minute: %v", n, r.at)
 		}
@@ -185,8 +200,8 @@ func TestServiceTriesAgain(t *testing.T) {
 		if len(r.applied) != n+1 {
 			t.Error("a change was not tried at once")
 		}
-		r.fail = nil
-		time.Sleep(40 * time.Second)
+		r.failWith(nil)
+		pass(40 * time.Second)
 		if h := r.service.Health(); !h.OK {
 			t.Errorf("health: %+v", h)
 		}
