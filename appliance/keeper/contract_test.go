@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -182,8 +183,8 @@ func contract(t *testing.T, open func(t *testing.T, cfg keeper.Config) keeper.Ke
 	t.Run("claim, written by the image", func(t *testing.T) {
 		cfg := config(t.TempDir())
 		cfg.ClaimFile = filepath.Join(t.TempDir(), "claim")
-		erased := 0
-		cfg.EraseClaim = func() error { erased++; return nil }
+		var erased atomic.Int32
+		cfg.EraseClaim = func() error { erased.Add(1); return nil }
 		k := open(t, cfg)
 		if _, err := k.ClaimSecret(ctx); !errors.Is(err, keeper.ErrDamagedKey) {
 			t.Errorf("no file: %v", err)
@@ -196,8 +197,8 @@ func contract(t *testing.T, open func(t *testing.T, cfg keeper.Config) keeper.Ke
 		if s, err := k.ClaimSecret(ctx); err != nil || s.Reveal() != claimText {
 			t.Errorf("claim secret: %v", err)
 		}
-		if err := k.ForgetClaimSecret(ctx); err != nil || erased != 1 {
-			t.Errorf("forgetting: %v, erased %d times", err, erased)
+		if err := k.ForgetClaimSecret(ctx); err != nil || erased.Load() != 1 {
+			t.Errorf("forgetting: %v, erased %d times", err, erased.Load())
 		}
 		if _, err := os.Stat(cfg.ClaimFile); !os.IsNotExist(err) {
 			t.Errorf("the image's file is still there: %v", err)

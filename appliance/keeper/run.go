@@ -63,7 +63,7 @@ type RunConfig struct {
 
 // Run gives the state to the child's user, all but secrets/, spawns the child and serves it from k until ctx ends.
 // A child that ends is started again: at once the first time, then after pauses that double from a quarter of a second
-// to eight seconds, shortened by up to a quarter at random. When ctx ends the child gets SIGTERM and, after 4.5 s,
+// to eight seconds, shortened by up to a quarter at random. When ctx ends the child gets SIGTERM and, after four seconds,
 // SIGKILL with all it started; Run then returns nil. It needs root.
 //
 // The child has no capability and can gain none (empty bounding set, no_new_privs), no supplementary groups, no core

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -70,11 +71,24 @@ type rig struct {
 	tun     string
 	changed chan struct{}
 	nets    []firewall.Interface
-	mu      sync.Mutex // guards fail, which a test changes while the service may be trying again
+	mu      sync.Mutex // guards all but service and members
 	fail    error
 	applied []firewall.State
 	at      []time.Duration
 	service *firewall.Service
+}
+
+// states are the states that were applied so far, times when.
+func (r *rig) states() []firewall.State {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.applied)
+}
+
+func (r *rig) times() []time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.at)
 }
 
 func (r *rig) failWith(err error) {
@@ -94,12 +108,12 @@ func start(t *testing.T, m services.Membership) *rig {
 		{Name: "hearth7", Prefixes: []netip.Prefix{netip.MustParsePrefix("10.99.3.1/24")}},
 	}
 	s, err := firewall.New(firewall.Config{
-		Members: r.members, TUN: func() string { return r.tun }, Changed: r.changed, Device: true,
-		Interfaces: func() ([]firewall.Interface, error) { return r.nets, nil },
+		Members: r.members, TUN: func() string { r.mu.Lock(); defer r.mu.Unlock(); return r.tun }, Changed: r.changed, Device: true,
+		Interfaces: func() ([]firewall.Interface, error) { r.mu.Lock(); defer r.mu.Unlock(); return r.nets, nil },
 		Apply: func(_ context.Context, s firewall.State) error {
-			r.applied, r.at = append(r.applied, s), append(r.at, time.Since(began))
 			r.mu.Lock()
 			defer r.mu.Unlock()
+			r.applied, r.at = append(r.applied, s), append(r.at, time.Since(began))
 			return r.fail
 		},
 		Log: slog.New(slog.DiscardHandler),
@@ -126,7 +140,7 @@ func TestServiceFollowsTheHousehold(t *testing.T) {
 		r := start(t, smiths())
 		want := family()
 		want.LAN, want.Members = nil, nil
-		if d := cmp.Diff(want, r.applied[0], cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}), cmpopts.EquateEmpty()); d != "" {
+		if d := cmp.Diff(want, r.states()[0], cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}), cmpopts.EquateEmpty()); d != "" {
 			t.Errorf("first state (-want +got)\n%s", d)
 		}
 		if h := r.service.Health(); !h.Ready || !h.OK {
@@ -140,30 +154,34 @@ func TestServiceFollowsTheHousehold(t *testing.T) {
 		m.People[2].State = services.StateQuarantined
 		r.members.set(m)
 		synctest.Wait()
-		if n := len(r.applied); n != 2 || len(r.applied[1].Devices) != 2 || time.Since(began) != 0 {
-			t.Fatalf("after a removal: %d applied, last with %d devices, after %v; want 2, 2, at once", n, len(r.applied[n-1].Devices), time.Since(began))
+		if n := len(r.states()); n != 2 || len(r.states()[1].Devices) != 2 || time.Since(began) != 0 {
+			t.Fatalf("after a removal: %d applied, last with %d devices, after %v; want 2, 2, at once", n, len(r.states()[n-1].Devices), time.Since(began))
 		}
 
 		r.nets = r.nets[:2]
 		r.changed <- struct{}{}
 		synctest.Wait()
-		if n := len(r.applied); n != 2 {
+		if n := len(r.states()); n != 2 {
 			t.Errorf("the same networks were applied again: %d", n)
 		}
+		r.mu.Lock()
 		r.nets = r.nets[:1]
+		r.mu.Unlock()
 		pass(6 * time.Second)
-		if n := len(r.applied); n != 3 || len(r.applied[2].Networks) != 0 {
-			t.Errorf("the home network went away: %d applied, networks %v", n, r.applied[n-1].Networks)
+		if n := len(r.states()); n != 3 || len(r.states()[2].Networks) != 0 {
+			t.Errorf("the home network went away: %d applied, networks %v", n, r.states()[n-1].Networks)
 		}
 		pass(70 * time.Second)
-		if n := len(r.applied); n != 4 {
+		if n := len(r.states()); n != 4 {
 			t.Errorf("%d applied after a minute of quiet, want 4: it compares every minute", n)
 		}
 
+		r.mu.Lock()
 		r.tun = ""
+		r.mu.Unlock()
 		r.changed <- struct{}{}
 		synctest.Wait()
-		if s := r.applied[len(r.applied)-1]; s.TUN != "" || len(s.Devices) != 0 || s.Check() != nil {
+		if s := r.states()[len(r.states())-1]; s.TUN != "" || len(s.Devices) != 0 || s.Check() != nil {
 			t.Errorf("without a tunnel: %+v", s)
 		}
 	})
@@ -172,7 +190,7 @@ func TestServiceFollowsTheHousehold(t *testing.T) {
 func TestServiceBeforeTheClaim(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, services.Membership{})
-		if s := r.applied[0]; s.TUN != "" || !s.Device || len(s.Home) == 0 || s.Check() != nil {
+		if s := r.states()[0]; s.TUN != "" || !s.Device || len(s.Home) == 0 || s.Check() != nil {
 			t.Errorf("%+v", s)
 		}
 	})
@@ -190,14 +208,14 @@ func TestServiceTriesAgain(t *testing.T) {
 			t.Errorf("health: %+v", h)
 		}
 		pass(3 * time.Minute)
-		if n := len(r.applied); n < 8 || n > 20 {
-			t.Errorf("%d tries in three minutes, want growing pauses of at most half a minute: %v", n, r.at)
+		if n := len(r.states()); n < 8 || n > 20 {
+			t.Errorf("%d tries in three minutes, want growing pauses of at most half a minute: %v", n, r.times())
 		}
-		n := len(r.applied)
+		n := len(r.states())
 		m.Revision++
 		r.members.set(m)
 		synctest.Wait()
-		if len(r.applied) != n+1 {
+		if len(r.states()) != n+1 {
 			t.Error("a change was not tried at once")
 		}
 		r.failWith(nil)
