@@ -27,8 +27,10 @@ type Report struct {
 }
 
 // ReadReport returns the report of this boot. It matches fs.ErrNotExist off the device.
-func ReadReport() (*Report, error) {
-	b, err := os.ReadFile(report)
+func ReadReport() (*Report, error) { return readReport(report) }
+
+func readReport(path string) (*Report, error) {
+	b, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
