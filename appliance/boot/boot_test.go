@@ -498,7 +498,7 @@ func TestScreenCodeCanBeScanned(t *testing.T) {
 	for _, r := range rows {
 		for half := range 2 {
 			var line []byte
-			for _, c := range []rune(r) {
+			for _, c := range r {
 				light := c == '█' || c == '▀' && half == 0 || c == '▄' && half == 1
 				line = append(line, bytes.Repeat([]byte{map[bool]byte{true: 255}[light]}, dot)...)
 			}
