@@ -105,6 +105,9 @@ func partName(rq *web.Request, name string) string {
 }
 
 func rows(rq *web.Request, o house.Overview) []components.Row {
+	if o.Looked.IsZero() {
+		return nil
+	}
 	var out []components.Row
 	add := func(s house.State, name, path, say string) {
 		out = append(out, components.Row{State: s, Name: name, Path: path, Say: say})
