@@ -136,6 +136,7 @@ type boxSpec struct {
 	Dir       string
 	Key       [32]byte
 	Port      uint16
+	AnyPort   bool
 	NoPortMap bool
 	Name      string
 	Members   *services.Membership
@@ -150,7 +151,7 @@ func boxMain() {
 	var mu sync.Mutex
 	paired, refuse := make(map[services.DeviceID]int), 0
 	s, err := New(Config{
-		Members: h, Keys: fixedKey(spec.Key), Tunnel: openTUN{}, Port: spec.Port, NoPortMap: spec.NoPortMap, Dir: spec.Dir,
+		Members: h, Keys: fixedKey(spec.Key), Tunnel: openTUN{}, Port: spec.Port, AnyPort: spec.AnyPort, NoPortMap: spec.NoPortMap, Dir: spec.Dir,
 		PublicName: func() string { return spec.Name },
 		Paired: func(_ context.Context, id services.DeviceID) error {
 			mu.Lock()

@@ -397,11 +397,49 @@ func TestBackByItself(t *testing.T) {
 	back("the interface was deleted", 20*time.Second)
 }
 
+// Another program has the port: the box says so, keeps asking, and takes it when it is free; with AnyPort it takes
+// another one at once.
+func TestPortInUse(t *testing.T) {
+	f := newFlat(t)
+	taken, err := f.box.ListenPacket("udp4", ":51820")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fam := newFamily(t)
+	d := fam.add(t, 0)
+	b := startBox(t, f.box, fam, nil)
+	got := b.until("told", order{Do: "status"}, func(a answer) bool { return a.Health.Message.Key == "mesh.health.port" })
+	if got.Health.OK || got.Status.Up || !strings.Contains(got.Health.Message.String(), "51820") {
+		t.Errorf("%+v", got)
+	}
+	b.config(d) // works all the same
+	taken.Close()
+	if at := b.up().Status.Port; at != 51820 {
+		t.Errorf("listens on %d", at)
+	}
+	b.stop()
+	if taken, err = f.box.ListenPacket("udp4", ":51820"); err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	b.spec.AnyPort = true
+	b.start()
+	if at := b.up().Status.Port; at == 51820 || at == 0 {
+		t.Errorf("with any port, listens on %d", at)
+	}
+}
+
 // What an idle client plane costs, in the process of this test (which holds the laboratory's code too).
 func TestIdleMemory(t *testing.T) {
 	f := newFlat(t)
 	fam := newFamily(t)
+	claimed := fam.m
+	fam.m = &services.Membership{}
 	b := startBox(t, f.box, fam, nil)
+	b.until("waiting", order{Do: "status"}, func(a answer) bool { return a.Health.Ready })
+	bare := b.rss()
+	fam.m = claimed
+	b.members()
 	b.up()
 	none := b.rss()
 	for range 10 {
@@ -413,7 +451,7 @@ func TestIdleMemory(t *testing.T) {
 	p := f.lab.Phone(f.host("phone"), b.config(fam.m.Devices[0]), nil)
 	reaches(t, p, 10*time.Second)
 	transfers(t, p, f.box, 16<<20, false)
-	t.Logf("RSS: %d kB without peers, %d kB with 10, %d kB after 32 MiB", none, ten, b.rss())
+	t.Logf("RSS: %d kB unclaimed, %d kB without peers, %d kB with 10, %d kB after 32 MiB", bare, none, ten, b.rss())
 	if ten > 64<<10 {
 		t.Errorf("%d kB for an idle device", ten)
 	}

@@ -109,7 +109,7 @@ func (in reachInput) reach() Reach {
 		outer = door.Port()
 	}
 	add := func(k EndpointKind, host string, port uint16) {
-		if port != 0 {
+		if port != 0 && !slices.ContainsFunc(r.Endpoints, func(e Endpoint) bool { return e.Host == host && e.Port == port }) {
 			r.Endpoints = append(r.Endpoints, Endpoint{k, host, port})
 		}
 	}
