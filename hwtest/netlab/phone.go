@@ -22,6 +22,25 @@ type Phone struct {
 	dev *device.Device
 }
 
+// steady hides from the device when the interface goes up and down. The device would open its sockets anew at such
+// an event, on a thread of its own choice, which is outside the host's namespace; here it is brought up once, inside.
+type steady struct {
+	tun.Device
+	events chan tun.Event
+}
+
+func newSteady(t tun.Device) *steady {
+	s := &steady{t, make(chan tun.Event)}
+	go func() {
+		for range t.Events() {
+		}
+		close(s.events)
+	}()
+	return s
+}
+
+func (s *steady) Events() <-chan tun.Event { return s.events }
+
 // stockMTU is what the iOS app takes when the text does not say (facts/mesh.md 6).
 const stockMTU = 1280
 
@@ -61,7 +80,7 @@ func (h *Host) phone(text string, names map[string]netip.Addr) (*Phone, error) {
 		if err != nil {
 			return err
 		}
-		p.dev = device.NewDevice(t, conn.NewDefaultBind(), device.NewLogger(device.LogLevelSilent, ""))
+		p.dev = device.NewDevice(newSteady(t), conn.NewDefaultBind(), device.NewLogger(device.LogLevelSilent, ""))
 		if err := p.dev.IpcSet(uapi); err != nil {
 			return err
 		}

@@ -104,7 +104,7 @@ func (s *Service) Run(ctx context.Context) error {
 		s.cfg.Log.Warn("client plane ended", "err", err, "pause", pause)
 		// Status and the configurations follow the membership meanwhile.
 		for timer := time.NewTimer(pause); ; {
-			m, changed = s.watch()
+			_, changed = s.watch()
 			select {
 			case <-ctx.Done():
 				timer.Stop()
