@@ -28,6 +28,13 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) error {
 			return err
 		}
 		defer k.Close()
+		// Without its keeper this process can do nothing more; the next one starts both.
+		ctx, stop := context.WithCancel(ctx)
+		defer stop()
+		go func() {
+			<-k.Gone()
+			stop()
+		}()
 		return be(ctx, o, k, log, stdout)
 	}
 	state, err := filepath.Abs(o.State)

@@ -47,7 +47,8 @@ type appliance struct {
 	health      *healthBoard
 }
 
-// wire builds every part and hands each what it needs of the others. It opens no socket and starts nothing.
+// wire builds every part and hands each what it needs of the others. It starts nothing but
+// the kernel's telling of interfaces, which ends with ctx.
 func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*appliance, error) {
 	a := &appliance{opts: o, log: log, keeper: k}
 	var err error
@@ -110,7 +111,12 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 	}); err != nil {
 		return nil, err
 	}
+	interfaces, err := firewall.Interfaces(ctx)
+	if err != nil {
+		log.Warn("changes of the network are seen a little later", "error", err)
+	}
 	if a.firewall, err = firewall.New(firewall.Config{
+		Changed: interfaces,
 		Members: a.identity, Apply: k.ApplyFirewall, TUN: func() string { return a.mesh.Status().Interface },
 		Device: a.info.Device, Log: log,
 	}); err != nil {
