@@ -222,6 +222,8 @@ func TestPrinter(t *testing.T) {
 		{"a few minutes ago", de.Ago(en.Now.Add(-3 * time.Minute)), "vor drei Minuten"},
 		{"a minute ago", en.Ago(en.Now.Add(-61 * time.Second)), "a minute ago"},
 		{"days ago", de.Ago(en.Now.AddDate(0, 0, -47)), "vor 47 Tagen"},
+		{"how long", de.Say(services.Say("x", "{d}", "d", 90*time.Second)), "zwei Minuten"},
+		{"how short", en.Duration(0), "a second"},
 		{"never", en.Ago(time.Time{}), "never"},
 		{"plural of one", en.T("claim.check.answer", "n", 1), "One word is enough. Then the box forgets them all."},
 		{"plural of three", de.T("claim.check.answer", "n", 3), "Drei Wörter genügen. Danach vergisst die Box sie alle."},

@@ -16,7 +16,8 @@ import (
 //
 // An argument is written by its type: string as it is (in HTML inside bdi, so that a name in another script cannot
 // disturb the sentence), int and int64 with the language's grouping, time.Time as the time of day when it is today and
-// with its day otherwise, netip.Addr and fmt.Stringer by String, services.Sentence said in turn.
+// with its day otherwise, time.Duration as Duration does, netip.Addr and
+// fmt.Stringer by String, services.Sentence said in turn.
 type Printer struct {
 	Language *Language
 	Now      time.Time
@@ -192,6 +193,8 @@ func (w *writer) value(v any) {
 		w.name(v)
 	case netip.Addr:
 		w.text(v.String())
+	case time.Duration:
+		w.text(w.p.Duration(v))
 	default:
 		if n, ok := number(v); ok {
 			w.text(w.p.Number(n))
@@ -308,6 +311,18 @@ func (p *Printer) Day(t time.Time) string {
 		return p.T("format.tomorrow", "time", p.Time(t))
 	}
 	return p.Date(t)
+}
+
+// Duration writes how long something takes, as it stands after "in": "a minute", "two hours". It rounds up.
+func (p *Printer) Duration(d time.Duration) string {
+	up := func(unit time.Duration) int64 { return int64((d + unit - 1) / unit) }
+	switch {
+	case d <= time.Minute:
+		return p.T("format.duration.seconds", "n", max(up(time.Second), 1))
+	case d <= time.Hour:
+		return p.T("format.duration.minutes", "n", up(time.Minute))
+	}
+	return p.T("format.duration.hours", "n", up(time.Hour))
 }
 
 // Ago writes how long ago something was: "a moment ago", "two minutes ago", "today, 08:40", "47 days ago". The zero time

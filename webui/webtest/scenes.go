@@ -231,6 +231,11 @@ func fresh() *House {
 	h.ThePeople[0].Devices = 0
 	h.TheSessions = h.TheSessions[:1]
 	h.TheOverview.Devices, h.TheOverview.People = house.DeviceCount{}, house.PeopleCount{All: 1}
+	h.TheOverview.Troubles = []house.Trouble{{
+		ID: "words", State: house.StateCare, What: say("The recovery words are not confirmed yet."),
+		Why: say("Nobody has shown yet that the 24 words are on paper."), Means: say("If the box breaks today, the household cannot be brought back."),
+		Do: say("Write the words down and check three of them."), Action: "/claim/words", Label: say("Write down the words"),
+	}}
 	return h
 }
 
@@ -352,7 +357,13 @@ func Scenes() []Scene {
 		get("home-loading", "home", "loading", "/", owner, with(fresh(), func(h *House) { h.TheOverview = house.Overview{}; h.TheFrame.WordsPending = false })),
 		get("home-long", "home", "long", "/", owner, long()),
 		get("home-guest", "home", "one", "/", guest, with(well(), func(h *House) { h.TheFrame.Person = "Grace" })),
-		get("home-log", "home", "broken", "/", owner, with(well(), func(h *House) { h.TheFrame.LogReadOnly = true })),
+		get("home-log", "home", "broken", "/", owner, with(well(), func(h *House) {
+			h.TheFrame.LogReadOnly = true
+			h.TheOverview.Troubles = []house.Trouble{{
+				ID: "log", State: house.StateAct, What: say("The record of who belongs is damaged at byte 4096."), Why: say("The box reads the whole book at every start and found a place that was changed or lost."),
+				Means: say("Everybody who was known keeps working. Nobody can be added or removed."), Do: say("Bring the box back with the recovery words, or from a backup."),
+			}}
+		})),
 		get("events", "events", "many", "/events", owner, many()),
 		get("events-empty", "events", "empty", "/events", owner, fresh()),
 

@@ -3,6 +3,7 @@ package home
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"hearth.alt/services"
@@ -164,31 +165,25 @@ func rank(s house.State) int {
 	return 3
 }
 
+// ownersOnly is the trouble that none but an owner can do anything about, or should be told: the words are not checked.
+const ownersOnly = "words"
+
 // maxTroubles stand before everything else; what is left has its row.
 const maxTroubles = 3
 
 func troubles(rq *web.Request, o house.Overview) []components.Trouble {
 	var out []components.Trouble
-	if rq.Frame.LogReadOnly {
-		out = append(out, components.Trouble{
-			ID: "log", State: house.StateAct, What: rq.HTML("home.log.what"), Why: rq.HTML("home.log.why"),
-			Means: rq.HTML("home.log.means"), Do: rq.HTML("home.log.do"),
-		})
-	}
 	for _, t := range o.Troubles {
+		if t.ID == ownersOnly && rq.Caller.Role != services.RoleOwner {
+			continue
+		}
 		link := t.Action
 		if link != "" && (link[0] != '/' || t.Label.IsZero()) {
 			link = ""
 		}
 		out = append(out, components.Trouble{
-			ID: t.ID, State: t.State, What: rq.SayHTML(t.What), Why: rq.SayHTML(t.Why), Means: rq.SayHTML(t.Means),
+			ID: t.ID, State: t.State, What: strings.TrimSuffix(rq.SayHTML(t.What), "."), Why: rq.SayHTML(t.Why), Means: rq.SayHTML(t.Means),
 			Do: rq.SayHTML(t.Do), Link: link, Label: rq.Say(t.Label),
-		})
-	}
-	if rq.Frame.WordsPending && rq.Caller.Role == services.RoleOwner {
-		out = append(out, components.Trouble{
-			ID: "words", State: house.StateCare, What: rq.HTML("home.words.what"), Why: rq.HTML("home.words.why"),
-			Means: rq.HTML("home.words.means"), Do: rq.HTML("home.words.do"), Link: "/claim/words", Label: rq.T("home.words.label"),
 		})
 	}
 	slices.SortStableFunc(out, func(a, b components.Trouble) int { return rank(a.State) - rank(b.State) })
