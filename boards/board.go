@@ -78,7 +78,7 @@ type Board struct {
 	GOARCH string
 	Method Method
 
-	KernelModule   string // Go module whose folder holds vmlinuz and lib/modules
+	KernelModule   string // Go module whose folder holds vmlinuz (and, on the Pi, device trees and overlays)
 	FirmwareModule string // Go module with the Pi's firmware files; "" without
 	EFI            string // name of the boot loader on the ESP, "BOOTAA64.EFI"; "" on the Pi
 	KernelSpace    int64  // bytes of one kernel container on the ESP; 0 on the Pi

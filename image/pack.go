@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path"
@@ -81,9 +80,8 @@ func (goPacker) Pack(ctx context.Context, o Options) (*Parts, error) {
 	tree.file("user/hearth", filepath.Join(bin, "user", "hearth"), 0o755)
 	tree.file("usr/lib/hearth/e2fsck", check.program, 0o755)
 	tree.file("usr/share/doc/e2fsck-static/copyright", check.copyright, 0o644)
-	if err := tree.copyTree("lib/modules", filepath.Join(kernel, "lib", "modules")); err != nil {
-		return nil, err
-	}
+	// lib/modules is left out: nothing on the box loads a module (all it needs is built into the kernels), and the
+	// Pi's would add megabytes of television tuners. WiFi will bring its two with it.
 	root := filepath.Join(o.work(), "root.squashfs")
 	if err := packRoot(o, tree, root); err != nil {
 		return nil, fmt.Errorf("packing the root: %w", err)
@@ -252,19 +250,6 @@ func (t *folder) link(name, to string)   { t.put(name, &entry{link: to, mode: 0o
 func (t *folder) text(name, text string) { t.put(name, &entry{text: []byte(text), mode: 0o644}) }
 func (t *folder) file(name, from string, mode uint16) {
 	t.put(name, &entry{from: from, mode: mode})
-}
-
-func (t *folder) copyTree(name, from string) error {
-	return filepath.WalkDir(from, func(p string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() {
-			return err
-		}
-		rel, err := filepath.Rel(from, p)
-		if err == nil {
-			t.file(path.Join(name, filepath.ToSlash(rel)), p, 0o644)
-		}
-		return err
-	})
 }
 
 // packRoot writes the tree as squashfs to path, unless what is there was made of the same tree.

@@ -249,6 +249,25 @@ func TestPiKernelBoots(t *testing.T) {
 	clean(t, m, 3*GiB-200<<20)
 }
 
+// The real program, on both ways to start: the claim page is the first thing a browser sees.
+func TestHearthShowsTheClaimPage(t *testing.T) {
+	for _, board := range []string{"arm64", "rpi"} {
+		t.Run(board, func(t *testing.T) {
+			m := vm.New(t, vm.Options{Image: vm.Image(t, board, vm.Hearth), Disk: 4 * GiB})
+			m.Start()
+			status, body := m.WaitPage(4 * time.Minute)
+			if status != http.StatusOK && status != http.StatusSeeOther && status != http.StatusFound {
+				t.Errorf("status %d: %.500s", status, body)
+			}
+			t.Logf("status %d: %.300s", status, body)
+			claimOf(t, m)
+			if strings.Contains(m.Serial(), "hearth: damaged") {
+				t.Error("the storage is called damaged")
+			}
+		})
+	}
+}
+
 func TestAmd64Boots(t *testing.T) {
 	if os.Getenv("HEARTH_TEST_ALL") != "1" {
 		t.Log("left to make test-all: HEARTH_TEST_ALL=1 go test ./hwtest/vm -run TestAmd64Boots")

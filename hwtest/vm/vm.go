@@ -109,7 +109,8 @@ type Machine struct {
 	exited  chan struct{}
 	unlock  func()
 	boots   int
-	Retries int // starts that printed nothing and were repeated
+	Retries int    // starts that printed nothing and were repeated
+	Host    string // what requests name the box, "hearth.local"; it answers to its own names and addresses only
 }
 
 // New makes a machine with a fresh copy of the image, switched off. It skips the test where QEMU is missing.
@@ -128,7 +129,7 @@ func New(t testing.TB, o Options) *Machine {
 		}
 	}
 	name := strings.NewReplacer("/", "_", " ", "_").Replace(t.Name())
-	m := &Machine{t: t, o: o, dir: filepath.Join(o.Image.Module, "out", "vm", name), ports: map[string]int{}}
+	m := &Machine{t: t, o: o, dir: filepath.Join(o.Image.Module, "out", "vm", name), ports: map[string]int{}, Host: "hearth.local"}
 	if err := os.RemoveAll(m.dir); err != nil {
 		t.Fatal(err)
 	}
@@ -477,6 +478,7 @@ func (m *Machine) do(ctx context.Context, method, path string, content io.Reader
 	if err != nil {
 		return 0, "", err
 	}
+	req.Host = m.Host
 	resp, err := Client.Do(req)
 	if err != nil {
 		return 0, "", err
