@@ -153,7 +153,7 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 		Storage: a.storage,
 	}
 	server, err := web.New(web.Config{
-		Log: log, Members: a.identity, Credentials: credentials{a.account}, House: house, UI: webui.New(webui.Config{House: rooms, Log: log}),
+		Log: log, Members: a.identity, Credentials: credentials{a.account}, House: house, UI: webui.New(webui.Config{House: rooms, Log: log}), Around: pages.WithDoor,
 		Hosts:  func(face services.Face, host string) bool { return a.hosts(face, host) },
 		Sealed: &sealed.Config{PSK: a.claim.psk, Throttle: a.claim.guesses.Wait, Wrong: a.claim.guesses.Wrong, Right: a.claim.used},
 	})

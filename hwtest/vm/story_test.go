@@ -70,7 +70,7 @@ func TestFromBlankCardToPairedPhone(t *testing.T) {
 	}
 	waitPage(t, home, box)
 	step("opening the sheet's address", chromedp.Navigate("http://hearth.local/#"+code), chromedp.WaitVisible(chromedp.CSS("input[name=household]")))
-	step("the names", chromedp.SendKeys(chromedp.CSS("input[name=household]"), "Smith"), chromedp.SendKeys(chromedp.CSS("input[name=box]"), "Study"),
+	step("the names", chromedp.SendKeys(chromedp.CSS("input[name=household]"), "Smith"), fill(b, "box", "Study"),
 		chromedp.SendKeys(chromedp.CSS("input[name=owner]"), "Ann"), chromedp.SendKeys(chromedp.CSS("input[name=password]"), storyPassword),
 		chromedp.Click(chromedp.CSS("form.stack button.main")), chromedp.WaitVisible(chromedp.CSS("ol.words")))
 	words, err := browser.Eval[string](b, "[...document.querySelectorAll('ol.words li')].map(e => e.textContent).join(' ')")
@@ -156,6 +156,12 @@ func TestFromBlankCardToPairedPhone(t *testing.T) {
 	}
 	m.Cut()
 	clean(t, m, 7*GiB)
+}
+
+// fill replaces what a field holds.
+func fill(b *browser.Browser, name, value string) chromedp.Action[chromedp.Void] {
+	browser.Eval[bool](b, "document.querySelector('input[name="+name+"]').value = ''; true")
+	return chromedp.SendKeys(chromedp.CSS("input[name="+name+"]"), value)
 }
 
 // phonePlace is a place with a phone, behind the home's router: it reaches the box and nothing of the box's own link.
