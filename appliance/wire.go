@@ -124,8 +124,9 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 	}
 
 	// Names: for everybody who belongs, and for the home network.
+	sockets := &nameSockets{keeper: k, lan: dnsAt, dev: o.Dev, tunnel: func() bool { return a.mesh.Status().Up }}
 	if a.dns, err = dns.New(dns.Config{
-		Members: a.identity, Open: (&nameSockets{keeper: k, lan: dnsAt, dev: o.Dev, tunnel: func() bool { return a.mesh.Status().Up }}).open,
+		Members: a.identity, Open: sockets.open, Stale: sockets.stale,
 		SystemResolvers: systemResolvers, Now: a.clock.Now, TimeKnown: a.clock.Known, Log: log,
 	}); err != nil {
 		return nil, err
