@@ -26,6 +26,9 @@ var build = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if err := os.Chmod(dir, 0o755); err != nil { // the keeper's child runs it too
+		return "", err
+	}
 	path := filepath.Join(dir, "hearth")
 	out, err := exec.Command("go", "build", "-trimpath", "-o", path, "hearth.alt/appliance/cmd/hearth").CombinedOutput()
 	if err != nil {
@@ -89,7 +92,16 @@ func Start(t testing.TB, o Options) *Box {
 		o.Program = Program(t)
 	}
 	if o.State == "" {
-		o.State = filepath.Join(t.TempDir(), "state")
+		// Not t.TempDir, which only its owner may enter: the keeper's child is somebody else.
+		dir, err := os.MkdirTemp("", "hearth-state-")
+		if err == nil {
+			t.Cleanup(func() { os.RemoveAll(dir) })
+			err = os.Chmod(dir, 0o755)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.State = filepath.Join(dir, "state")
 	}
 	if o.Args == nil {
 		o.Args = []string{"--dev", "--no-portmap", "--http", "127.0.0.1:0", "--https", "127.0.0.1:0", "--dns", "127.0.0.1:0"}
