@@ -377,7 +377,10 @@ func (b *browser) try(method, path string, form url.Values) (*http.Response, str
 	return resp, text.String(), nil
 }
 
-func (b *browser) get(path string, want int) string { b.t.Helper(); return b.do("GET", path, nil, want) }
+func (b *browser) get(path string, want int) string {
+	b.t.Helper()
+	return b.do("GET", path, nil, want)
+}
 
 func (b *browser) post(path string, form url.Values, want int) string {
 	b.t.Helper()
