@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"hearth.alt/services"
+	"hearth.alt/services/claimcode"
 )
 
 // homeInterface says whether i is one of the home network: up, no loopback, no tunnel, and none of the bridges and
@@ -76,9 +77,17 @@ func compareBool(a, b bool) int {
 func names(m *services.Membership) []string {
 	box, ok := m.Box()
 	if !ok {
-		return []string{"hearth.local"}
+		return []string{claimcode.Host}
 	}
 	return []string{box.Label + ".local", box.Label + "." + m.Household.Domain, m.Household.Domain}
+}
+
+// hosts says whether the box answers to host on face. While a claim goes on it also answers to the name it had.
+func (a *appliance) hosts(face services.Face, host string) bool {
+	if _, held := a.claim.code(); held && host == claimcode.Host && face == services.FaceLAN {
+		return true
+	}
+	return hosts(a.identity.Membership(), face, host)
 }
 
 // hosts says whether the box answers to host on face. Names and addresses are exact; on a loopback connection the

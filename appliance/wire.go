@@ -138,7 +138,7 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 		return nil, err
 	}
 	if a.discovery, err = discovery.New(discovery.Config{
-		Members: a.identity, Interfaces: homeInterface, Browse: true, Log: log,
+		Members: a.claim, Interfaces: homeInterface, Browse: true, Log: log,
 		Ports: func() discovery.Ports { return discovery.Ports{Web: httpAt.Port(), Mesh: o.MeshPort} },
 	}); err != nil {
 		return nil, err
@@ -160,9 +160,9 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 		Storage: a.storage,
 	}
 	server, err := web.New(web.Config{
-		Log: log, Members: a.identity, Credentials: credentials{a.account}, House: house, UI: webui.New(webui.Config{House: rooms, Log: log}),
-		Hosts:  func(face services.Face, host string) bool { return hosts(a.identity.Membership(), face, host) },
-		Sealed: &sealed.Config{PSK: a.claim.psk, Throttle: a.claim.guesses.Wait, Wrong: a.claim.guesses.Wrong},
+		Log: log, Members: a.identity, Credentials: credentials{a.account}, House: house, UI: webui.New(webui.Config{House: rooms, Log: log}), Around: pages.WithDoor,
+		Hosts:  func(face services.Face, host string) bool { return a.hosts(face, host) },
+		Sealed: &sealed.Config{PSK: a.claim.psk, Throttle: a.claim.guesses.Wait, Wrong: a.claim.guesses.Wrong, Right: a.claim.used},
 	})
 	if err != nil {
 		return nil, err

@@ -86,6 +86,8 @@ type Config struct {
 	Throttle func(address string) time.Duration
 	// Wrong is told of each guess that did not open.
 	Wrong func(address string)
+	// Right is told of each request that opened.
+	Right func()
 	// Now is the time for the life of sessions; nil is time.Now.
 	Now func() time.Time
 }
@@ -124,6 +126,9 @@ func New(cfg Config) (*Tunnel, error) {
 	}
 	if cfg.Wrong == nil {
 		cfg.Wrong = func(string) {}
+	}
+	if cfg.Right == nil {
+		cfg.Right = func() {}
 	}
 	return &Tunnel{cfg: cfg, half: map[string]*session{}, open: map[string]*session{}}, nil
 }
@@ -266,6 +271,7 @@ func (t *Tunnel) Request(w http.ResponseWriter, r *http.Request) {
 	}
 	s.n = m.N
 	t.prove(s)
+	t.cfg.Right()
 	var inner Request
 	d := json.NewDecoder(bytes.NewReader(plain))
 	d.DisallowUnknownFields()

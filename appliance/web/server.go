@@ -44,8 +44,10 @@ type Config struct {
 	Credentials Credentials
 	// Hosts says whether the box answers to this host name or address on this face. The port is gone, letters are
 	// lower case, no dot at the end.
-	Hosts   func(face services.Face, host string) bool
-	UI      *webui.UI
+	Hosts func(face services.Face, host string) bool
+	UI    *webui.UI
+	// Around stands around every page, inside the rules; nil is nothing.
+	Around  func(http.Handler) http.Handler
 	House   *api.House
 	Metrics http.Handler // GET /metrics on tunnel and console
 	Sealed  *sealed.Config
@@ -141,13 +143,17 @@ func Rule(r webui.Route) api.Rule {
 }
 
 func (s *Server) route(route webui.Route, rule api.Rule, sealedInside bool) http.Handler {
+	var handler http.Handler = route.Handler
+	if route.Class == webui.ClassPage && s.cfg.Around != nil {
+		handler = s.cfg.Around(handler)
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if sealedInside {
+			r = r.WithContext(webui.WithSealed(r.Context()))
+		}
 		caller, fresh := fromContext(r.Context()), false
 		if route.Class == webui.ClassPage {
 			caller, fresh = s.pageCaller(r)
-		}
-		if sealedInside {
-			r = r.WithContext(webui.WithSealed(r.Context()))
 		}
 		r = r.WithContext(webui.WithCaller(r.Context(), caller))
 		r.Body = http.MaxBytesReader(w, r.Body, MaxForm)
@@ -155,7 +161,7 @@ func (s *Server) route(route webui.Route, rule api.Rule, sealedInside bool) http
 			s.refuse(w, r, err)
 			return
 		}
-		route.Handler(w, r)
+		handler.ServeHTTP(w, r)
 	})
 }
 
