@@ -219,12 +219,15 @@ func (h *House) AddPerson(ctx context.Context, caller services.Caller, in AddPer
 	if !identity.MayGrant(caller.Role, in.Role) {
 		return AddPersonOutput{}, ErrDenied
 	}
+	if in.LAN != "" && in.LAN != "yes" && in.LAN != "no" {
+		return AddPersonOutput{}, invalid("lan", nil)
+	}
 	p, err := h.Identity.AddPerson(acting(ctx, caller), identity.NewPerson{Name: in.Name, Role: in.Role, Expires: h.Now().Add(account.InvitationLife)})
 	if err != nil {
 		return AddPersonOutput{}, err
 	}
-	if in.LAN {
-		if err := h.Identity.SetLAN(acting(ctx, caller), p.ID, true); err != nil {
+	if in.LAN != "" && in.Role > services.RoleGuest {
+		if err := h.Identity.SetLAN(acting(ctx, caller), p.ID, in.LAN == "yes"); err != nil {
 			return AddPersonOutput{}, err
 		}
 	}

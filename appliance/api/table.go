@@ -137,7 +137,7 @@ type PersonOutput struct {
 type AddPersonInput struct {
 	Name string        `json:"name" arg:"NAME" help:"the person's name"`
 	Role services.Role `json:"role" help:"owner, admin, member or guest"`
-	LAN  bool          `json:"lan,omitempty" help:"their devices reach the home network through the tunnel"`
+	LAN  string        `json:"lan,omitempty" help:"yes or no: their devices reach the home network through the tunnel; yes for members and above when not given"`
 }
 
 // AddPersonOutput is the invitation.

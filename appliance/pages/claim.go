@@ -87,7 +87,7 @@ var errWrongCode = &services.Problem{
 // ProveCode checks a typed claim code.
 func (h *House) ProveCode(ctx context.Context, code secret.Text) (string, error) {
 	if h.API.Claimed() {
-		return "", &services.Problem{Kind: services.KindConflict, Code: "claimed", Say: api.ErrClaimed.Say}
+		return "", errClaimedMeanwhile
 	}
 	address := webui.CallerOf(ctx).Address
 	if wait := h.Guesses.Wait(address); wait > 0 {
@@ -104,6 +104,9 @@ func (h *House) ProveCode(ctx context.Context, code secret.Text) (string, error)
 	}
 	return h.proofs.add(time.Now()), nil
 }
+
+// errClaimedMeanwhile is what the pages of the claim know as the end of it: they lead on to the house.
+var errClaimedMeanwhile = &services.Problem{Kind: services.KindConflict, Code: "claimed", Say: api.ErrClaimed.Say}
 
 func busy(wait time.Duration) error {
 	minutes := int((wait + time.Minute - 1) / time.Minute)
@@ -124,6 +127,9 @@ func (h *House) Claim(ctx context.Context, token string, form house.ClaimForm) (
 		return "", errWrongCode
 	}
 	if _, err := h.API.Claim(ctx, webui.CallerOf(ctx), api.ClaimInput{Household: form.Household, Box: form.Box, Owner: form.Owner, Password: form.Password}); err != nil {
+		if errors.Is(err, api.ErrClaimed) {
+			return "", errClaimedMeanwhile
+		}
 		return "", err
 	}
 	h.proofs.clear()

@@ -164,7 +164,11 @@ func (h *House) Invite(ctx context.Context, form house.PersonForm) (services.Per
 	if err := h.least(ctx, services.RoleAdmin); err != nil {
 		return "", err
 	}
-	out, err := h.API.AddPerson(ctx, webui.CallerOf(ctx), api.AddPersonInput{Name: form.Name, Role: form.Role, LAN: form.LAN})
+	in := api.AddPersonInput{Name: form.Name, Role: form.Role, LAN: "no"}
+	if form.LAN {
+		in.LAN = "yes"
+	}
+	out, err := h.API.AddPerson(ctx, webui.CallerOf(ctx), in)
 	return out.ID, err
 }
 
