@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"hearth.alt/appliance/api"
 	"hearth.alt/appliance/keeper"
 	"hearth.alt/appliance/sealed"
 	"hearth.alt/services"
@@ -80,7 +81,7 @@ func (c *claimKeeper) certificate() (tls.Certificate, bool) {
 // psk keys the sealed pages.
 func (c *claimKeeper) psk() ([]byte, error) {
 	code, ok := c.code()
-	if !ok {
+	if !ok || api.OwnershipOf(c.identity.Membership()) == api.Lost {
 		return nil, sealed.ErrNoSecret
 	}
 	return code.PSK().Reveal(), nil
@@ -96,7 +97,7 @@ func (c *claimKeeper) say(ok bool, s services.Sentence) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.health.Ready || c.health.OK != ok {
-		c.health.Since = time.Now()
+		c.health.Since = c.clock.Now()
 	}
 	c.health.Ready, c.health.OK, c.health.Message = true, ok, s
 }
@@ -110,7 +111,9 @@ func (c *claimKeeper) Run(ctx context.Context) error {
 	for {
 		m, changed := c.identity.Watch()
 		pause := 30 * time.Second
-		if !m.Claimed() {
+		if api.OwnershipOf(m) == api.Lost {
+			c.say(false, services.Say("claim.lost", "The box had an owner and cannot read who. It lets nobody in and does nothing else."))
+		} else if !m.Claimed() {
 			c.say(true, services.Say("claim.waiting", "The box has no owner yet and does nothing else."))
 		} else if err := c.settle(ctx, m, claimedFor, &named); err != nil {
 			if ctx.Err() != nil {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"hearth.alt/services"
+	"hearth.alt/services/claimcode"
 )
 
 // homeInterface says whether i is one of the home network: up, no loopback, no tunnel, and none of the bridges and
@@ -73,18 +74,29 @@ func compareBool(a, b bool) int {
 }
 
 // names are the host names the box answers to, best first, no dot at the end.
-func names(m *services.Membership) []string {
+func names(m *services.Membership, mdns string) []string {
 	box, ok := m.Box()
 	if !ok {
-		return []string{"hearth.local"}
+		return add([]string{claimcode.Host}, mdns)
 	}
-	return []string{box.Label + ".local", box.Label + "." + m.Household.Domain, m.Household.Domain}
+	return add([]string{box.Label + ".local", box.Label + "." + m.Household.Domain, m.Household.Domain}, mdns)
+}
+
+func add(names []string, mdns string) []string {
+	if mdns == "" || slices.Contains(names, mdns) {
+		return names
+	}
+	return append(names, mdns)
 }
 
 // hosts says whether the box answers to host on face. Names and addresses are exact; on a loopback connection the
-// loopback names are ours too.
-func hosts(m *services.Membership, face services.Face, host string) bool {
-	if slices.Contains(names(m), host) {
+// loopback names are ours too. mdns is what the box is called on the home network, "hearth-2.local" after another one
+// there had its name first.
+func hosts(m *services.Membership, mdns string, face services.Face, host string) bool {
+	if host == "" {
+		return false
+	}
+	if slices.Contains(names(m, mdns), host) {
 		return true
 	}
 	if host == "localhost" {
@@ -94,7 +106,9 @@ func hosts(m *services.Membership, face services.Face, host string) bool {
 	if err != nil {
 		return false
 	}
-	a = a.Unmap().WithZone("")
+	if a = a.Unmap(); a.Zone() != "" {
+		return false
+	}
 	if a.IsLoopback() {
 		return face == services.FaceTunnel
 	}

@@ -42,6 +42,7 @@ type appliance struct {
 	dns         *dns.Service
 	discovery   *discovery.Service
 	claim       *claimKeeper
+	web         *web.Server
 	faces       *faces
 	console     *console
 	health      *healthBoard
@@ -84,6 +85,13 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 	}
 	if a.account, err = account.New(account.Config{
 		Dir: filepath.Join(o.State, "account"), Members: a.identity, Now: a.clock.Now, Log: log,
+		OnEnded: func(all []account.Ended) {
+			ids := make([]string, len(all))
+			for i, e := range all {
+				ids[i] = e.ID
+			}
+			a.web.End(ids...)
+		},
 	}); err != nil {
 		return nil, err
 	}
@@ -118,7 +126,7 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 	if a.firewall, err = firewall.New(firewall.Config{
 		Changed: interfaces,
 		Members: a.identity, Apply: k.ApplyFirewall, TUN: func() string { return a.mesh.Status().Interface },
-		Device: a.info.Device, Log: log,
+		Device: a.info.Device, Now: a.clock.Now, Log: log,
 	}); err != nil {
 		return nil, err
 	}
@@ -131,7 +139,7 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 		return nil, err
 	}
 	if a.discovery, err = discovery.New(discovery.Config{
-		Members: a.identity, Interfaces: homeInterface, Browse: true, Log: log,
+		Members: a.identity, Interfaces: homeInterface, Browse: true, Now: a.clock.Now, Log: log,
 		Ports: func() discovery.Ports { return discovery.Ports{Web: httpAt.Port(), Mesh: o.MeshPort} },
 	}); err != nil {
 		return nil, err
@@ -152,20 +160,22 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 		},
 		Storage: a.storage,
 	}
-	server, err := web.New(web.Config{
+	if a.web, err = web.New(web.Config{
 		Log: log, Members: a.identity, Credentials: credentials{a.account}, House: house, UI: webui.New(webui.Config{House: rooms, Log: log}),
-		Hosts:  func(face services.Face, host string) bool { return hosts(a.identity.Membership(), face, host) },
+		Hosts: func(face services.Face, host string) bool {
+			return hosts(a.identity.Membership(), a.discovery.Name(), face, host)
+		},
+		Door:   pages.WithDoor,
 		Sealed: &sealed.Config{PSK: a.claim.psk, Throttle: a.claim.guesses.Wait, Wrong: a.claim.guesses.Wrong},
-	})
-	if err != nil {
+	}); err != nil {
 		return nil, err
 	}
 	a.faces = &faces{
-		log: log, members: a.identity, http: httpAt, https: httpsAt, server: server.HTTPServer,
+		log: log, now: a.clock.Now, members: a.identity, http: httpAt, https: httpsAt, server: a.web.HTTPServer,
 		tls:  &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: a.certificate.GetCertificate, NextProtos: []string{"h2", "http/1.1"}},
 		open: func(ctx context.Context, at netip.AddrPort) (net.Listener, error) { return openTCP(ctx, k, at, o.Dev) },
 	}
-	a.console = newConsole(o.State, server.HTTPServer(services.FaceConsole))
+	a.console = newConsole(o.State, a.clock.Now, a.web.HTTPServer(services.FaceConsole))
 	a.health.parts = a.services()
 	return a, nil
 }
