@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"path/filepath"
 
@@ -43,6 +44,7 @@ type appliance struct {
 	discovery   *discovery.Service
 	claim       *claimKeeper
 	web         *web.Server
+	webConfig   web.Config // what it was made of
 	faces       *faces
 	console     *console
 	health      *healthBoard
@@ -160,14 +162,15 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 		},
 		Storage: a.storage,
 	}
-	if a.web, err = web.New(web.Config{
+	a.webConfig = web.Config{
 		Log: log, Members: a.identity, Credentials: credentials{a.account}, House: house, UI: webui.New(webui.Config{House: rooms, Log: log}),
 		Hosts: func(face services.Face, host string) bool {
 			return hosts(a.identity.Membership(), a.discovery.Name(), face, host)
 		},
-		Door:   pages.WithDoor,
+		Door: pages.WithDoor, Metrics: http.HandlerFunc(a.metrics),
 		Sealed: &sealed.Config{PSK: a.claim.psk, Throttle: a.claim.guesses.Wait, Wrong: a.claim.guesses.Wrong},
-	}); err != nil {
+	}
+	if a.web, err = web.New(a.webConfig); err != nil {
 		return nil, err
 	}
 	a.faces = &faces{

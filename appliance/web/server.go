@@ -58,6 +58,7 @@ type Server struct {
 	cfg    Config
 	tunnel *sealed.Tunnel
 	faces  map[services.Face]http.Handler
+	inside http.Handler // nil without Sealed
 	open   sockets
 }
 
@@ -69,7 +70,8 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, faces: map[services.Face]http.Handler{}}
 	if cfg.Sealed != nil {
 		c := *cfg.Sealed
-		c.Inner = s.guard(services.FaceLAN, s.pages(services.FaceLAN, true))
+		s.inside = s.guard(services.FaceLAN, s.pages(services.FaceLAN, true))
+		c.Inner = s.inside
 		t, err := sealed.New(c)
 		if err != nil {
 			return nil, err
@@ -87,6 +89,9 @@ func New(cfg Config) (*Server, error) {
 
 // Handler serves everything a face offers. There is none for the mesh.
 func (s *Server) Handler(face services.Face) http.Handler { return s.faces[face] }
+
+// Inside serves what the sealed endpoint carries to whoever knows the claim secret.
+func (s *Server) Inside() http.Handler { return s.inside }
 
 func (s *Server) mux(face services.Face) http.Handler {
 	mux := http.NewServeMux()
@@ -157,12 +162,12 @@ func (s *Server) route(route webui.Route, rule api.Rule, sealedInside bool) http
 		handler = s.cfg.Door(handler)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if sealedInside { // before the cookies are looked at: on plain http there are none, inside the seal there are
+			r = r.WithContext(webui.WithSealed(r.Context()))
+		}
 		caller, fresh := fromContext(r.Context()), false
 		if route.Class == webui.ClassPage {
 			caller, fresh = s.pageCaller(r)
-		}
-		if sealedInside {
-			r = r.WithContext(webui.WithSealed(r.Context()))
 		}
 		r = r.WithContext(webui.WithCaller(r.Context(), caller))
 		r.Body = http.MaxBytesReader(w, r.Body, MaxForm)
@@ -215,7 +220,7 @@ func (s *Server) guard(face services.Face, next http.Handler) http.Handler {
 		caller := services.Caller{Face: face, Address: r.RemoteAddr}
 		if face == services.FaceConsole {
 			caller.Role = services.RoleOwner
-		} else if !s.cfg.Hosts(face, hostOf(r.Host)) {
+		} else if !s.cfg.Hosts(face, HostOf(r.Host)) {
 			ctx := context.WithValue(r.Context(), contextKey{}, caller)
 			s.cfg.UI.Fail(w, r.WithContext(webui.WithCaller(ctx, caller)), errMisdirected)
 			return
@@ -252,9 +257,9 @@ func setHeaders(h http.Header) {
 	})
 }
 
-// hostOf returns the host of a Host header (RFC 9110, section 7.2): no port, no brackets, lower case, no dot at the
+// HostOf returns the host of a Host header (RFC 9110, section 7.2): no port, no brackets, lower case, no dot at the
 // end. It is "" for what is none: an address without its brackets, one with a zone, a port that is no number.
-func hostOf(hostport string) string {
+func HostOf(hostport string) string {
 	host, rest := hostport, ""
 	if inner, bracketed := strings.CutPrefix(hostport, "["); bracketed {
 		var closed bool
