@@ -45,6 +45,7 @@ type appliance struct {
 	claim       *claimKeeper
 	web         *web.Server
 	webConfig   web.Config // what it was made of
+	pages       *pages.House
 	faces       *faces
 	console     *console
 	health      *healthBoard
@@ -154,7 +155,7 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 		Health: a.health.All, Addresses: func() []netip.Addr { return lookHome().addresses },
 	}
 	a.claim.reload = a.certificate.Reload
-	rooms := &pages.House{
+	a.pages = &pages.House{
 		API: house, ClaimCode: a.claim.code, Sheet: func() bool { return true }, Guesses: &a.claim.guesses,
 		Leaf: a.leaf, Root: a.certificate.RootDER, DNS: a.dns,
 		Surroundings: func() pages.Surroundings {
@@ -163,7 +164,7 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 		Storage: a.storage,
 	}
 	a.webConfig = web.Config{
-		Log: log, Members: a.identity, Credentials: credentials{a.account}, House: house, UI: webui.New(webui.Config{House: rooms, Log: log}),
+		Log: log, Members: a.identity, Credentials: credentials{a.account}, House: house, UI: webui.New(webui.Config{House: a.pages, Log: log}),
 		Hosts: func(face services.Face, host string) bool {
 			return hosts(a.identity.Membership(), a.discovery.Name(), face, host)
 		},
