@@ -66,6 +66,13 @@ func (c *claimKeeper) load(ctx context.Context) error {
 	return nil
 }
 
+// forget takes the secret out of memory.
+func (c *claimKeeper) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.secret, c.tls = claimcode.Code{}, tls.Certificate{}
+}
+
 func (c *claimKeeper) code() (claimcode.Code, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -182,9 +189,7 @@ func (c *claimKeeper) settle(ctx context.Context, m *services.Membership, claime
 		if err := c.keeper.ForgetClaimSecret(ctx); err != nil {
 			return err
 		}
-		c.mu.Lock()
-		c.secret, c.tls = claimcode.Code{}, tls.Certificate{}
-		c.mu.Unlock()
+		c.forget()
 	}
 	return nil
 }

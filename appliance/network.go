@@ -75,28 +75,25 @@ func compareBool(a, b bool) int {
 
 // names are the host names the box answers to, best first, no dot at the end.
 func names(m *services.Membership, mdns string) []string {
-	box, ok := m.Box()
-	if !ok {
-		return add([]string{claimcode.Host}, mdns)
+	list := []string{claimcode.Host}
+	if box, ok := m.Box(); ok {
+		list = []string{box.Label + ".local", box.Label + "." + m.Household.Domain, m.Household.Domain}
 	}
-	return add([]string{box.Label + ".local", box.Label + "." + m.Household.Domain, m.Household.Domain}, mdns)
-}
-
-func add(names []string, mdns string) []string {
-	if mdns == "" || slices.Contains(names, mdns) {
-		return names
+	if mdns == "" || slices.Contains(list, mdns) {
+		return list
 	}
-	return append(names, mdns)
+	return append(list, mdns)
 }
 
 // hosts says whether the box answers to host on face. Names and addresses are exact; on a loopback connection the
 // loopback names are ours too. mdns is what the box is called on the home network, "hearth-2.local" after another one
-// there had its name first.
-func hosts(m *services.Membership, mdns string, face services.Face, host string) bool {
+// there had its name first. While the claim secret is held (claiming), whoever opened hearth.local for the claim may go
+// on there to the words and the first phone.
+func hosts(m *services.Membership, mdns string, claiming bool, face services.Face, host string) bool {
 	if host == "" {
 		return false
 	}
-	if slices.Contains(names(m, mdns), host) {
+	if slices.Contains(names(m, mdns), host) || claiming && host == claimcode.Host {
 		return true
 	}
 	if host == "localhost" {

@@ -221,7 +221,10 @@ func TestSecondLineOfPages(t *testing.T) {
 		{"EndOtherSessions", services.RoleGuest, rooms.EndOtherSessions},
 		{"People", services.RoleGuest, func(ctx context.Context) error { _, err := rooms.People(ctx); return err }},
 		{"Person", services.RoleGuest, func(ctx context.Context) error { _, err := rooms.Person(ctx, nobody); return err }},
-		{"Invite", services.RoleMember, func(ctx context.Context) error { _, err := rooms.Invite(ctx, house.PersonForm{Role: services.RoleGuest}); return err }},
+		{"Invite", services.RoleMember, func(ctx context.Context) error {
+			_, err := rooms.Invite(ctx, house.PersonForm{Role: services.RoleGuest})
+			return err
+		}},
 		{"Invitation", services.RoleGuest, func(ctx context.Context) error { _, err := rooms.Invitation(ctx, nobody); return err }},
 		{"ChangePerson", services.RoleGuest, func(ctx context.Context) error { return rooms.ChangePerson(ctx, nobody, house.PersonForm{}) }},
 		{"Devices", services.RoleGuest, func(ctx context.Context) error { _, err := rooms.Devices(ctx); return err }},

@@ -46,6 +46,7 @@ func marked(t *testing.T, h *testHouse) *web.Server {
 func TestForeignHosts(t *testing.T) {
 	h := openHouse(t, t.TempDir())
 	h.takeIn()
+	h.claim.forget()
 	server := marked(t, h)
 	foreign := []string{
 		"", "evil.example", "evil.example:80", "attic.local.evil.example", "evil.attic.local", "xattic.local", "attic.localx", "attic..local",
@@ -122,11 +123,14 @@ func TestOwnNames(t *testing.T) {
 		{"", "", false},
 		{"", "attic-2.local", false},
 	} {
-		if got := hosts(m, tt.mdns, services.FaceLAN, tt.host); got != tt.want {
+		if got := hosts(m, tt.mdns, false, services.FaceLAN, tt.host); got != tt.want {
 			t.Errorf("named %q, asked for %q: %v, want %v", tt.mdns, tt.host, got, tt.want)
 		}
 	}
-	if !hosts(&services.Membership{}, "hearth-2.local", services.FaceLAN, "hearth-2.local") {
+	if !hosts(m, "", true, services.FaceLAN, "hearth.local") {
+		t.Error("whoever claims at hearth.local is turned away before the words")
+	}
+	if !hosts(&services.Membership{}, "hearth-2.local", false, services.FaceLAN, "hearth-2.local") {
 		t.Error("an unclaimed box does not answer to the name it took after a conflict")
 	}
 }
@@ -298,7 +302,7 @@ func FuzzHost(f *testing.F) {
 	ours := map[string]bool{"attic.local": true, "attic.smith.home.arpa": true, "smith.home.arpa": true, "localhost": true}
 	f.Fuzz(func(t *testing.T, header string) {
 		host := web.HostOf(header)
-		if !hosts(m, "", services.FaceTunnel, host) {
+		if !hosts(m, "", false, services.FaceTunnel, host) {
 			return
 		}
 		bare := strings.ToLower(header)
