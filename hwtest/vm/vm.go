@@ -1,7 +1,7 @@
 // Package vm is the part of the laboratory that plays whole machines: QEMU, in software, with the real image, the real
 // firmware where there is one, a serial log, ports of the box on 127.0.0.1, and a plug that can be pulled.
 //
-//	img := vm.Image(t, "arm64", vm.Hello)           // built if it is not up to date
+//	img := vm.Image(t, "arm64", vm.Probe)           // built if it is not up to date
 //	m := vm.New(t, vm.Options{Image: img, Disk: 8 << 30})
 //	m.Start()
 //	m.WaitPage(time.Minute)                          // http on port 80
@@ -44,7 +44,8 @@ import (
 // Programs that images can hold.
 const (
 	Hearth = image.DefaultProgram
-	Hello  = "hearth.alt/hwtest/vm/hello"
+	Probe  = "hearth.alt/hwtest/vm/probe" // shows and takes files; process 1 is Hearth's
+	Hello  = "hearth.alt/hwtest/vm/hello" // a page and nothing else; process 1 is plain gokrazy
 )
 
 // Built is an image that was built.
@@ -74,8 +75,12 @@ func Image(t testing.TB, board, program string, tags ...string) *Built {
 	defer cancel()
 	var log bytes.Buffer
 	name := filepath.Base(program) + strings.Join(append([]string{""}, tags...), "-") + "-" + board
-	r, err := image.Build(ctx, image.Options{Board: b, Module: module, Program: program, Tags: tags,
-		Out: filepath.Join(module, "out", "lab"), Name: name, Log: &log})
+	o := image.Options{Board: b, Module: module, Program: program, Tags: tags,
+		Out: filepath.Join(module, "out", "lab"), Name: name, Log: &log}
+	if program == Hello {
+		o.Init = Hello + "/init"
+	}
+	r, err := image.Build(ctx, o)
 	if err != nil {
 		t.Fatalf("building the image: %v\n%s", err, log.String())
 	}
@@ -447,11 +452,11 @@ func (m *Machine) WaitPage(limit time.Duration) (int, string) {
 	m.t.Helper()
 	status, body := 0, ""
 	// QEMU takes a connection before the box listens and lets it hang, so the first tries are short.
-	patience := time.Second
+	patience := 700 * time.Millisecond
 	m.wait("the first page", limit, func() bool {
 		ctx, cancel := context.WithTimeout(m.t.Context(), patience)
 		defer cancel()
-		patience = min(patience*5/4, 10*time.Second)
+		patience = min(patience*21/20, 10*time.Second)
 		var err error
 		status, body, err = m.do(ctx, http.MethodGet, "/", nil)
 		return err == nil
@@ -464,7 +469,7 @@ func (m *Machine) Get(path string) (int, string, error) {
 	return m.do(m.t.Context(), http.MethodGet, path, nil)
 }
 
-// Put sends content to a path of the hello program.
+// Put sends content to a path of the probe.
 func (m *Machine) Put(path string, content []byte) {
 	m.t.Helper()
 	status, body, err := m.do(m.t.Context(), http.MethodPut, path, bytes.NewReader(content))
