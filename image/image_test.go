@@ -144,7 +144,7 @@ func TestAssemble(t *testing.T) {
 					if err != nil || len(ext) != 1 || ext[0].Length != b.KernelSpace || ext[0].Offset%boards.MiB != 0 {
 						t.Errorf("kernel %s: %+v, %v", s, ext, err)
 					}
-					if got := content(t, fat, "loader/entries/"+string(s)+".conf"); !bytes.Equal(got, b.Entry(s)) {
+					if got := content(t, fat, "loader/entries/"+string(s)+".conf"); !bytes.Equal(got, b.Entry(s, "")) {
 						t.Errorf("entry %s: %s", s, got)
 					}
 					root := make([]byte, 20000)

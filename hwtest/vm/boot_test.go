@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/json"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
@@ -155,50 +156,80 @@ func claimFile(t *testing.T, m *vm.Machine) []byte {
 func TestGrowSurvivesACutAtEachStep(t *testing.T) {
 	img := vm.Image(t, "arm64", vm.Probe, lab)
 	data := bytes.Repeat([]byte("before growing "), 50_000)
+	small := vm.New(t, vm.Options{Image: img, Disk: 2 * GiB, Direct: true})
+	small.Start()
+	page(t, small, 60*time.Second)
+	small.Put("/file/before", data)
+	small.Cut()
 	for _, step := range []struct {
 		name string
-		// again starts the second boot without firmware too, so that the repair is ours: UEFI firmware mends a torn
-		// table itself before we see it.
-		again bool
+		// firmware starts the second boot by UEFI firmware, which mends a torn table itself before we see it. Without
+		// it the repair is ours.
+		firmware bool
 	}{
-		{name: "grow.backup"}, {name: "grow.torn", again: true}, {name: "grow.torn"}, {name: "grow.primary"},
-		{name: "grow.kernel"}, {name: "grow.resizing"}, {name: "grow.resized"},
+		{"grow.backup", false}, {"grow.torn", false}, {"grow.torn", true}, {"grow.primary", true},
+		{"grow.kernel", false}, {"grow.resizing", false}, {"grow.resized", false},
 	} {
 		name := step.name
-		if step.again {
-			name += " without firmware"
+		if step.firmware {
+			name += " with firmware"
 		}
 		t.Run(name, func(t *testing.T) {
-			m := vm.New(t, vm.Options{Image: img, Disk: 2 * GiB, Direct: true})
-			m.Start()
-			page(t, m, 60*time.Second)
-			m.Put("/file/before", data)
-			m.Cut()
-
-			m.Enlarge(8 * GiB)
-			m.SetAppend("hearth.pause=" + step.name)
+			m := vm.New(t, vm.Options{Image: img, Card: small.DiskPath(), Disk: 8 * GiB, Direct: true, Append: "hearth.pause=" + step.name})
 			m.Start()
 			m.WaitSerial("hearth.pause: "+step.name, 60*time.Second)
 			m.Cut()
 
 			m.SetAppend("")
-			m.SetDirect(step.again)
+			m.SetDirect(!step.firmware)
 			m.Start()
 			page(t, m, 90*time.Second)
-			r := bootReport(t, m)
-			if r.Perm != boot.PermClean && r.Perm != boot.PermRepaired {
+			if r := bootReport(t, m); r.Perm != boot.PermClean && r.Perm != boot.PermRepaired {
 				t.Errorf("boot report: %+v", r)
-			}
-			if step.again && !r.TableRepaired {
+			} else if step.name == "grow.torn" && !step.firmware && !r.TableRepaired {
 				t.Errorf("the torn table was not repaired: %+v", r)
 			}
-			if _, body, err := m.Get("/file/before"); err != nil || body != string(data) {
-				t.Errorf("the file has %d bytes, want %d (%v)", len(body), len(data), err)
-			}
-			m.Put("/file/after", data)
-			m.Cut()
-			clean(t, m, 7*GiB)
+			survived(t, m, data)
 		})
+	}
+}
+
+// survived says that the data from before is there, that /perm takes more, and that it is whole and grown.
+func survived(t *testing.T, m *vm.Machine, data []byte) {
+	t.Helper()
+	if _, body, err := m.Get("/file/before"); err != nil || body != string(data) {
+		t.Errorf("the file has %d bytes, want %d (%v)", len(body), len(data), err)
+	}
+	m.Put("/file/after", data)
+	m.Cut()
+	clean(t, m, 7*GiB)
+}
+
+// The plug is pulled at random moments of the first boot on a larger disk, many times.
+func TestGrowSurvivesRandomCuts(t *testing.T) {
+	cuts := 3
+	if os.Getenv("HEARTH_TEST_ALL") == "1" {
+		cuts = 40
+	}
+	img := vm.Image(t, "arm64", vm.Probe)
+	data := bytes.Repeat([]byte("before growing "), 50_000)
+	small := vm.New(t, vm.Options{Image: img, Disk: 2 * GiB, Direct: true})
+	small.Start()
+	page(t, small, 60*time.Second)
+	small.Put("/file/before", data)
+	small.Cut()
+	r := rand.New(rand.NewPCG(1, 2))
+	for i := range cuts {
+		m := vm.New(t, vm.Options{Image: img, Card: small.DiskPath(), Disk: 8 * GiB, Direct: true})
+		m.Start()
+		m.WaitSerial("hearth: "+img.Result.Version+" starts", 60*time.Second)
+		wait := time.Duration(r.IntN(2000)) * time.Millisecond
+		time.Sleep(wait)
+		m.Cut()
+		m.Start()
+		page(t, m, 90*time.Second)
+		t.Logf("cut %d came %s after process 1", i, wait)
+		survived(t, m, data)
 	}
 }
 

@@ -31,7 +31,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -58,7 +57,7 @@ type Built struct {
 
 // Image builds the image of a board with a program and returns it. Warm, that takes a second or two; an image in
 // HEARTH_IMAGE_<BOARD> (a path) is taken as it is when program is Hearth. Tags are build tags.
-func Image(t testing.TB, board, program string, tags ...string) *Built {
+func Image(t T, board, program string, tags ...string) *Built {
 	t.Helper()
 	b, err := boards.Find(board)
 	if err != nil {
@@ -88,13 +87,28 @@ func Image(t testing.TB, board, program string, tags ...string) *Built {
 	return &Built{Board: b, Path: r.Image, Module: module, Result: r}
 }
 
+// T is what a machine needs of a test; *testing.T and *testing.B are one.
+type T interface {
+	Helper()
+	Name() string
+	Context() context.Context
+	Cleanup(func())
+	Failed() bool
+	Logf(format string, args ...any)
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+	Skipf(format string, args ...any)
+}
+
 // Options describe a machine.
 type Options struct {
 	Image *Built
-	Disk  int64 // bytes of the machine's disk; 0 is the image's own length
-	// Direct starts the kernel of slot a without firmware, with Append behind its command line. The Pi is always
-	// started so, because nothing plays its firmware.
+	Disk  int64  // bytes of the machine's disk; 0 is the image's own length
+	Card  string // a disk to copy in place of the image, such as another machine's DiskPath
+	// Direct starts the kernel of slot a without firmware, which is quicker. The Pi is always started so, because
+	// nothing plays its firmware.
 	Direct bool
+	// Append is added to the kernel's command line. "hearth.console=1" shows the program's log on the serial console.
 	Append string
 	// Net replaces the network: arguments of QEMU that define the netdev n0. nil is QEMU's own, with the box's ports
 	// forwarded from 127.0.0.1.
@@ -106,7 +120,7 @@ type Options struct {
 
 // Machine is one virtual machine. It is for use by one test.
 type Machine struct {
-	t       testing.TB
+	t       T
 	o       Options
 	dir     string
 	ports   map[string]int // "tcp80"
@@ -119,7 +133,7 @@ type Machine struct {
 }
 
 // New makes a machine with a fresh copy of the image, switched off. It skips the test where QEMU is missing.
-func New(t testing.TB, o Options) *Machine {
+func New(t T, o Options) *Machine {
 	t.Helper()
 	q := o.Image.Board.QEMU
 	if q == nil {
@@ -149,7 +163,11 @@ func New(t testing.TB, o Options) *Machine {
 		}
 		os.RemoveAll(m.dir) //nolint:errcheck // the next run removes it
 	})
-	if err := copySparse(m.DiskPath(), o.Image.Path); err != nil {
+	from := o.Image.Path
+	if o.Card != "" {
+		from = o.Card
+	}
+	if err := copySparse(m.DiskPath(), from); err != nil {
 		t.Fatal(err)
 	}
 	if o.Disk > 0 {
@@ -195,7 +213,7 @@ func (m *Machine) Addr(network string, port int) string {
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(m.ports[network+strconv.Itoa(port)]))
 }
 
-// SetAppend changes what is added to the kernel's command line from the next Start on (Direct only).
+// SetAppend changes what is added to the kernel's command line from the next Start on.
 func (m *Machine) SetAppend(words string) { m.o.Append = words }
 
 // SetDirect chooses between firmware and direct start from the next Start on. It has no effect on the Pi.
@@ -235,30 +253,8 @@ func (m *Machine) Start() {
 func (m *Machine) launch() {
 	m.t.Helper()
 	m.boots++
-	q := m.o.Image.Board.QEMU
-	args := slices.Clone(q.Args)
-	for _, a := range q.Disk {
-		args = append(args, strings.ReplaceAll(a, "{image}", m.DiskPath()))
-	}
-	if m.o.Direct || q.Firmware == "" {
-		args = append(args, m.direct()...)
-	} else {
-		args = append(args,
-			"-drive", "if=pflash,format=raw,readonly=on,file="+q.Firmware,
-			"-drive", "if=pflash,format=raw,file="+filepath.Join(m.dir, "vars.fd"))
-	}
-	if m.o.Net != nil {
-		args = append(args, m.o.Net...)
-	} else {
-		fwd := func(proto string, port int) string {
-			return fmt.Sprintf(",hostfwd=%s:%s-:%d", proto, m.Addr(proto, port), port)
-		}
-		args = append(args, "-netdev", "user,id=n0"+fwd("tcp", 80)+fwd("tcp", 443)+fwd("udp", 51820))
-	}
-	serial := m.serialPath()
-	args = append(args, "-device", q.NIC+",netdev=n0", "-serial", "file:"+serial, "-display", "none",
-		"-monitor", "unix:"+m.monitorPath()+",server=on,wait=off", "-no-user-config")
-	command := append(slices.Clone(m.o.Wrap), append([]string{q.Program}, args...)...)
+	command := m.command("-serial", "file:"+m.serialPath(), "-display", "none",
+		"-monitor", "unix:"+m.monitorPath()+",server=on,wait=off")
 	m.cmd = exec.Command(command[0], command[1:]...)
 	log, err := os.Create(filepath.Join(m.dir, "qemu.log"))
 	if err != nil {
@@ -278,6 +274,34 @@ func (m *Machine) launch() {
 		c.Wait() //nolint:errcheck // killed, or the log says why
 		close(exited)
 	}(m.cmd)
+}
+
+// command is QEMU's command line; console says where serial console and monitor go.
+func (m *Machine) command(console ...string) []string {
+	m.t.Helper()
+	q := m.o.Image.Board.QEMU
+	args := slices.Clone(q.Args)
+	for _, a := range q.Disk {
+		args = append(args, strings.ReplaceAll(a, "{image}", m.DiskPath()))
+	}
+	if m.o.Direct || q.Firmware == "" {
+		args = append(args, m.direct()...)
+	} else {
+		m.writeEntries()
+		args = append(args,
+			"-drive", "if=pflash,format=raw,readonly=on,file="+q.Firmware,
+			"-drive", "if=pflash,format=raw,file="+filepath.Join(m.dir, "vars.fd"))
+	}
+	if m.o.Net != nil {
+		args = append(args, m.o.Net...)
+	} else {
+		fwd := func(proto string, port int) string {
+			return fmt.Sprintf(",hostfwd=%s:%s-:%d", proto, m.Addr(proto, port), port)
+		}
+		args = append(args, "-netdev", "user,id=n0"+fwd("tcp", 80)+fwd("tcp", 443)+fwd("udp", 51820))
+	}
+	args = append(args, "-device", q.NIC+",netdev=n0", "-no-user-config")
+	return append(append(append(slices.Clone(m.o.Wrap), q.Program), args...), console...)
 }
 
 func (m *Machine) serialPath() string {
@@ -335,6 +359,21 @@ func (m *Machine) direct() []string {
 	}
 	// Later words win, so the played machine's console comes last.
 	return append(args, "-append", strings.TrimSpace(line+" "+b.QEMU.ExtraArgs+" "+m.o.Append))
+}
+
+// writeEntries puts the words of Append into the loader's entries on the disk.
+func (m *Machine) writeEntries() {
+	m.t.Helper()
+	f, err := os.OpenFile(m.DiskPath(), os.O_RDWR, 0)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	defer f.Close()
+	for _, s := range boards.Slots() {
+		if _, err := f.WriteAt(m.o.Image.Board.Entry(s, m.o.Append), m.FileOnBoot("loader/entries/"+string(s)+".conf")); err != nil {
+			m.t.Fatal(err)
+		}
+	}
 }
 
 // Cut pulls the plug. The machine may be started again. It is harmless when the machine is off.
@@ -621,7 +660,7 @@ func copyData(out, in *os.File, offset, size int64) error {
 	return nil
 }
 
-func freePort(t testing.TB, network string) int {
+func freePort(t T, network string) int {
 	t.Helper()
 	if network == "udp" {
 		c, err := net.ListenPacket("udp", "127.0.0.1:0")
