@@ -148,13 +148,8 @@ func New(t T, o Options) *Machine {
 		}
 	}
 	name := strings.NewReplacer("/", "_", " ", "_").Replace(t.Name())
-	m := &Machine{t: t, o: o, dir: filepath.Join(o.Image.Module, "out", "vm", name), ports: map[string]int{}, Host: "hearth.local"}
-	if err := os.RemoveAll(m.dir); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.MkdirAll(m.dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	m := &Machine{t: t, o: o, ports: map[string]int{}, Host: "hearth.local"}
+	m.dir = ownDir(t, filepath.Join(o.Image.Module, "out", "vm", name))
 	t.Cleanup(func() {
 		m.Cut()
 		if t.Failed() {
@@ -180,6 +175,27 @@ func New(t T, o Options) *Machine {
 		m.ports[p] = freePort(t, p[:3])
 	}
 	return m
+}
+
+// ownDir makes an empty folder at path, or beside it when another machine of this process has that one. What an
+// earlier run kept is removed.
+func ownDir(t T, path string) string {
+	t.Helper()
+	self := []byte(strconv.Itoa(os.Getpid()))
+	for n := 1; ; n++ {
+		dir := path
+		if n > 1 {
+			dir += "-" + strconv.Itoa(n)
+		}
+		owner := filepath.Join(dir, "pid")
+		if b, err := os.ReadFile(owner); err == nil && bytes.Equal(b, self) {
+			continue
+		}
+		if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755), os.WriteFile(owner, self, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		return dir
+	}
 }
 
 // DiskPath is the file that is the machine's disk. Touch it only while the machine is off.
