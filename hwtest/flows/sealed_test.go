@@ -25,7 +25,7 @@ type flat struct {
 	stopTap     func()
 }
 
-// newFlat starts a box whose pages are at http, "192.168.50.20:80" for the home network, and listens on an interface of it.
+// newFlat starts a box whose pages are at http, "192.168.50.20:80" for the home network, and listens on an interface of it ("" is none).
 func newFlat(t *testing.T, http, tap string) *flat {
 	t.Helper()
 	lab := netlab.New(t)
@@ -33,7 +33,9 @@ func newFlat(t *testing.T, http, tap string) *flat {
 	home := lab.Switch("home")
 	home.Attach(f.host, "eth0", netip.MustParsePrefix("192.168.50.20/24"))
 	home.Attach(f.phone, "wlan0", netip.MustParsePrefix("192.168.50.30/24"))
-	f.listen(t, tap)
+	if tap != "" {
+		f.listen(t, tap)
+	}
 	f.b = box.Start(t, box.Options{
 		Args:  []string{"--dev", "--no-portmap", "--http", http, "--https", "192.168.50.20:443", "--dns", "127.0.0.1:5353"},
 		Start: func(c *exec.Cmd) error { return f.host.Do(c.Start) },
