@@ -28,6 +28,7 @@ const maxConnections = 512
 //	tunnel            80 and 443 on the box's tunnel addresses, as soon as they are there, followed as they change
 type faces struct {
 	log     *slog.Logger
+	now     func() time.Time // known time
 	open    func(ctx context.Context, a netip.AddrPort) (net.Listener, error)
 	server  func(services.Face) *http.Server
 	tls     *tls.Config
@@ -35,6 +36,8 @@ type faces struct {
 		Watch() (*services.Membership, <-chan struct{})
 	}
 	http, https netip.AddrPort
+	// guarded says whether the tunnel is up and its rules are in force; before that nothing listens there.
+	guarded func() bool
 	// listening is told once, when the first two are open.
 	listening func(http, https net.Addr)
 
@@ -55,7 +58,7 @@ func (f *faces) say(ready, ok bool, s services.Sentence) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.health.Ready != ready || f.health.OK != ok || f.health.Since.IsZero() {
-		f.health.Since = time.Now()
+		f.health.Since = f.now()
 	}
 	f.health.Ready, f.health.OK, f.health.Message = ready, ok, s
 }
@@ -138,10 +141,18 @@ func (f *faces) serveTunnel(ctx context.Context) error {
 	}
 }
 
-// keepServing opens one tunnel address as soon as the interface has it, and again whenever the listener dies.
+// keepServing opens one tunnel address as soon as the interface has it and is guarded, and again whenever the listener
+// dies.
 func (f *faces) keepServing(ctx context.Context, a netip.AddrPort, secure *tls.Config) {
 	pause := 100 * time.Millisecond
 	for ctx.Err() == nil {
+		if !f.guarded() {
+			select {
+			case <-time.After(100 * time.Millisecond):
+			case <-ctx.Done():
+			}
+			continue
+		}
 		l, err := f.open(ctx, a)
 		if err == nil {
 			pause = 100 * time.Millisecond

@@ -30,6 +30,8 @@ type Config struct {
 	// Changed yields a value, or is closed, when TUN or the interfaces changed; nil means that Interfaces is asked
 	// every five seconds only.
 	Changed <-chan struct{}
+	// Now is the known time, for Health.Since; nil is time.Now.
+	Now func() time.Time
 	// Interfaces lists the machine's addresses with their prefixes; nil means those of this machine.
 	Interfaces func() ([]Interface, error)
 	// Device is the full input policy; see State.
@@ -55,6 +57,7 @@ type Service struct {
 
 	mu     sync.Mutex
 	health services.Health
+	guards string // the TUN that the rules in force are about, "" is none
 }
 
 // How often the interfaces are asked when nobody says that they changed, and the kernel's rules are compared.
@@ -67,6 +70,9 @@ const (
 func New(cfg Config) (*Service, error) {
 	if cfg.Members == nil || cfg.Apply == nil || cfg.TUN == nil || cfg.Log == nil {
 		return nil, errors.New("firewall: Members, Apply, TUN and Log are required")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
 	}
 	if cfg.Interfaces == nil {
 		cfg.Interfaces = machineInterfaces
@@ -96,11 +102,20 @@ func (s *Service) Health() services.Health {
 	return s.health
 }
 
+// Guards says whether rules are in force for the client plane's interface of this name. Until then nothing may listen
+// on the box's tunnel addresses: a host answers for every address it has on every interface, and only the rules keep
+// the neighbours on the home network away from them. It is memory.
+func (s *Service) Guards(tun string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return tun != "" && s.guards == tun
+}
+
 func (s *Service) say(ready, ok bool, m services.Sentence) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.health.Ready != ready || s.health.OK != ok || s.health.Since.IsZero() {
-		s.health.Since = time.Now()
+		s.health.Since = s.cfg.Now()
 	}
 	s.health.Ready, s.health.OK, s.health.Message = ready, ok, m
 }
@@ -149,6 +164,9 @@ func (s *Service) Run(ctx context.Context) error {
 				}
 				failures = 0
 				last, applied, due = state, true, now.Add(compareEvery)
+				s.mu.Lock()
+				s.guards = state.TUN
+				s.mu.Unlock()
 				if state.TUN == "" {
 					s.say(true, true, sayNoTunnel)
 				} else {
