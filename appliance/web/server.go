@@ -217,6 +217,9 @@ func (s *Server) guard(face services.Face, next http.Handler) http.Handler {
 			}
 		}()
 		setHeaders(w.Header())
+		if r.TLS == nil && !local(r.RemoteAddr) {
+			w.Header().Del("Cross-Origin-Opener-Policy") // browsers heed it on trustworthy origins only, and complain elsewhere
+		}
 		caller := services.Caller{Face: face, Address: r.RemoteAddr}
 		if face == services.FaceConsole {
 			caller.Role = services.RoleOwner
@@ -255,6 +258,12 @@ func setHeaders(h http.Header) {
 		"Permissions-Policy": {"camera=(), microphone=(), geolocation=()"},
 		"Cache-Control":      {"no-store"},
 	})
+}
+
+// local says whether a request came over a loopback connection, whose origins browsers trust without TLS.
+func local(address string) bool {
+	a, err := netip.ParseAddrPort(address)
+	return err == nil && a.Addr().IsLoopback()
 }
 
 // HostOf returns the host of a Host header (RFC 9110, section 7.2): no port, no brackets, lower case, no dot at the
