@@ -22,6 +22,8 @@ import (
 type console struct {
 	state  string // root
 	server *http.Server
+	// listening is told each time the socket is open; nil is allowed.
+	listening func()
 
 	mu     sync.Mutex
 	health services.Health
@@ -67,6 +69,9 @@ func (c *console) Run(ctx context.Context) error {
 	if err := os.Chmod(path, 0o600); err != nil {
 		l.Close()
 		return err
+	}
+	if c.listening != nil {
+		c.listening()
 	}
 	c.set(true, true, services.Say("console.ready", "The console answers on the box itself."))
 	return serveHTTP(ctx, c.server, &sameUser{l})
