@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"hearth.alt/appliance/api"
 	"hearth.alt/appliance/keeper"
 	"hearth.alt/appliance/sealed"
 	"hearth.alt/services"
@@ -74,6 +75,13 @@ func (c *claimKeeper) load(ctx context.Context) error {
 	return nil
 }
 
+// forget takes the secret out of memory.
+func (c *claimKeeper) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.secret, c.tls = claimcode.Code{}, tls.Certificate{}
+}
+
 func (c *claimKeeper) code() (claimcode.Code, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -118,7 +126,7 @@ func (c *claimKeeper) certificate() (tls.Certificate, bool) {
 // psk keys the sealed pages.
 func (c *claimKeeper) psk() ([]byte, error) {
 	code, ok := c.code()
-	if !ok {
+	if !ok || api.OwnershipOf(c.identity.Membership()) == api.Lost {
 		return nil, sealed.ErrNoSecret
 	}
 	return code.PSK().Reveal(), nil
@@ -134,7 +142,7 @@ func (c *claimKeeper) say(ok bool, s services.Sentence) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.health.Ready || c.health.OK != ok {
-		c.health.Since = time.Now()
+		c.health.Since = c.clock.Now()
 	}
 	c.health.Ready, c.health.OK, c.health.Message = true, ok, s
 }
@@ -148,7 +156,9 @@ func (c *claimKeeper) Run(ctx context.Context) error {
 	for {
 		m, changed := c.identity.Watch()
 		pause := 30 * time.Second
-		if !m.Claimed() {
+		if api.OwnershipOf(m) == api.Lost {
+			c.say(false, services.Say("claim.lost", "The box had an owner and cannot read who. It lets nobody in and does nothing else."))
+		} else if !m.Claimed() {
 			c.say(true, services.Say("claim.waiting", "The box has no owner yet and does nothing else."))
 		} else if err := c.settle(ctx, m, claimedFor, &named); err != nil {
 			if ctx.Err() != nil {
@@ -214,9 +224,7 @@ func (c *claimKeeper) settle(ctx context.Context, m *services.Membership, claime
 		if err := c.keeper.ForgetClaimSecret(ctx); err != nil {
 			return err
 		}
-		c.mu.Lock()
-		c.secret, c.tls = claimcode.Code{}, tls.Certificate{}
-		c.mu.Unlock()
+		c.forget()
 	}
 	return nil
 }

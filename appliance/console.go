@@ -20,7 +20,8 @@ import (
 
 // console serves admin.sock: mode 0600 in a folder of mode 0700, for callers whose uid is ours or root.
 type console struct {
-	state  string // root
+	state  string           // root
+	now    func() time.Time // known time
 	server *http.Server
 	// listening is told each time the socket is open; nil is allowed.
 	listening func()
@@ -29,8 +30,8 @@ type console struct {
 	health services.Health
 }
 
-func newConsole(state string, server *http.Server) *console {
-	return &console{state: state, server: server, health: services.Health{Name: "console", Message: services.Say("console.starting", "The console is starting.")}}
+func newConsole(state string, now func() time.Time, server *http.Server) *console {
+	return &console{state: state, now: now, server: server, health: services.Health{Name: "console", Message: services.Say("console.starting", "The console is starting.")}}
 }
 
 func (c *console) Health() services.Health {
@@ -43,7 +44,7 @@ func (c *console) set(ready, ok bool, say services.Sentence) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.health.Ready != ready || c.health.OK != ok {
-		c.health.Since = time.Now()
+		c.health.Since = c.now()
 	}
 	c.health.Ready, c.health.OK, c.health.Message = ready, ok, say
 }

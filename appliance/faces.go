@@ -28,6 +28,7 @@ const maxConnections = 512
 //	tunnel            80 and 443 on the box's tunnel addresses, as soon as they are there, followed as they change
 type faces struct {
 	log     *slog.Logger
+	now     func() time.Time // known time
 	open    func(ctx context.Context, a netip.AddrPort) (net.Listener, error)
 	server  func(services.Face) *http.Server
 	tls     *tls.Config
@@ -57,7 +58,7 @@ func (f *faces) say(ready, ok bool, s services.Sentence) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.health.Ready != ready || f.health.OK != ok || f.health.Since.IsZero() {
-		f.health.Since = time.Now()
+		f.health.Since = f.now()
 	}
 	f.health.Ready, f.health.OK, f.health.Message = ready, ok, s
 }

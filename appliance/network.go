@@ -74,26 +74,26 @@ func compareBool(a, b bool) int {
 }
 
 // names are the host names the box answers to, best first, no dot at the end.
-func names(m *services.Membership) []string {
-	box, ok := m.Box()
-	if !ok {
-		return []string{claimcode.Host}
+func names(m *services.Membership, mdns string) []string {
+	list := []string{claimcode.Host}
+	if box, ok := m.Box(); ok {
+		list = []string{box.Label + ".local", box.Label + "." + m.Household.Domain, m.Household.Domain}
 	}
-	return []string{box.Label + ".local", box.Label + "." + m.Household.Domain, m.Household.Domain}
-}
-
-// hosts says whether the box answers to host on face. While a claim goes on it also answers to the name it had.
-func (a *appliance) hosts(face services.Face, host string) bool {
-	if _, held := a.claim.code(); held && host == claimcode.Host && face == services.FaceLAN {
-		return true
+	if mdns == "" || slices.Contains(list, mdns) {
+		return list
 	}
-	return hosts(a.identity.Membership(), face, host)
+	return append(list, mdns)
 }
 
 // hosts says whether the box answers to host on face. Names and addresses are exact; on a loopback connection the
-// loopback names are ours too.
-func hosts(m *services.Membership, face services.Face, host string) bool {
-	if slices.Contains(names(m), host) {
+// loopback names are ours too. mdns is what the box is called on the home network, "hearth-2.local" after another one
+// there had its name first. While the claim secret is held (claiming), whoever opened hearth.local for the claim may go
+// on there to the words and the first phone.
+func hosts(m *services.Membership, mdns string, claiming bool, face services.Face, host string) bool {
+	if host == "" {
+		return false
+	}
+	if slices.Contains(names(m, mdns), host) || claiming && host == claimcode.Host {
 		return true
 	}
 	if host == "localhost" {
@@ -103,7 +103,9 @@ func hosts(m *services.Membership, face services.Face, host string) bool {
 	if err != nil {
 		return false
 	}
-	a = a.Unmap().WithZone("")
+	if a = a.Unmap(); a.Zone() != "" {
+		return false
+	}
 	if a.IsLoopback() {
 		return face == services.FaceTunnel
 	}

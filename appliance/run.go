@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hearth.alt/appliance/api"
 	"hearth.alt/appliance/keeper"
 	"hearth.alt/services"
 	"hearth.alt/services/durable"
@@ -94,7 +95,7 @@ func be(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger, stdou
 // readyLine is the one line that says that the box can be used. The claim secret stands in it only with --dev.
 func (a *appliance) readyLine(at net.Addr) string {
 	line := "hearth ready http=" + at.String()
-	if a.identity.Membership().Claimed() {
+	if api.OwnershipOf(a.identity.Membership()) != api.Unclaimed {
 		return line
 	}
 	url := "http://" + at.String() + "/"

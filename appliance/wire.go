@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"path/filepath"
 	"sync"
@@ -43,6 +44,9 @@ type appliance struct {
 	dns         *dns.Service
 	discovery   *discovery.Service
 	claim       *claimKeeper
+	web         *web.Server
+	webConfig   web.Config // what it was made of
+	pages       *pages.House
 	faces       *faces
 	console     *console
 	health      *healthBoard
@@ -90,6 +94,13 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 	}
 	if a.account, err = account.New(account.Config{
 		Dir: filepath.Join(o.State, "account"), Members: a.identity, Now: a.clock.Now, Log: log,
+		OnEnded: func(all []account.Ended) {
+			ids := make([]string, len(all))
+			for i, e := range all {
+				ids[i] = e.ID
+			}
+			a.web.End(ids...)
+		},
 	}); err != nil {
 		return nil, err
 	}
@@ -124,7 +135,7 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 	if a.firewall, err = firewall.New(firewall.Config{
 		Changed: interfaces,
 		Members: a.identity, Apply: k.ApplyFirewall, TUN: a.tunnelName,
-		Device: a.info.Device, Log: log,
+		Device: a.info.Device, Now: a.clock.Now, Log: log,
 	}); err != nil {
 		return nil, err
 	}
@@ -138,7 +149,7 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 		return nil, err
 	}
 	if a.discovery, err = discovery.New(discovery.Config{
-		Members: a.claim, Interfaces: homeInterface, Browse: true, Log: log,
+		Members: a.claim, Interfaces: homeInterface, Browse: true, Now: a.clock.Now, Log: log,
 		Ports: func() discovery.Ports { return discovery.Ports{Web: httpAt.Port(), Mesh: o.MeshPort} },
 	}); err != nil {
 		return nil, err
@@ -151,7 +162,7 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 		Health: a.health.All, Addresses: func() []netip.Addr { return lookHome().addresses },
 	}
 	a.claim.reload = a.certificate.Reload
-	rooms := &pages.House{
+	a.pages = &pages.House{
 		API: house, ClaimCode: a.claim.code, Sheet: func() bool { return true }, Guesses: &a.claim.guesses,
 		Leaf: a.leaf, Root: a.certificate.RootDER, DNS: a.dns,
 		Surroundings: func() pages.Surroundings {
@@ -159,20 +170,24 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 		},
 		Storage: a.storage,
 	}
-	server, err := web.New(web.Config{
-		Log: log, Members: a.identity, Credentials: credentials{a.account}, House: house, UI: webui.New(webui.Config{House: rooms, Log: log}), Around: pages.WithDoor,
-		Hosts:  func(face services.Face, host string) bool { return a.hosts(face, host) },
+	a.webConfig = web.Config{
+		Log: log, Members: a.identity, Credentials: credentials{a.account}, House: house, UI: webui.New(webui.Config{House: a.pages, Log: log}),
+		Hosts: func(face services.Face, host string) bool {
+			_, claiming := a.claim.code()
+			return hosts(a.identity.Membership(), a.discovery.Name(), claiming, face, host)
+		},
+		Door: pages.WithDoor, Metrics: http.HandlerFunc(a.metrics),
 		Sealed: &sealed.Config{PSK: a.claim.psk, Throttle: a.claim.guesses.Wait, Wrong: a.claim.guesses.Wrong, Right: a.claim.used},
-	})
-	if err != nil {
+	}
+	if a.web, err = web.New(a.webConfig); err != nil {
 		return nil, err
 	}
 	a.faces = &faces{
-		log: log, members: a.identity, http: httpAt, https: httpsAt, server: server.HTTPServer, guarded: a.guarded,
+		log: log, now: a.clock.Now, members: a.identity, http: httpAt, https: httpsAt, server: a.web.HTTPServer, guarded: a.guarded,
 		tls:  &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: a.certificate.GetCertificate, NextProtos: []string{"h2", "http/1.1"}},
 		open: func(ctx context.Context, at netip.AddrPort) (net.Listener, error) { return openTCP(ctx, k, at, o.Dev) },
 	}
-	a.console = newConsole(o.State, server.HTTPServer(services.FaceConsole))
+	a.console = newConsole(o.State, a.clock.Now, a.web.HTTPServer(services.FaceConsole))
 	a.health.parts = a.services()
 	return a, nil
 }

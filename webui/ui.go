@@ -225,8 +225,8 @@ func (u *UI) Routes() []Route {
 
 		// People.
 		get("people", "/people", member, folks.Show),
-		get("personinvite", "/people/invite", member, invites.Form),
-		post("personinvite", "/people/invite", member, invites.Invite),
+		fresh(get("personinvite", "/people/invite", member, invites.Form)),
+		fresh(post("personinvite", "/people/invite", member, invites.Invite)),
 		get("personinvite", "/people/{id}/invitation", member, invites.Show),
 		fresh(post("personinvite", "/people/{id}/invitation", member, invites.Renew)),
 		get("person", "/people/{id}", member, someone.Show),

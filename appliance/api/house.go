@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -39,6 +40,14 @@ type House struct {
 	mu       sync.Mutex
 	pairings map[services.DeviceID]pairing
 	invites  map[services.PersonID]secret.Text
+	reads    map[string]*reads
+}
+
+// reads counts what the console asked without changing anything: at most one event a minute and operation is written
+// down, since a script that asks every second would wear out the flash.
+type reads struct {
+	written time.Time
+	since   int // calls since then
 }
 
 // pairing is what the box remembers of a device between its making and its first handshake. The private key lives
@@ -48,8 +57,19 @@ type pairing struct {
 	name    string
 }
 
-// Claimed says whether the box has an owner.
-func (h *House) Claimed() bool { return h.Identity.Membership().Claimed() }
+// Ownership says whose the box is.
+func (h *House) Ownership() Ownership { return OwnershipOf(h.Identity.Membership()) }
+
+// MayClaim says why the box cannot be claimed now; nil when it can.
+func (h *House) MayClaim() error {
+	switch h.Ownership() {
+	case Claimed:
+		return ErrClaimed
+	case Lost:
+		return ErrLost
+	}
+	return nil
+}
 
 // Status says how the box and its services are.
 func (h *House) Status(_ context.Context, _ services.Caller, _ None) (Status, error) {
@@ -82,23 +102,27 @@ var errClaiming = &services.Problem{
 // Claim makes the household and its first owner. Of claims at the same time one goes on; the others are told so, and
 // nothing of theirs stays.
 func (h *House) Claim(ctx context.Context, caller services.Caller, in ClaimInput) (services.PersonID, error) {
-	if h.Claimed() {
-		return "", ErrClaimed
+	if err := h.MayClaim(); err != nil {
+		return "", err
+	}
+	claim := identity.Claim{Household: in.Household, Box: in.Box, Owner: in.Owner, OwnerID: identity.NewPersonID()}
+	if err := claim.Check(); err != nil {
+		return "", err
 	}
 	if !h.claiming.TryLock() {
 		return "", errClaiming
 	}
 	defer h.claiming.Unlock()
-	if h.Claimed() {
-		return "", ErrClaimed
+	if err := h.MayClaim(); err != nil {
+		return "", err
 	}
-	owner := identity.NewPersonID()
+	owner := claim.OwnerID
 	// The password first: a cut between the two leaves an unclaimed box and a password of nobody, which the
 	// next start erases; the other order could leave a household that nobody can sign in to.
 	if err := h.Account.SetFirstPassword(ctx, caller, owner, in.Password, in.Owner, in.Household, in.Box); err != nil {
 		return "", err
 	}
-	if err := h.Identity.Claim(ctx, identity.Claim{Household: in.Household, Box: in.Box, Owner: in.Owner, OwnerID: owner}); err != nil {
+	if err := h.Identity.Claim(ctx, claim); err != nil {
 		if e := h.Account.ErasePerson(ctx, owner); e != nil {
 			h.Log.Warn("the password of a claim that did not happen stays until the next start", "error", e)
 		}
@@ -113,12 +137,15 @@ func (h *House) ClaimHere(ctx context.Context, caller services.Caller, in ClaimI
 	if _, err := h.Claim(ctx, caller, in); err != nil {
 		return ClaimOutput{}, err
 	}
-	words, err := h.Words(ctx)
+	words, err := h.Words(ctx, caller)
 	return ClaimOutput{Words: words}, err
 }
 
-// Words returns the recovery words while they wait to be confirmed.
-func (h *House) Words(ctx context.Context) ([]secret.Shown, error) {
+// Words returns the recovery words, to an owner, while they wait to be confirmed.
+func (h *House) Words(ctx context.Context, caller services.Caller) ([]secret.Shown, error) {
+	if err := least(caller, services.RoleOwner); err != nil {
+		return nil, err
+	}
 	words, err := h.Identity.Words(ctx)
 	if err != nil {
 		return nil, err
@@ -132,6 +159,9 @@ func (h *House) Words(ctx context.Context) ([]secret.Shown, error) {
 
 // CheckWords compares the recovery words; right ones erase the root's private half and the claim secret.
 func (h *House) CheckWords(ctx context.Context, caller services.Caller, in WordsInput) (WordsOutput, error) {
+	if err := least(caller, services.RoleOwner); err != nil {
+		return WordsOutput{}, err
+	}
 	pending := h.Identity.WordsPending()
 	if err := h.Identity.CheckWords(ctx, in.Words); err != nil {
 		return WordsOutput{}, err
@@ -144,12 +174,26 @@ func (h *House) CheckWords(ctx context.Context, caller services.Caller, in Words
 
 // ResetPassword gives a person a new password, from the console, and ends their sessions.
 func (h *House) ResetPassword(ctx context.Context, caller services.Caller, in PasswordInput) (PasswordOutput, error) {
+	if caller.Face != services.FaceConsole {
+		return PasswordOutput{}, ErrNotHere
+	}
 	p, err := h.person(in.Name)
 	if err != nil {
 		return PasswordOutput{}, err
 	}
 	password, err := h.Account.ResetPassword(ctx, caller, p.ID)
 	return PasswordOutput{Name: p.Name, Password: secret.Show(password)}, err
+}
+
+// least is the second line behind the rules: every function of the house asks again who calls.
+func least(caller services.Caller, role services.Role) error {
+	switch {
+	case caller.Role >= role:
+		return nil
+	case caller.Role == services.RoleNone:
+		return ErrSignIn
+	}
+	return ErrDenied
 }
 
 // ---- people ----
@@ -190,8 +234,8 @@ func (h *House) self(caller services.Caller, who string) (services.Person, error
 	return services.Person{}, ErrNoPerson
 }
 
-// mayChange says whether caller may change target and what is theirs.
-func (h *House) mayChange(caller services.Caller, target services.Person) error {
+// MayChange says whether caller may change target and what is theirs: nil, or why not.
+func (h *House) MayChange(caller services.Caller, target services.Person) error {
 	if caller.Person == target.ID && caller.Person != "" {
 		return nil
 	}
@@ -202,7 +246,10 @@ func (h *House) mayChange(caller services.Caller, target services.Person) error 
 }
 
 // ListPeople lists who belongs.
-func (h *House) ListPeople(_ context.Context, _ services.Caller, _ None) ([]PersonOutput, error) {
+func (h *House) ListPeople(_ context.Context, caller services.Caller, _ None) ([]PersonOutput, error) {
+	if err := least(caller, services.RoleMember); err != nil {
+		return nil, err
+	}
 	out := []PersonOutput{}
 	for _, p := range h.Identity.Membership().People {
 		out = append(out, personOutput(p))
@@ -214,22 +261,41 @@ func personOutput(p services.Person) PersonOutput {
 	return PersonOutput{ID: p.ID, Name: p.Name, Role: p.Role, State: p.State, LAN: p.LAN}
 }
 
-// AddPerson invites somebody. An admin cannot make an owner.
+// yes reads a "yes" or "no" of a surface; nil when nothing was given.
+func yes(field, text string) (*bool, error) {
+	switch text {
+	case "":
+		return nil, nil
+	case "yes", "no":
+		v := text == "yes"
+		return &v, nil
+	}
+	return nil, &services.Problem{
+		Kind: services.KindInvalid, Code: "bad-input", Field: field,
+		Say: services.Say("api.yes-no", "{field} is yes or no. Nothing was changed.", "field", field),
+	}
+}
+
+var errLAN = &services.Problem{
+	Kind: services.KindDenied, Code: ErrDenied.Code, Field: "lan",
+	Say: services.Say("house.lan-denied", "The home network is opened to others by owners and admins only. Nothing was changed."),
+}
+
+// AddPerson invites somebody. An admin cannot make an owner, a member invites guests only.
 func (h *House) AddPerson(ctx context.Context, caller services.Caller, in AddPersonInput) (AddPersonOutput, error) {
 	if !identity.MayGrant(caller.Role, in.Role) {
 		return AddPersonOutput{}, ErrDenied
 	}
-	if in.LAN != "" && in.LAN != "yes" && in.LAN != "no" {
-		return AddPersonOutput{}, invalid("lan", nil)
-	}
-	p, err := h.Identity.AddPerson(acting(ctx, caller), identity.NewPerson{Name: in.Name, Role: in.Role, Expires: h.Now().Add(account.InvitationLife)})
+	lan, err := yes("lan", in.LAN)
 	if err != nil {
 		return AddPersonOutput{}, err
 	}
-	if in.LAN != "" && in.Role > services.RoleGuest {
-		if err := h.Identity.SetLAN(acting(ctx, caller), p.ID, in.LAN == "yes"); err != nil {
-			return AddPersonOutput{}, err
-		}
+	if lan != nil && *lan && caller.Role < services.RoleAdmin {
+		return AddPersonOutput{}, errLAN
+	}
+	p, err := h.Identity.AddPerson(acting(ctx, caller), identity.NewPerson{Name: in.Name, Role: in.Role, LAN: lan, Expires: h.Now().Add(account.InvitationLife)})
+	if err != nil {
+		return AddPersonOutput{}, err
 	}
 	h.audit(ctx, caller, "person-invited", p.Name)
 	code, expires, err := h.Invite(ctx, caller, p.ID)
@@ -239,9 +305,25 @@ func (h *House) AddPerson(ctx context.Context, caller services.Caller, in AddPer
 	return AddPersonOutput{ID: p.ID, Name: p.Name, Role: p.Role, State: p.State, Link: secret.Show(h.inviteLink(code)), Code: secret.Show(code), Expires: expires}, nil
 }
 
+// pending finds an invited person whose invitation caller may make and see. Whoever has the code becomes that person,
+// so it takes the right to give their role: an admin never sees the invitation of an owner.
+func (h *House) pending(caller services.Caller, id services.PersonID) error {
+	p, ok := h.Identity.Membership().Person(id)
+	if !ok || p.State != services.StatePending {
+		return ErrNoPerson
+	}
+	if !identity.MayChange(h.Identity.Membership(), caller.Role, p) || !identity.MayGrant(caller.Role, p.Role) {
+		return ErrDenied
+	}
+	return nil
+}
+
 // Invite makes a new invitation code for a pending person; the former one is void. The code stays in memory so that
 // the page can show it again.
 func (h *House) Invite(ctx context.Context, caller services.Caller, id services.PersonID) (secret.Text, time.Time, error) {
+	if err := h.pending(caller, id); err != nil {
+		return secret.Text{}, time.Time{}, err
+	}
 	code, expires, err := h.Account.CreateInvitation(ctx, caller, id)
 	if err != nil {
 		return secret.Text{}, expires, err
@@ -251,50 +333,68 @@ func (h *House) Invite(ctx context.Context, caller services.Caller, id services.
 	if h.invites == nil {
 		h.invites = map[services.PersonID]secret.Text{}
 	}
+	m := h.Identity.Membership()
+	for id := range h.invites {
+		if old, ok := m.Person(id); !ok || old.State != services.StatePending {
+			delete(h.invites, id)
+		}
+	}
 	h.invites[id] = code
 	return code, expires, nil
 }
 
-// InviteCode returns the code of a pending person while the box remembers it.
-func (h *House) InviteCode(id services.PersonID) (code, link secret.Text, ok bool) {
+// InviteCode returns the code of a pending person while the box remembers it; empty when it does not.
+func (h *House) InviteCode(caller services.Caller, id services.PersonID) (code, link secret.Text, err error) {
+	if err := h.pending(caller, id); err != nil {
+		return code, link, err
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	code, ok = h.invites[id]
-	return code, h.inviteLink(code), ok
+	code, ok := h.invites[id]
+	if !ok {
+		return code, link, nil
+	}
+	return code, h.inviteLink(code), nil
 }
 
 // inviteLink holds the code in its fragment, which no browser sends.
 func (h *House) inviteLink(code secret.Text) secret.Text {
-	box, _ := h.Identity.Membership().Box()
-	return secret.NewText("https://" + box.Label + ".local/join#" + code.Reveal())
+	name := h.Names.Name()
+	if name == "" {
+		box, _ := h.Identity.Membership().Box()
+		name = box.Label + ".local"
+	}
+	return secret.NewText("https://" + name + "/join#" + code.Reveal())
 }
 
-// ChangePerson changes what is given.
+// ChangePerson changes what is given, all of it or nothing. One's own name is one's own to change.
 func (h *House) ChangePerson(ctx context.Context, caller services.Caller, in ChangePersonInput) (PersonOutput, error) {
 	p, err := h.person(string(in.ID))
 	if err != nil {
 		return PersonOutput{}, err
 	}
-	if !identity.MayChange(h.Identity.Membership(), caller.Role, p) || in.Role != services.RoleNone && !identity.MayGrant(caller.Role, in.Role) {
+	lan, err := yes("lan", in.LAN)
+	if err != nil {
+		return PersonOutput{}, err
+	}
+	may := identity.MayChange(h.Identity.Membership(), caller.Role, p)
+	switch {
+	case !may && (caller.Person == "" || caller.Person != p.ID || in.Role != services.RoleNone || lan != nil):
 		return PersonOutput{}, ErrDenied
+	case in.Role != services.RoleNone && in.Role != p.Role && !identity.MayGrant(caller.Role, in.Role):
+		return PersonOutput{}, ErrDenied
+	case lan != nil && *lan != p.LAN && *lan && caller.Role < services.RoleAdmin:
+		return PersonOutput{}, errLAN
 	}
-	if in.Name != "" && in.Name != p.Name {
-		if err := h.Identity.RenamePerson(acting(ctx, caller), p.ID, in.Name); err != nil {
-			return PersonOutput{}, err
-		}
+	change := identity.PersonChange{LAN: lan}
+	if in.Name != "" {
+		change.Name = &in.Name
 	}
-	if in.Role != services.RoleNone && in.Role != p.Role {
-		if err := h.Identity.SetRole(acting(ctx, caller), p.ID, in.Role); err != nil {
-			return PersonOutput{}, err
-		}
+	if in.Role != services.RoleNone {
+		change.Role = &in.Role
 	}
-	if in.LAN != "" {
-		if in.LAN != "yes" && in.LAN != "no" {
-			return PersonOutput{}, invalid("lan", nil)
-		}
-		if err := h.Identity.SetLAN(acting(ctx, caller), p.ID, in.LAN == "yes"); err != nil {
-			return PersonOutput{}, err
-		}
+	if err := h.Identity.ChangePerson(acting(ctx, caller), p.ID, change); err != nil {
+		return PersonOutput{}, err
 	}
 	h.audit(ctx, caller, "person-changed", p.Name)
 	p, err = h.person(string(p.ID))
@@ -330,7 +430,7 @@ func (h *House) device(caller services.Caller, id services.DeviceID) (services.D
 		return d, ErrNoDevice
 	}
 	p, _ := m.Person(d.Person)
-	if err := h.mayChange(caller, p); err != nil {
+	if err := h.MayChange(caller, p); err != nil {
 		return d, ErrNoDevice // who may not change it learns nothing of it
 	}
 	return d, nil
@@ -343,7 +443,7 @@ func (h *House) ListDevices(_ context.Context, caller services.Caller, _ None) (
 	out := []DeviceOutput{}
 	for _, d := range m.Devices {
 		p, _ := m.Person(d.Person)
-		if h.mayChange(caller, p) != nil {
+		if h.MayChange(caller, p) != nil {
 			continue
 		}
 		one := DeviceOutput{ID: d.ID, Name: d.Name, Person: p.Name, Paired: d.State == services.StateActive, Address4: d.Addr4.String(), Address6: d.Addr6.String()}
@@ -358,11 +458,14 @@ func (h *House) ListDevices(_ context.Context, caller services.Caller, _ None) (
 
 // AddDevice adds a device that waits for its first handshake.
 func (h *House) AddDevice(ctx context.Context, caller services.Caller, in AddDeviceInput) (AddDeviceOutput, error) {
+	if err := least(caller, services.RoleMember); err != nil {
+		return AddDeviceOutput{}, err
+	}
 	p, err := h.self(caller, in.Person)
 	if err != nil {
 		return AddDeviceOutput{}, err
 	}
-	if err := h.mayChange(caller, p); err != nil {
+	if err := h.MayChange(caller, p); err != nil {
 		return AddDeviceOutput{}, err
 	}
 	var private secret.Text
@@ -453,7 +556,7 @@ func (h *House) ListSessions(ctx context.Context, caller services.Caller, in Ses
 	if err != nil {
 		return nil, err
 	}
-	if err := h.mayChange(caller, p); err != nil {
+	if err := h.MayChange(caller, p); err != nil {
 		return nil, err
 	}
 	out := []SessionOutput{}
@@ -467,7 +570,7 @@ func (h *House) ListSessions(ctx context.Context, caller services.Caller, in Ses
 func (h *House) EndSession(ctx context.Context, caller services.Caller, in SessionInput) (None, error) {
 	for _, p := range h.Identity.Membership().People {
 		for _, x := range h.Account.Sessions(p.ID) {
-			if x.ID == in.ID && h.mayChange(caller, p) == nil {
+			if x.ID == in.ID && h.MayChange(caller, p) == nil {
 				return None{}, h.Account.EndSession(ctx, caller, p.ID, in.ID)
 			}
 		}
@@ -476,7 +579,10 @@ func (h *House) EndSession(ctx context.Context, caller services.Caller, in Sessi
 }
 
 // ShowNetwork says where the box is in the network and what it found there.
-func (h *House) ShowNetwork(_ context.Context, _ services.Caller, _ None) (NetworkOutput, error) {
+func (h *House) ShowNetwork(_ context.Context, caller services.Caller, _ None) (NetworkOutput, error) {
+	if err := least(caller, services.RoleMember); err != nil {
+		return NetworkOutput{}, err
+	}
 	m, reach := h.Identity.Membership(), h.Mesh.Reach()
 	n := NetworkOutput{
 		Net4: m.Household.Net4.String(), Net6: m.Household.Net6.String(), Domain: m.Household.Domain,
@@ -492,7 +598,10 @@ func (h *House) ShowNetwork(_ context.Context, _ services.Caller, _ None) (Netwo
 }
 
 // ListAudit lists what happened, newest first.
-func (h *House) ListAudit(ctx context.Context, _ services.Caller, in AuditInput) ([]AuditOutput, error) {
+func (h *House) ListAudit(ctx context.Context, caller services.Caller, in AuditInput) ([]AuditOutput, error) {
+	if err := least(caller, services.RoleAdmin); err != nil {
+		return nil, err
+	}
 	if in.Limit <= 0 {
 		in.Limit = 100
 	}
@@ -506,6 +615,8 @@ func (h *House) ListAudit(ctx context.Context, _ services.Caller, in AuditInput)
 		out[i] = AuditOutput{At: e.At, Actor: string(e.Actor), Face: e.Face.String(), Action: e.Action, Object: e.Object}
 		if p, ok := m.Person(e.Actor); ok {
 			out[i].Actor = p.Name
+		} else if e.Actor == "" && e.Face == services.FaceConsole {
+			out[i].Actor = "local"
 		}
 	}
 	return out, nil
@@ -517,6 +628,39 @@ func acting(ctx context.Context, caller services.Caller) context.Context {
 		return ctx
 	}
 	return identity.Acting(ctx, caller.Person, caller.Device)
+}
+
+// auditCall writes down that an operation was asked for on the console, as "local", and how it went.
+func (h *House) auditCall(ctx context.Context, caller services.Caller, o *Operation, err error) {
+	object := o.Name
+	if o.Method == "GET" {
+		h.mu.Lock()
+		r := h.reads[o.Name]
+		if r == nil {
+			r = &reads{}
+			if h.reads == nil {
+				h.reads = map[string]*reads{}
+			}
+			h.reads[o.Name] = r
+		}
+		r.since++
+		now, n := h.Now(), r.since
+		due := now.Sub(r.written) >= time.Minute
+		if due {
+			r.written, r.since = now, 0
+		}
+		h.mu.Unlock()
+		if !due {
+			return
+		}
+		if n > 1 {
+			object += fmt.Sprintf(", %d times", n)
+		}
+	}
+	if err != nil {
+		object += ": " + services.AsProblem(err).Code
+	}
+	h.audit(ctx, caller, "local", object)
 }
 
 // audit writes down what happened. That it could not be written is logged, and undoes nothing.

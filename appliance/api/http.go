@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"encoding"
 	"encoding/json"
 	"errors"
@@ -8,9 +9,11 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"reflect"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"hearth.alt/services"
 )
@@ -73,6 +76,9 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	e.Encode(v)
 }
 
+// documentRule is who may read the table's own description: anybody on a private face of a box that has an owner.
+var documentRule = Rule{Faces: Private, After: true}
+
 // Access finds who calls and whether the password is fresh. The web server hands it in.
 type Access func(r *http.Request) (caller services.Caller, fresh bool)
 
@@ -83,16 +89,10 @@ func Handler(h *House, log *slog.Logger, access Access) http.Handler {
 	for _, o := range Table() {
 		mux.HandleFunc(o.Method+" "+Prefix+o.Path, func(w http.ResponseWriter, r *http.Request) {
 			caller, fresh := access(r)
-			if err := o.Allow(caller, h.Claimed(), fresh); err != nil {
-				WriteFailure(w, log, o.Name, err)
-				return
+			out, err := serve(&o, h, w, r, caller, fresh)
+			if caller.Face == services.FaceConsole {
+				h.auditCall(r.Context(), caller, &o, err)
 			}
-			in, err := decode(&o, w, r)
-			if err != nil {
-				WriteFailure(w, log, o.Name, err)
-				return
-			}
-			out, err := o.Call(r.Context(), h, caller, in)
 			if err != nil {
 				WriteFailure(w, log, o.Name, err)
 				return
@@ -105,8 +105,7 @@ func Handler(h *House, log *slog.Logger, access Access) http.Handler {
 	}
 	mux.HandleFunc("GET "+Prefix+"/openapi.json", func(w http.ResponseWriter, r *http.Request) {
 		caller, fresh := access(r)
-		rule := Rule{Faces: Private, Before: true, After: true}
-		if err := rule.Allow(caller, h.Claimed(), fresh); err != nil {
+		if err := documentRule.Allow(caller, h.Ownership(), fresh); err != nil {
 			WriteFailure(w, log, "openapi", err)
 			return
 		}
@@ -114,6 +113,17 @@ func Handler(h *House, log *slog.Logger, access Access) http.Handler {
 	})
 	mux.HandleFunc(Prefix+"/", func(w http.ResponseWriter, r *http.Request) { WriteFailure(w, log, "none", ErrNotHere) })
 	return mux
+}
+
+func serve(o *Operation, h *House, w http.ResponseWriter, r *http.Request, caller services.Caller, fresh bool) (any, error) {
+	if err := o.Allow(caller, h.Ownership(), fresh); err != nil {
+		return nil, err
+	}
+	in, err := decode(o, w, r)
+	if err != nil {
+		return nil, err
+	}
+	return o.Call(r.Context(), h, caller, in)
 }
 
 func invalid(field string, cause error) error {
@@ -131,7 +141,21 @@ func decode(o *Operation, w http.ResponseWriter, r *http.Request) (any, error) {
 	in := reflect.New(o.in)
 	fields := o.Fields()
 	if r.Method == http.MethodPost {
-		d := json.NewDecoder(http.MaxBytesReader(w, r.Body, MaxBody))
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
+		var large *http.MaxBytesError
+		switch {
+		case errors.As(err, &large):
+			return nil, &services.Problem{
+				Kind: services.KindInvalid, Code: "too-large",
+				Say: services.Say("api.too-large", "The request is larger than {most} bytes. Nothing was changed.", "most", MaxBody),
+			}
+		case err != nil:
+			return nil, invalid("", err)
+		}
+		if err := strict(body, fields); err != nil {
+			return nil, invalid("", err)
+		}
+		d := json.NewDecoder(bytes.NewReader(body))
 		d.DisallowUnknownFields()
 		if err := d.Decode(in.Interface()); err != nil && !errors.Is(err, io.EOF) {
 			var te *json.UnmarshalTypeError
@@ -144,10 +168,16 @@ func decode(o *Operation, w http.ResponseWriter, r *http.Request) (any, error) {
 			return nil, invalid("", errors.New("more than one value"))
 		}
 	} else {
-		query := r.URL.Query()
-		for name := range query {
+		query, err := url.ParseQuery(r.URL.RawQuery)
+		if err != nil {
+			return nil, invalid("", err)
+		}
+		for name, values := range query {
 			if !hasField(fields, name) {
-				return nil, invalid(name, errors.New("unknown"))
+				return nil, invalid("", fmt.Errorf("unknown field %q", name))
+			}
+			if len(values) > 1 || !utf8.ValidString(values[0]) {
+				return nil, invalid(name, errors.New("given more than once, or no text"))
 			}
 		}
 		for _, f := range fields {
@@ -174,6 +204,54 @@ func decode(o *Operation, w http.ResponseWriter, r *http.Request) (any, error) {
 		}
 	}
 	return in.Interface(), nil
+}
+
+// maxDepth is how deep an input may nest: an object that holds a list.
+const maxDepth = 4
+
+// strict refuses what encoding/json would let pass: bytes that are no UTF-8, a name given twice, in other letters than
+// its own or without a field, and nesting without end (RFC 8259, sections 4, 8.1 and 9; RFC 7493, section 2).
+func strict(body []byte, fields []Field) error {
+	if !utf8.Valid(body) {
+		return errors.New("not UTF-8")
+	}
+	type level struct {
+		object, value bool            // value: the next token is the value of a name
+		names         map[string]bool // seen in this object
+	}
+	var open []level
+	d := json.NewDecoder(bytes.NewReader(body))
+	for {
+		t, err := d.Token()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if len(open) > 0 && open[len(open)-1].object && !open[len(open)-1].value {
+			if name, ok := t.(string); ok {
+				top := &open[len(open)-1]
+				if top.names[name] || len(open) == 1 && !hasField(fields, name) {
+					return fmt.Errorf("%q is given twice or is no field", name)
+				}
+				top.names[name], top.value = true, true
+				continue
+			}
+		}
+		if len(open) > 0 {
+			open[len(open)-1].value = false
+		}
+		switch t {
+		case json.Delim('{'), json.Delim('['):
+			if len(open) == maxDepth {
+				return errors.New("nested too deep")
+			}
+			open = append(open, level{object: t == json.Delim('{'), names: map[string]bool{}})
+		case json.Delim('}'), json.Delim(']'):
+			open = open[:len(open)-1]
+		}
+	}
 }
 
 func hasField(fields []Field, name string) bool {

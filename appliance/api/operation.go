@@ -28,7 +28,31 @@ type Rule struct {
 	Least  services.Role // RoleNone: anybody who reaches the face
 	Before bool          // served while the box is unclaimed
 	After  bool          // served once it is claimed
+	Lost   bool          // served even while the box cannot read whose it is
 	Fresh  bool          // the password was given a short while ago
+}
+
+// Ownership says whose the box is.
+type Ownership uint8
+
+// The ownerships.
+const (
+	Unclaimed Ownership = iota // nobody's yet
+	Claimed
+	// Lost is a box that had an owner and cannot read who: the household log is damaged from its beginning. Nobody
+	// can be known, so nobody comes in; and nobody may claim it, since it is somebody's.
+	Lost
+)
+
+// OwnershipOf says whose the box with this membership is.
+func OwnershipOf(m *services.Membership) Ownership {
+	switch {
+	case m.Claimed():
+		return Claimed
+	case m.ReadOnly:
+		return Lost
+	}
+	return Unclaimed
 }
 
 // Private are the faces on which everything is allowed by role.
@@ -41,18 +65,21 @@ var (
 	ErrDenied    = &services.Problem{Kind: services.KindDenied, Code: "denied", Say: services.Say("access.denied", "Your role does not allow this. Ask the owner of the house.")}
 	ErrUnclaimed = &services.Problem{Kind: services.KindUnavailable, Code: "unclaimed", Say: services.Say("access.unclaimed", "This box has no owner yet. Claim it first.")}
 	ErrClaimed   = &services.Problem{Kind: services.KindConflict, Code: "already-claimed", Say: services.Say("access.already-claimed", "This box already has an owner.")}
+	ErrLost      = &services.Problem{Kind: services.KindUnavailable, Code: "household-lost", Say: services.Say("access.lost", "The box cannot read whose it is: the record of who belongs is damaged from its beginning. It lets nobody in and cannot be claimed, so that nothing is lost. Bring the record back from a backup.")}
 	ErrFresh     = &services.Problem{Kind: services.KindSignIn, Code: "confirm-password", Say: services.Say("access.confirm-password", "Type your password once more to go on.")}
 )
 
 // Allow says whether caller may pass: nil, or the refusal. fresh says whether the caller gave the password a short
 // while ago; on the console it always did, since opening the socket is the proof.
-func (r Rule) Allow(caller services.Caller, claimed, fresh bool) error {
+func (r Rule) Allow(caller services.Caller, whose Ownership, fresh bool) error {
 	switch {
 	case !slices.Contains(r.Faces, caller.Face):
 		return ErrNotHere
-	case !claimed && !r.Before:
+	case whose == Lost && !r.Lost:
+		return ErrLost
+	case whose == Unclaimed && !r.Before:
 		return ErrUnclaimed
-	case claimed && !r.After:
+	case whose == Claimed && !r.After:
 		return ErrClaimed
 	case caller.Role >= r.Least:
 	case caller.Role == services.RoleNone:

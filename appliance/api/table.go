@@ -19,7 +19,7 @@ var console = Rule{Faces: []services.Face{services.FaceConsole}, Least: services
 var table = []Operation{
 	define(Operation{
 		Name: "status", Summary: "Say how the box and its services are", Method: "GET", Path: "/status",
-		Rule: Rule{Faces: Private, Least: services.RoleMember, Before: true, After: true},
+		Rule: Rule{Faces: Private, Least: services.RoleMember, Before: true, After: true, Lost: true},
 	}, (*House).Status),
 	define(Operation{
 		Name: "claim", Summary: "Make this box a household's, with its first owner; the answer holds the 24 recovery words", Method: "POST", Path: "/claim",
@@ -37,15 +37,15 @@ var table = []Operation{
 	define(Operation{Name: "person list", Summary: "List who belongs", Method: "GET", Path: "/people", Rule: anyone(services.RoleMember)}, (*House).ListPeople),
 	define(Operation{
 		Name: "person add", Summary: "Invite a person; the answer holds the link they open", Method: "POST", Path: "/people",
-		Rule: anyone(services.RoleAdmin), Secret: true,
+		Rule: anyone(services.RoleMember), Secret: true,
 	}, (*House).AddPerson),
-	define(Operation{Name: "person change", Summary: "Change a person's name, role or way into the home network", Method: "POST", Path: "/people/{id}", Rule: anyone(services.RoleAdmin)}, (*House).ChangePerson),
-	define(Operation{Name: "person remove", Summary: "Remove a person and everything that lets them in", Method: "DELETE", Path: "/people/{id}", Rule: anyone(services.RoleAdmin)}, (*House).RemovePerson),
+	define(Operation{Name: "person change", Summary: "Change a person's name, role or way into the home network", Method: "POST", Path: "/people/{id}", Rule: anyone(services.RoleMember)}, (*House).ChangePerson),
+	define(Operation{Name: "person remove", Summary: "Remove a person and everything that lets them in", Method: "DELETE", Path: "/people/{id}", Rule: anyone(services.RoleMember)}, (*House).RemovePerson),
 
 	define(Operation{Name: "device list", Summary: "List phones and laptops", Method: "GET", Path: "/devices", Rule: anyone(services.RoleGuest)}, (*House).ListDevices),
 	define(Operation{
 		Name: "device add", Summary: "Add a phone or laptop; the answer holds its configuration", Method: "POST", Path: "/devices",
-		Rule: anyone(services.RoleGuest), Secret: true,
+		Rule: anyone(services.RoleMember), Secret: true,
 	}, (*House).AddDevice),
 	define(Operation{Name: "device rename", Summary: "Give a device another name", Method: "POST", Path: "/devices/{id}", Rule: anyone(services.RoleGuest)}, (*House).RenameDevice),
 	define(Operation{Name: "device remove", Summary: "Remove a device at once", Method: "DELETE", Path: "/devices/{id}", Rule: anyone(services.RoleGuest)}, (*House).RemoveDevice),
@@ -137,7 +137,7 @@ type PersonOutput struct {
 type AddPersonInput struct {
 	Name string        `json:"name" arg:"NAME" help:"the person's name"`
 	Role services.Role `json:"role" help:"owner, admin, member or guest"`
-	LAN  string        `json:"lan,omitempty" help:"yes or no: their devices reach the home network through the tunnel; yes for members and above when not given"`
+	LAN  string        `json:"lan,omitempty" help:"yes or no: their devices reach the home network through the tunnel; when not given, yes but for guests"`
 }
 
 // AddPersonOutput is the invitation.

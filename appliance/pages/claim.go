@@ -84,10 +84,24 @@ var errWrongCode = &services.Problem{
 	Say: services.Say("claim.wrong-code", "This is not the claim code of this box. Compare it with the claim sheet, sign by sign."),
 }
 
+// errNotProven leads back to the first step: the hour is over, or the box started anew.
+var errNotProven = &services.Problem{
+	Kind: services.KindSignIn, Code: "prove-code",
+	Say: services.Say("claim.prove-code", "Type the claim code once more; it counts for an hour."),
+}
+
+// claimed says that the box has an owner in the way the pages know it.
+func claimed(err error) error {
+	if errors.Is(err, api.ErrClaimed) {
+		return &services.Problem{Kind: services.KindConflict, Code: "claimed", Say: api.ErrClaimed.Say}
+	}
+	return err
+}
+
 // ProveCode checks a typed claim code.
 func (h *House) ProveCode(ctx context.Context, code secret.Text) (string, error) {
-	if h.API.Claimed() {
-		return "", errClaimedMeanwhile
+	if err := claimed(h.API.MayClaim()); err != nil {
+		return "", err
 	}
 	address := webui.CallerOf(ctx).Address
 	if wait := h.Guesses.Wait(address); wait > 0 {
@@ -105,8 +119,6 @@ func (h *House) ProveCode(ctx context.Context, code secret.Text) (string, error)
 	return h.proofs.add(time.Now()), nil
 }
 
-// errClaimedMeanwhile is what the pages of the claim know as the end of it: they lead on to the house.
-var errClaimedMeanwhile = &services.Problem{Kind: services.KindConflict, Code: "claimed", Say: api.ErrClaimed.Say}
 
 func busy(wait time.Duration) error {
 	minutes := int((wait + time.Minute - 1) / time.Minute)
@@ -124,13 +136,10 @@ func (h *House) Proved(ctx context.Context, token string) bool {
 // Claim makes the household and signs its owner in.
 func (h *House) Claim(ctx context.Context, token string, form house.ClaimForm) (string, error) {
 	if !h.Proved(ctx, token) {
-		return "", errWrongCode
+		return "", errNotProven
 	}
 	if _, err := h.API.Claim(ctx, webui.CallerOf(ctx), api.ClaimInput{Household: form.Household, Box: form.Box, Owner: form.Owner, Password: form.Password}); err != nil {
-		if errors.Is(err, api.ErrClaimed) {
-			return "", errClaimedMeanwhile
-		}
-		return "", err
+		return "", claimed(err)
 	}
 	h.proofs.clear()
 	return h.SignIn(ctx, form.Owner, form.Password)
@@ -141,7 +150,7 @@ func (h *House) Words(ctx context.Context) ([]secret.Shown, error) {
 	if err := h.least(ctx, services.RoleOwner); err != nil {
 		return nil, err
 	}
-	return h.API.Words(ctx)
+	return h.API.Words(ctx, webui.CallerOf(ctx))
 }
 
 // AskedWords are three positions that depend on the household only, so that a reload asks the same.
@@ -163,7 +172,7 @@ func (h *House) ConfirmWords(ctx context.Context, answers map[int]secret.Text) e
 	if err != nil {
 		return err
 	}
-	words, err := h.API.Words(ctx)
+	words, err := h.API.Words(ctx, webui.CallerOf(ctx))
 	if err != nil {
 		return err
 	}

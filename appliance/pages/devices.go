@@ -70,7 +70,7 @@ func (h *House) Device(ctx context.Context, id services.DeviceID) (house.Device,
 
 // AddDevice adds a device that waits for its first handshake.
 func (h *House) AddDevice(ctx context.Context, form house.DeviceForm) (services.DeviceID, error) {
-	if err := h.least(ctx, services.RoleGuest); err != nil {
+	if err := h.least(ctx, services.RoleMember); err != nil {
 		return "", err
 	}
 	out, err := h.API.AddDevice(ctx, webui.CallerOf(ctx), api.AddDeviceInput{Name: form.Name, Person: string(form.Person), PublicKey: strings.TrimSpace(form.PublicKey)})
@@ -87,7 +87,7 @@ func (h *House) Pairing(ctx context.Context, id services.DeviceID) (house.Pairin
 	d, err := h.Device(ctx, id)
 	if err != nil {
 		// A code that ran out is gone from the household; the page still says what happened.
-		if old, ok := h.waiting.get(id); ok && h.mayAct(ctx, old.Person) {
+		if old, ok := h.waiting.get(id); ok && h.mayAct(ctx, old.Person) == nil {
 			m := h.API.Identity.Membership()
 			return house.Pairing{Device: h.deviceView(ctx, m, old, h.API.Mesh.Status()), State: house.PairExpired, Expires: old.Expires, Reach: h.Reach(ctx)}, nil
 		}
@@ -107,13 +107,20 @@ func (h *House) Pairing(ctx context.Context, id services.DeviceID) (house.Pairin
 	return p, nil
 }
 
-func (h *House) mayAct(ctx context.Context, person services.PersonID) bool {
-	caller := webui.CallerOf(ctx)
-	return caller.Person == person || caller.Role >= services.RoleAdmin
+// mayAct says whether the caller may change what is person's.
+func (h *House) mayAct(ctx context.Context, person services.PersonID) error {
+	p, ok := h.API.Identity.Membership().Person(person)
+	if !ok {
+		return api.ErrNoPerson
+	}
+	return h.API.MayChange(webui.CallerOf(ctx), p)
 }
 
 // RenewPairing removes what is left of a code that ran out and makes a new one of the same name.
 func (h *House) RenewPairing(ctx context.Context, id services.DeviceID) (services.DeviceID, error) {
+	if err := h.least(ctx, services.RoleMember); err != nil {
+		return "", err
+	}
 	p, err := h.Pairing(ctx, id)
 	if err != nil {
 		return "", err
@@ -137,9 +144,11 @@ func (h *House) RenameDevice(ctx context.Context, id services.DeviceID, name str
 
 // RemoveDevice forgets a device at once.
 func (h *House) RemoveDevice(ctx context.Context, id services.DeviceID) error {
+	if _, err := h.API.RemoveDevice(ctx, webui.CallerOf(ctx), api.DeviceInput{ID: id}); err != nil {
+		return err
+	}
 	h.waiting.drop(id)
-	_, err := h.API.RemoveDevice(ctx, webui.CallerOf(ctx), api.DeviceInput{ID: id})
-	return err
+	return nil
 }
 
 // Reach says where a device added now will work.

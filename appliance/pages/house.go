@@ -98,6 +98,9 @@ func (h *House) Doors(context.Context) house.Doors {
 		d.Names = []string{box.Label + ".local", box.Label + "." + m.Household.Domain}
 		d.Tunnel = "http://" + box.Label + "." + m.Household.Domain + "/"
 	}
+	if name := h.API.Names.Name(); name != "" {
+		d.Names[0] = name // another one at home may have had ours first
+	}
 	d.Secure = append(d.Secure, "https://"+d.Names[0]+port+"/")
 	for _, a := range n.Addresses {
 		d.Secure = append(d.Secure, "https://"+bracket(a)+port+"/")

@@ -164,6 +164,9 @@ func (h *House) Certificate(ctx context.Context, kind string) (house.File, error
 
 // NewAppPassword returns a password that is shown once.
 func (h *House) NewAppPassword(ctx context.Context, name string) (secret.Shown, error) {
+	if err := h.least(ctx, services.RoleGuest); err != nil {
+		return secret.Shown{}, err
+	}
 	caller := webui.CallerOf(ctx)
 	password, _, err := h.API.Account.CreateAppPassword(ctx, caller, account.NewCredential{Person: caller.Person, Name: name, Device: caller.Device})
 	if err != nil {
@@ -174,6 +177,9 @@ func (h *House) NewAppPassword(ctx context.Context, name string) (secret.Shown, 
 
 // RevokeAppPassword ends one of the caller's own; one that has ended is no error.
 func (h *House) RevokeAppPassword(ctx context.Context, id string) error {
+	if err := h.least(ctx, services.RoleGuest); err != nil {
+		return err
+	}
 	caller := webui.CallerOf(ctx)
 	err := h.API.Account.End(ctx, caller, caller.Person, id)
 	if errors.Is(err, account.ErrNoCredential) {

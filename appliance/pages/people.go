@@ -20,7 +20,8 @@ func (h *House) SignIn(ctx context.Context, name string, password secret.Text) (
 	if err != nil {
 		return "", at("password", err)
 	}
-	return let(ctx, in), nil
+	doorOf(ctx).newKnown = in.Known // the page itself sets the session
+	return in.Token.Reveal(), nil
 }
 
 // at puts a field to a refusal that has none, so that the page shows it beside the input.
@@ -36,6 +37,9 @@ func at(field string, err error) error {
 
 // Refresh proves the caller's password once more.
 func (h *House) Refresh(ctx context.Context, password secret.Text) error {
+	if err := h.least(ctx, services.RoleGuest); err != nil {
+		return err
+	}
 	in, err := h.API.Account.Prove(ctx, through(ctx, "", password))
 	if err != nil {
 		return at("password", err)
@@ -46,6 +50,9 @@ func (h *House) Refresh(ctx context.Context, password secret.Text) error {
 
 // SignOut ends the caller's session.
 func (h *House) SignOut(ctx context.Context) error {
+	if err := h.least(ctx, services.RoleGuest); err != nil {
+		return err
+	}
 	return h.API.Account.SignOut(ctx, webui.CallerOf(ctx), doorOf(ctx).session)
 }
 
@@ -68,6 +75,9 @@ func (h *House) ChangePassword(ctx context.Context, old, new secret.Text) error 
 
 // Sessions lists where the caller is signed in.
 func (h *House) Sessions(ctx context.Context) ([]house.Session, error) {
+	if err := h.least(ctx, services.RoleGuest); err != nil {
+		return nil, err
+	}
 	caller := webui.CallerOf(ctx)
 	m := h.API.Identity.Membership()
 	var out []house.Session
@@ -85,6 +95,9 @@ func (h *House) Sessions(ctx context.Context) ([]house.Session, error) {
 
 // EndSession ends one of the caller's own.
 func (h *House) EndSession(ctx context.Context, id string) error {
+	if err := h.least(ctx, services.RoleGuest); err != nil {
+		return err
+	}
 	caller := webui.CallerOf(ctx)
 	err := h.API.Account.EndSession(ctx, caller, caller.Person, id)
 	if errors.Is(err, account.ErrNoCredential) {
@@ -95,6 +108,9 @@ func (h *House) EndSession(ctx context.Context, id string) error {
 
 // EndOtherSessions ends all of the caller's but the one that asks.
 func (h *House) EndOtherSessions(ctx context.Context) error {
+	if err := h.least(ctx, services.RoleGuest); err != nil {
+		return err
+	}
 	caller := webui.CallerOf(ctx)
 	_, err := h.API.Account.EndOthers(ctx, caller, caller.Person, caller.Session)
 	return err
@@ -161,46 +177,34 @@ func (h *House) Person(ctx context.Context, id services.PersonID) (house.Person,
 
 // Invite adds a pending person with an invitation.
 func (h *House) Invite(ctx context.Context, form house.PersonForm) (services.PersonID, error) {
-	if err := h.least(ctx, services.RoleAdmin); err != nil {
+	if err := h.least(ctx, services.RoleMember); err != nil {
 		return "", err
 	}
-	in := api.AddPersonInput{Name: form.Name, Role: form.Role, LAN: "no"}
-	if form.LAN {
-		in.LAN = "yes"
-	}
-	out, err := h.API.AddPerson(ctx, webui.CallerOf(ctx), in)
+	out, err := h.API.AddPerson(ctx, webui.CallerOf(ctx), api.AddPersonInput{Name: form.Name, Role: form.Role, LAN: yesNo(form.LAN)})
 	return out.ID, err
 }
 
 // Invitation returns the link while the box holds it.
 func (h *House) Invitation(ctx context.Context, id services.PersonID) (house.Invitation, error) {
-	if err := h.least(ctx, services.RoleAdmin); err != nil {
-		return house.Invitation{}, err
-	}
 	p, err := h.Person(ctx, id)
 	if err != nil {
 		return house.Invitation{}, err
 	}
 	inv := house.Invitation{Person: p, Expires: p.Expires}
-	if code, link, ok := h.API.InviteCode(id); ok && p.State == services.StatePending {
-		inv.Code, inv.Link = secret.Show(code), secret.Show(link)
+	if p.State != services.StatePending {
+		return inv, nil // it was accepted
 	}
+	code, link, err := h.API.InviteCode(webui.CallerOf(ctx), id)
+	if err != nil {
+		return house.Invitation{}, err
+	}
+	inv.Code, inv.Link = secret.Show(code), secret.Show(link)
 	return inv, nil
 }
 
 // RenewInvitation makes a new code; the former one is void.
 func (h *House) RenewInvitation(ctx context.Context, id services.PersonID) error {
-	if err := h.least(ctx, services.RoleAdmin); err != nil {
-		return err
-	}
-	p, err := h.Person(ctx, id)
-	if err != nil {
-		return err
-	}
-	if p.State != services.StatePending {
-		return api.ErrNoPerson
-	}
-	_, _, err = h.API.Invite(ctx, webui.CallerOf(ctx), id)
+	_, _, err := h.API.Invite(ctx, webui.CallerOf(ctx), id)
 	return err
 }
 
@@ -210,15 +214,19 @@ func (h *House) ChangePerson(ctx context.Context, id services.PersonID, form hou
 	if err != nil {
 		return err
 	}
-	in := api.ChangePersonInput{ID: id, Name: form.Name, Role: form.Role, LAN: "no"}
-	if form.LAN {
-		in.LAN = "yes"
-	}
+	in := api.ChangePersonInput{ID: id, Name: form.Name, Role: form.Role, LAN: yesNo(form.LAN)}
 	if p.You && !p.MayRemove && len(p.Roles) == 1 {
 		in.Role, in.LAN = services.RoleNone, ""
 	}
 	_, err = h.API.ChangePerson(ctx, webui.CallerOf(ctx), in)
 	return err
+}
+
+func yesNo(v bool) string {
+	if v {
+		return "yes"
+	}
+	return "no"
 }
 
 // RemovePerson ends all they have.

@@ -9,11 +9,11 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net"
 	"net/http"
 	"net/netip"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -37,20 +37,20 @@ type Credentials interface {
 	Bearer(ctx context.Context, token secret.Text, address string) (services.Caller, bool)
 }
 
-// Config says what a Server needs. Nothing may be nil but Sealed and Metrics.
+// Config says what a Server needs. Nothing may be nil but Sealed, Metrics and Door.
 type Config struct {
 	Log         *slog.Logger
 	Members     interface{ Membership() *services.Membership }
 	Credentials Credentials
 	// Hosts says whether the box answers to this host name or address on this face. The port is gone, letters are
 	// lower case, no dot at the end.
-	Hosts func(face services.Face, host string) bool
-	UI    *webui.UI
-	// Around stands around every page, inside the rules; nil is nothing.
-	Around  func(http.Handler) http.Handler
+	Hosts   func(face services.Face, host string) bool
+	UI      *webui.UI
 	House   *api.House
-	Metrics http.Handler // GET /metrics on tunnel and console
-	Sealed  *sealed.Config
+	Metrics http.Handler // GET /metrics on tunnel and console, once the box is claimed
+	// Door stands around every page: it turns what signing in gives into cookies.
+	Door   func(http.Handler) http.Handler
+	Sealed *sealed.Config
 }
 
 // Server makes the handler of each face. Make one with New.
@@ -58,14 +58,20 @@ type Server struct {
 	cfg    Config
 	tunnel *sealed.Tunnel
 	faces  map[services.Face]http.Handler
+	inside http.Handler // nil without Sealed
+	open   sockets
 }
 
 // New builds the muxes of all faces once.
 func New(cfg Config) (*Server, error) {
+	if cfg.Door == nil {
+		cfg.Door = func(next http.Handler) http.Handler { return next }
+	}
 	s := &Server{cfg: cfg, faces: map[services.Face]http.Handler{}}
 	if cfg.Sealed != nil {
 		c := *cfg.Sealed
-		c.Inner = s.guard(services.FaceLAN, s.pages(services.FaceLAN, true))
+		s.inside = s.guard(services.FaceLAN, s.pages(services.FaceLAN, true))
+		c.Inner = s.inside
 		t, err := sealed.New(c)
 		if err != nil {
 			return nil, err
@@ -84,15 +90,23 @@ func New(cfg Config) (*Server, error) {
 // Handler serves everything a face offers. There is none for the mesh.
 func (s *Server) Handler(face services.Face) http.Handler { return s.faces[face] }
 
+// Inside serves what the sealed endpoint carries to whoever knows the claim secret.
+func (s *Server) Inside() http.Handler { return s.inside }
+
 func (s *Server) mux(face services.Face) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", s.pages(face, false))
 	switch face {
 	case services.FaceTunnel, services.FaceSecure, services.FaceConsole:
-		mux.Handle(api.Prefix+"/", api.Handler(s.cfg.House, s.cfg.Log, s.apiCaller))
+		// A browser that kept a Basic credential would send it with a stranger's form too.
+		protect := http.NewCrossOriginProtection()
+		mux.Handle(api.Prefix+"/", protect.Handler(api.Handler(s.cfg.House, s.cfg.Log, s.apiCaller)))
+		if face == services.FaceSecure {
+			break
+		}
 		mux.HandleFunc("GET /healthz", s.healthz)
-		if s.cfg.Metrics != nil && face != services.FaceSecure {
-			mux.Handle("GET /metrics", s.cfg.Metrics)
+		if s.cfg.Metrics != nil {
+			mux.HandleFunc("GET /metrics", s.metrics)
 		}
 	case services.FaceLAN:
 		if s.tunnel != nil {
@@ -139,16 +153,16 @@ func (s *Server) pages(face services.Face, sealedInside bool) http.Handler {
 
 // Rule is the access rule of a page's route.
 func Rule(r webui.Route) api.Rule {
-	return api.Rule{Faces: r.Faces, Least: r.Least, Before: r.Before, After: r.After, Fresh: r.Fresh}
+	return api.Rule{Faces: r.Faces, Least: r.Least, Before: r.Before, After: r.After, Lost: r.Class == webui.ClassAsset, Fresh: r.Fresh}
 }
 
 func (s *Server) route(route webui.Route, rule api.Rule, sealedInside bool) http.Handler {
 	var handler http.Handler = route.Handler
-	if route.Class == webui.ClassPage && s.cfg.Around != nil {
-		handler = s.cfg.Around(handler)
+	if route.Class == webui.ClassPage {
+		handler = s.cfg.Door(handler)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if sealedInside {
+		if sealedInside { // before the cookies are looked at: on plain http there are none, inside the seal there are
 			r = r.WithContext(webui.WithSealed(r.Context()))
 		}
 		caller, fresh := fromContext(r.Context()), false
@@ -157,7 +171,7 @@ func (s *Server) route(route webui.Route, rule api.Rule, sealedInside bool) http
 		}
 		r = r.WithContext(webui.WithCaller(r.Context(), caller))
 		r.Body = http.MaxBytesReader(w, r.Body, MaxForm)
-		if err := rule.Allow(caller, s.claimed(), fresh); err != nil {
+		if err := rule.Allow(caller, s.whose(), fresh); err != nil {
 			s.refuse(w, r, err)
 			return
 		}
@@ -165,7 +179,7 @@ func (s *Server) route(route webui.Route, rule api.Rule, sealedInside bool) http
 	})
 }
 
-func (s *Server) claimed() bool { return s.cfg.Members.Membership().Claimed() }
+func (s *Server) whose() api.Ownership { return api.OwnershipOf(s.cfg.Members.Membership()) }
 
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
@@ -206,7 +220,7 @@ func (s *Server) guard(face services.Face, next http.Handler) http.Handler {
 		caller := services.Caller{Face: face, Address: r.RemoteAddr}
 		if face == services.FaceConsole {
 			caller.Role = services.RoleOwner
-		} else if !s.cfg.Hosts(face, hostOf(r.Host)) {
+		} else if !s.cfg.Hosts(face, HostOf(r.Host)) {
 			ctx := context.WithValue(r.Context(), contextKey{}, caller)
 			s.cfg.UI.Fail(w, r.WithContext(webui.WithCaller(ctx, caller)), errMisdirected)
 			return
@@ -243,13 +257,28 @@ func setHeaders(h http.Header) {
 	})
 }
 
-// hostOf returns the host of a Host header: no port, no brackets, lower case, no dot at the end.
-func hostOf(hostport string) string {
-	host := hostport
-	if h, _, err := net.SplitHostPort(hostport); err == nil {
-		host = h
+// HostOf returns the host of a Host header (RFC 9110, section 7.2): no port, no brackets, lower case, no dot at the
+// end. It is "" for what is none: an address without its brackets, one with a zone, a port that is no number.
+func HostOf(hostport string) string {
+	host, rest := hostport, ""
+	if inner, bracketed := strings.CutPrefix(hostport, "["); bracketed {
+		var closed bool
+		if host, rest, closed = strings.Cut(inner, "]"); !closed {
+			return ""
+		}
+		if a, err := netip.ParseAddr(host); err != nil || !a.Is6() || a.Zone() != "" {
+			return ""
+		}
+	} else if at := strings.IndexByte(hostport, ':'); at >= 0 {
+		host, rest = hostport[:at], hostport[at:]
 	}
-	return strings.TrimSuffix(strings.ToLower(strings.Trim(host, "[]")), ".")
+	if rest != "" {
+		port, ok := strings.CutPrefix(rest, ":")
+		if _, err := strconv.ParseUint(port, 10, 16); !ok || port != "" && err != nil {
+			return ""
+		}
+	}
+	return strings.TrimSuffix(strings.ToLower(host), ".")
 }
 
 func (s *Server) pageCaller(r *http.Request) (services.Caller, bool) {
@@ -262,6 +291,12 @@ func (s *Server) pageCaller(r *http.Request) (services.Caller, bool) {
 	if !ok {
 		return caller, false
 	}
+	// What ends between being looked at and being noted is noticed by looking again.
+	if s.open.use(r.Context(), known.Session) {
+		if _, fresh, ok = s.cfg.Credentials.Cookie(r.Context(), secret.NewText(token), caller.Device); !ok {
+			return caller, false
+		}
+	}
 	caller.Person, caller.Role, caller.Session = known.Person, known.Role, known.Session
 	return caller, fresh
 }
@@ -272,12 +307,17 @@ func (s *Server) apiCaller(r *http.Request) (services.Caller, bool) {
 	if caller.Face == services.FaceConsole {
 		return caller, true
 	}
-	var known services.Caller
-	var ok bool
-	if name, password, basic := r.BasicAuth(); basic {
-		known, ok = s.cfg.Credentials.Basic(r.Context(), name, secret.NewText(password), r.RemoteAddr)
-	} else if token, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); bearer {
-		known, ok = s.cfg.Credentials.Bearer(r.Context(), secret.NewText(token), r.RemoteAddr)
+	check := func() (services.Caller, bool) {
+		if name, password, basic := r.BasicAuth(); basic {
+			return s.cfg.Credentials.Basic(r.Context(), name, secret.NewText(password), r.RemoteAddr)
+		} else if token, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); bearer {
+			return s.cfg.Credentials.Bearer(r.Context(), secret.NewText(token), r.RemoteAddr)
+		}
+		return services.Caller{}, false
+	}
+	known, ok := check()
+	if ok && s.open.use(r.Context(), known.Session) {
+		known, ok = check()
 	}
 	if ok {
 		caller.Person, caller.Role, caller.Session = known.Person, known.Role, known.Session
@@ -304,9 +344,23 @@ func (s *Server) healthz(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintln(w, "ok")
 }
 
-// HTTPServer returns a server for a face with the limits every listener of ours has.
+// metrics is there for whoever belongs to the private network, and on the console; it names nobody.
+func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
+	rule := api.Rule{Faces: []services.Face{services.FaceTunnel, services.FaceConsole}, After: true}
+	if err := rule.Allow(fromContext(r.Context()), s.whose(), false); err != nil {
+		api.WriteFailure(w, s.cfg.Log, "metrics", err)
+		return
+	}
+	s.cfg.Metrics.ServeHTTP(w, r)
+}
+
+// HTTPServer returns a server for a face with the limits every listener of ours has. With 512 connections to a listener
+// they hold what strangers can take: a head of 16 KiB, a body of 64 KiB and 32 requests at once on a connection of HTTP/2.
 func (s *Server) HTTPServer(face services.Face) *http.Server {
 	return &http.Server{
+		ConnContext:       s.open.connected,
+		ConnState:         s.open.changed,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 32, MaxReceiveBufferPerConnection: 256 << 10, MaxReceiveBufferPerStream: 128 << 10},
 		Handler:           s.Handler(face),
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       30 * time.Second,

@@ -37,7 +37,8 @@ func (s *Service) SetFirstPassword(ctx context.Context, by services.Caller, owne
 	}()
 	s.making.Lock()
 	defer s.making.Unlock()
-	if m, _ := s.c.Members.Watch(); m.Claimed() {
+	// A damaged log may hide an owner: what its people have is not thrown away for a stranger's claim.
+	if m, _ := s.c.Members.Watch(); m.Claimed() || m.ReadOnly {
 		return ErrClaimed
 	}
 	if err := s.write(ctx, func(tx *sql.Tx) error {

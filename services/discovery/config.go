@@ -33,6 +33,8 @@ type Config struct {
 	Ports func() Ports
 	// Browse says whether to look for others. The zero value only answers.
 	Browse bool
+	// Now is the known time, for Health.Since; nil is time.Now.
+	Now func() time.Time
 	// Log receives what happens; nil is silence.
 	Log *slog.Logger
 
@@ -52,6 +54,9 @@ func (c *Config) check() error {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	c.Log = c.Log.With("service", "discovery")
+	if c.Now == nil {
+		c.Now = time.Now
+	}
 	if c.Ports == nil {
 		c.Ports = func() Ports { return Ports{} }
 	}

@@ -188,7 +188,7 @@ func (s *Service) set(n state) {
 	if n.granted && n.label != s.state.label || n.granted != s.state.granted {
 		s.cfg.Log.Info("name on the home network", "name", n.label+".local", "granted", n.granted, "links", n.links)
 	}
-	s.state, s.since = n, time.Now()
+	s.state, s.since = n, s.cfg.Now()
 }
 
 func (s *Service) label() string {

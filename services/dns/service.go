@@ -223,7 +223,7 @@ func (s *Service) Health() services.Health {
 	}
 	if h.Ready != s.shown.Ready || h.OK != s.shown.OK || s.shown.Since.IsZero() {
 		s.shown = h
-		s.shown.Since = now
+		s.shown.Since = s.cfg.Now()
 	}
 	h.Since = s.shown.Since
 	return h

@@ -30,6 +30,8 @@ type Config struct {
 	// Changed yields a value, or is closed, when TUN or the interfaces changed; nil means that Interfaces is asked
 	// every five seconds only.
 	Changed <-chan struct{}
+	// Now is the known time, for Health.Since; nil is time.Now.
+	Now func() time.Time
 	// Interfaces lists the machine's addresses with their prefixes; nil means those of this machine.
 	Interfaces func() ([]Interface, error)
 	// Device is the full input policy; see State.
@@ -68,6 +70,9 @@ const (
 func New(cfg Config) (*Service, error) {
 	if cfg.Members == nil || cfg.Apply == nil || cfg.TUN == nil || cfg.Log == nil {
 		return nil, errors.New("firewall: Members, Apply, TUN and Log are required")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
 	}
 	if cfg.Interfaces == nil {
 		cfg.Interfaces = machineInterfaces
@@ -110,7 +115,7 @@ func (s *Service) say(ready, ok bool, m services.Sentence) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.health.Ready != ready || s.health.OK != ok || s.health.Since.IsZero() {
-		s.health.Since = time.Now()
+		s.health.Since = s.cfg.Now()
 	}
 	s.health.Ready, s.health.OK, s.health.Message = ready, ok, m
 }

@@ -24,13 +24,9 @@ type Claim struct {
 	Avoid []netip.Prefix
 }
 
-// Claim makes the household: root key, genesis, this box and its first owner, written in one piece. Of any number
-// of calls exactly one succeeds, for ever. After a power cut all of it is there or none, and then it may be called
-// again.
-//
-// Codes: already-claimed, name-invalid (with the field household, box or owner), id-invalid.
-func (s *Service) Claim(ctx context.Context, c Claim) error {
-	var err error
+// Check says what does not hold in c, and brings its names into the form that is kept. Codes: name-invalid (with the
+// field household, box or owner), id-invalid.
+func (c *Claim) Check() (err error) {
 	if c.Household, err = cleanName("household", c.Household); err != nil {
 		return err
 	}
@@ -40,11 +36,23 @@ func (s *Service) Claim(ctx context.Context, c Claim) error {
 	if c.Owner, err = cleanName("owner", c.Owner); err != nil {
 		return err
 	}
+	if c.OwnerID != "" && !c.OwnerID.Valid() {
+		return badID("owner")
+	}
+	return nil
+}
+
+// Claim makes the household: root key, genesis, this box and its first owner, written in one piece. Of any number
+// of calls exactly one succeeds, for ever. After a power cut all of it is there or none, and then it may be called
+// again.
+//
+// Codes: already-claimed, name-invalid (with the field household, box or owner), id-invalid.
+func (s *Service) Claim(ctx context.Context, c Claim) error {
+	if err := c.Check(); err != nil {
+		return err
+	}
 	if c.OwnerID == "" {
 		c.OwnerID = NewPersonID()
-	}
-	if !c.OwnerID.Valid() {
-		return badID("owner")
 	}
 	if err := s.lock(ctx); err != nil {
 		return err

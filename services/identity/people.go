@@ -101,10 +101,11 @@ type NewPerson struct {
 	Role services.Role
 	// Expires is when an invitation that was not accepted ends. Zero takes the person in at once.
 	Expires time.Time
+	// LAN says whether their devices reach the home network; nil is yes, but for guests. See SetLAN.
+	LAN *bool
 }
 
-// AddPerson takes a person in: invited until Expires, or active at once when that is zero. Their devices reach the
-// home network unless they are a guest; see SetLAN. Codes: name-invalid, name-taken, role-invalid, id-invalid, id-used,
+// AddPerson takes a person in: invited until Expires, or active at once when that is zero. Codes: name-invalid, name-taken, role-invalid, id-invalid, id-used,
 // expires-invalid, people-full.
 func (s *Service) AddPerson(ctx context.Context, n NewPerson) (services.Person, error) {
 	name, err := cleanName("name", n.Name)
@@ -123,6 +124,10 @@ func (s *Service) AddPerson(ctx context.Context, n NewPerson) (services.Person, 
 	if err := checkExpires(s.cfg.Now(), n.Expires); err != nil {
 		return services.Person{}, err
 	}
+	lan := n.Role > services.RoleGuest
+	if n.LAN != nil {
+		lan = *n.LAN
+	}
 	err = s.change(ctx, func(h *household) (record.Payload, error) {
 		if _, used := h.used[string(n.ID)]; used {
 			return nil, idUsed()
@@ -136,7 +141,7 @@ func (s *Service) AddPerson(ctx context.Context, n NewPerson) (services.Person, 
 				Say: services.Say("identity.people.full", "A household has room for {most} people. Remove somebody first.", "most", maxPeople),
 			}
 		}
-		return record.AddPerson{Person: n.ID, Name: name, Role: n.Role, LAN: n.Role > services.RoleGuest, Expires: wholeSeconds(n.Expires)}, nil
+		return record.AddPerson{Person: n.ID, Name: name, Role: n.Role, LAN: lan, Expires: wholeSeconds(n.Expires)}, nil
 	})
 	if err != nil {
 		return services.Person{}, err
@@ -170,6 +175,54 @@ func (s *Service) ActivatePerson(ctx context.Context, id services.PersonID) erro
 			}
 		}
 		return record.ActivatePerson{Person: id}, nil
+	})
+}
+
+// PersonChange is what ChangePerson changes; what is nil stays.
+type PersonChange struct {
+	Name *string
+	Role *services.Role
+	LAN  *bool
+}
+
+// ChangePerson makes all of c so, or nothing. Codes: those of RenamePerson, SetRole and SetLAN.
+func (s *Service) ChangePerson(ctx context.Context, id services.PersonID, c PersonChange) error {
+	name := ""
+	if c.Name != nil {
+		var err error
+		if name, err = cleanName("name", *c.Name); err != nil {
+			return err
+		}
+	}
+	if c.Role != nil && (*c.Role < services.RoleGuest || *c.Role > services.RoleOwner) {
+		return badRole()
+	}
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	defer s.unlock()
+	return s.changeAllLocked(ctx, actorOf(ctx), func(h *household) (all []record.Payload, err error) {
+		p, ok := h.people[id]
+		if !ok {
+			return nil, noPerson()
+		}
+		if c.Name != nil && p.Name != name {
+			if has := h.named(scopePerson, name); has != "" && has != string(id) {
+				return nil, personTaken(name)
+			}
+			all = append(all, record.RenamePerson{Person: id, Name: name})
+		}
+		if c.Role != nil && p.Role != *c.Role {
+			if h.lastOwner(id) {
+				return nil, lastOwner()
+			}
+			all = append(all, record.SetRole{Person: id, Role: *c.Role})
+			p.LAN = p.LAN && *c.Role > services.RoleGuest
+		}
+		if c.LAN != nil && p.LAN != *c.LAN {
+			all = append(all, record.SetLAN{Person: id, LAN: *c.LAN})
+		}
+		return all, nil
 	})
 }
 

@@ -289,27 +289,44 @@ func (s *Service) change(ctx context.Context, decide func(h *household) (record.
 
 // changeLocked is change for a caller that holds writing.
 func (s *Service) changeLocked(ctx context.Context, act actor, decide func(h *household) (record.Payload, error)) error {
+	return s.changeAllLocked(ctx, act, func(h *household) ([]record.Payload, error) {
+		payload, err := decide(h)
+		if payload == nil || err != nil {
+			return nil, err
+		}
+		return []record.Payload{payload}, nil
+	})
+}
+
+// changeAllLocked is changeLocked for several records that are written together or not at all.
+func (s *Service) changeAllLocked(ctx context.Context, act actor, decide func(h *household) ([]record.Payload, error)) error {
 	if err := s.writable(); err != nil {
 		return err
 	}
 	if err := s.state.belongs(act); err != nil {
 		return err
 	}
-	payload, err := decide(s.state)
-	if payload == nil || err != nil {
+	payloads, err := decide(s.state)
+	if len(payloads) == 0 || err != nil {
 		return err
 	}
 	next := s.state.clone()
-	r, err := s.seal(ctx, next, act, payload)
-	if err != nil {
-		return err
+	var records []*record.Record
+	for _, p := range payloads {
+		r, err := s.seal(ctx, next, act, p)
+		if err != nil {
+			return err
+		}
+		records = append(records, r)
 	}
-	if err := s.write(r); err != nil {
+	if err := s.write(records...); err != nil {
 		return err
 	}
 	s.state = next
 	s.publish(next.membership())
-	s.cfg.Log.Info("household changed", "op", r.Op().String(), "record", r.ID().String(), "by", string(act.by))
+	for _, r := range records {
+		s.cfg.Log.Info("household changed", "op", r.Op().String(), "record", r.ID().String(), "by", string(act.by))
+	}
 	return nil
 }
 
