@@ -24,7 +24,7 @@ var Suites = []Suite{
 	{Name: "image-arm64", Package: here, Benchmark: "BenchmarkImage/arm64", Rounds: 1, Timeout: 20 * time.Minute},
 	{Name: "image-rpi", Package: here, Benchmark: "BenchmarkImage/rpi", Rounds: 1, Timeout: 20 * time.Minute},
 	{Name: "image-amd64", Package: here, Benchmark: "BenchmarkImage/amd64", Rounds: 1, Timeout: 20 * time.Minute},
-	{Name: "boot", Package: here, Benchmark: "BenchmarkBoot", Rounds: 4, Timeout: 45 * time.Minute},
+	{Name: "boot", Package: here, Benchmark: "BenchmarkBoot", Rounds: 3, Timeout: 45 * time.Minute},
 }
 
 // settle is how long a box runs before it counts as idle.
