@@ -108,17 +108,9 @@ func BenchmarkIdleOneProcess(b *testing.B) {
 
 func idle(b *testing.B, args []string) {
 	l := netlab.New(b)
-	program := box.Program(b)
-	// The child is another user, runs the program too, and must come as far as its state.
-	state := filepath.Join(b.TempDir(), "state")
-	for _, dir := range []string{filepath.Dir(program), filepath.Dir(filepath.Dir(state))} {
-		if err := os.Chmod(dir, 0o755); err != nil {
-			b.Fatal(err)
-		}
-	}
 	host := l.Host("box")
 	l.Switch("lan").Attach(host, "eth0", netip.MustParsePrefix("192.168.1.2/24"), netip.MustParsePrefix("fd00:1::2/64"))
-	x := box.Start(b, box.Options{Program: program, State: state, Args: args, Start: func(cmd *exec.Cmd) error { return host.Do(cmd.Start) }})
+	x := box.Start(b, box.Options{Args: args, Start: func(cmd *exec.Cmd) error { return host.Do(cmd.Start) }})
 	x.ClaimSmith()
 	peer := hello(b)
 	time.Sleep(settle)

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -85,8 +86,9 @@ func measure(ctx context.Context, root string, s Suite) (samples Samples, why st
 	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", pattern, "-benchtime", cmp.Or(s.Times, "1x"),
 		"-count", strconv.Itoa(s.Rounds), "-timeout", s.Timeout.String(), "-v", s.Package)
 	cmd.Dir = root
-	// The test binary's children (machines, boxes) die with it: it is asked before it is killed.
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	// An interrupt is for the test binary and for what it started too: boxes stop, machines end.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
 	cmd.WaitDelay = 10 * time.Second
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
