@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	mdns "github.com/miekg/dns"
@@ -123,13 +124,21 @@ type nameSockets struct {
 	lan    netip.AddrPort
 	dev    bool
 	tunnel func() bool // whether the tunnel interface is there
+
+	had atomic.Bool // whether it was, when the sockets were opened
 }
+
+// stale says that the tunnel came up after the sockets were opened, as it does at every start. A tunnel that goes
+// leaves them as they are: bound to addresses that come back with it.
+func (n *nameSockets) stale() bool { return n.tunnel() && !n.had.Load() }
 
 func (n *nameSockets) open(ctx context.Context, m *services.Membership) (dns.Sockets, error) {
 	var s dns.Sockets
 	box, _ := m.Box()
 	places := []netip.AddrPort{n.lan}
-	if n.tunnel() {
+	up := n.tunnel()
+	n.had.Store(up)
+	if up {
 		places = append(places, netip.AddrPortFrom(box.Addr4, 53), netip.AddrPortFrom(box.Addr6, 53))
 	}
 	for _, at := range places {

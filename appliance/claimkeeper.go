@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,8 +19,13 @@ import (
 )
 
 // claimGrace is how long after the claim the claim secret still opens the sealed pages on the home network, for
-// whoever closed the browser before the first phone was paired.
-const claimGrace = 24 * time.Hour
+// whoever closed the browser before the first phone was paired. lastLook is how long it does after the last sealed
+// request once all is done, so that the browser can show that it is. Until the secret is over the box keeps the name
+// hearth.local, because the browser that claims it is there.
+const (
+	claimGrace = 24 * time.Hour
+	lastLook   = time.Minute
+)
 
 // claimKeeper looks after what hangs on the claim: the secret, in memory until it is over; the household's
 // certificate authority; the machine's name; the known time's vouch.
@@ -34,11 +40,14 @@ type claimKeeper struct {
 	mu     sync.Mutex
 	secret claimcode.Code
 	tls    tls.Certificate
+	sealed time.Time // of the last request inside the seal; zero is none since the start
+	told   *services.Membership
+	retold chan struct{} // closed when told is no longer the newest
 	health services.Health
 }
 
 func newClaimKeeper(k keeper.Keeper, id *identity.Service, c *clock.Clock, log *slog.Logger) *claimKeeper {
-	return &claimKeeper{keeper: k, identity: id, clock: c, log: log.With("service", "claim"), reload: func() {}, health: services.Health{
+	return &claimKeeper{keeper: k, identity: id, clock: c, log: log.With("service", "claim"), reload: func() {}, told: &services.Membership{}, retold: make(chan struct{}), health: services.Health{
 		Name: "claim", Message: services.Say("claim.starting", "The box looks up whose it is."),
 	}}
 }
@@ -77,6 +86,35 @@ func (c *claimKeeper) code() (claimcode.Code, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.secret, !c.secret.IsZero()
+}
+
+// used is told of each request inside the seal.
+func (c *claimKeeper) used() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sealed = time.Now()
+}
+
+// Watch is the membership as the home network is told of it: a box whose claim goes on in a browser is not named yet.
+func (c *claimKeeper) Watch() (*services.Membership, <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.told, c.retold
+}
+
+// tell makes what Watch answers so.
+func (c *claimKeeper) tell(m *services.Membership) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.secret.IsZero() && m.Claimed() {
+		m = &services.Membership{Revision: m.Revision, Self: m.Self}
+	}
+	if c.told.Revision == m.Revision && c.told.Claimed() == m.Claimed() {
+		return
+	}
+	c.told = m
+	close(c.retold)
+	c.retold = make(chan struct{})
 }
 
 func (c *claimKeeper) certificate() (tls.Certificate, bool) {
@@ -132,6 +170,10 @@ func (c *claimKeeper) Run(ctx context.Context) error {
 		} else {
 			c.say(true, services.Say("claim.settled", "The box belongs to {household}.", "household", m.Household.Name))
 		}
+		c.tell(m)
+		if _, held := c.code(); held {
+			pause = min(pause, 5*time.Second)
+		}
 		if !c.clock.Known() {
 			if machine, err := c.keeper.Machine(ctx); err == nil && machine.ClockSet {
 				c.clock.Vouch()
@@ -178,18 +220,30 @@ func (c *claimKeeper) settle(ctx context.Context, m *services.Membership, claime
 		}
 		*named = box.Label
 	}
-	if _, held := c.code(); !held {
-		return nil
-	}
-	paired := false
-	for _, d := range m.Devices {
-		paired = paired || d.State == services.StateActive
-	}
-	if (paired && !c.identity.WordsPending()) || claimedFor > claimGrace {
+	if _, held := c.code(); held && c.done(m, claimedFor) {
 		if err := c.keeper.ForgetClaimSecret(ctx); err != nil {
 			return err
 		}
 		c.forget()
 	}
 	return nil
+}
+
+// done says whether the claim secret has done its work: the words are confirmed, and where a browser is at it inside
+// the seal, somebody is paired and it had time to show so; or a day has passed.
+func (c *claimKeeper) done(m *services.Membership, claimedFor time.Duration) bool {
+	if claimedFor > claimGrace {
+		return true
+	}
+	if c.identity.WordsPending() {
+		return false
+	}
+	c.mu.Lock()
+	last := c.sealed
+	c.mu.Unlock()
+	if last.IsZero() {
+		return true
+	}
+	paired := slices.ContainsFunc(m.Devices, func(d services.Device) bool { return d.State == services.StateActive })
+	return paired && time.Since(last) > lastLook
 }

@@ -36,6 +36,8 @@ type faces struct {
 		Watch() (*services.Membership, <-chan struct{})
 	}
 	http, https netip.AddrPort
+	// guarded says whether the tunnel is up and its rules are in force; before that nothing listens there.
+	guarded func() bool
 	// listening is told once, when the first two are open.
 	listening func(http, https net.Addr)
 
@@ -139,10 +141,18 @@ func (f *faces) serveTunnel(ctx context.Context) error {
 	}
 }
 
-// keepServing opens one tunnel address as soon as the interface has it, and again whenever the listener dies.
+// keepServing opens one tunnel address as soon as the interface has it and is guarded, and again whenever the listener
+// dies.
 func (f *faces) keepServing(ctx context.Context, a netip.AddrPort, secure *tls.Config) {
 	pause := 100 * time.Millisecond
 	for ctx.Err() == nil {
+		if !f.guarded() {
+			select {
+			case <-time.After(100 * time.Millisecond):
+			case <-ctx.Done():
+			}
+			continue
+		}
 		l, err := f.open(ctx, a)
 		if err == nil {
 			pause = 100 * time.Millisecond

@@ -16,8 +16,7 @@ var metricLine = regexp.MustCompile(`^([a-z_]+)(\{[a-z]+="(\\.|[^"\\])*"\})? -?[
 // TestMetrics reads /metrics line by line: the form of the text format (version 0.0.4), each family announced once and
 // before its samples, and no name of anybody.
 func TestMetrics(t *testing.T) {
-	h := openHouse(t, t.TempDir())
-	h.takeIn()
+	h := takenIn(t, t.TempDir())
 	w := h.ask(services.FaceTunnel, h.request(services.FaceTunnel, "GET", "/metrics", http.NoBody))
 	if w.Code != http.StatusOK || w.Header().Get("Content-Type") != metricsType {
 		t.Fatalf("%d %v", w.Code, w.Header())

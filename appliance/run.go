@@ -73,6 +73,7 @@ func be(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger, stdou
 	if err := a.claim.load(ctx); err != nil {
 		return fmt.Errorf("reading the claim secret: %w", err)
 	}
+	a.claim.tell(a.identity.Membership())
 	a.faces.listening = func(plain, _ net.Addr) { fmt.Fprintln(stdout, a.readyLine(plain)) }
 	return supervise(ctx, log, a.services())
 }

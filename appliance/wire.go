@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"path/filepath"
+	"sync"
 
 	"hearth.alt/appliance/api"
 	"hearth.alt/appliance/keeper"
@@ -49,6 +50,11 @@ type appliance struct {
 	faces       *faces
 	console     *console
 	health      *healthBoard
+
+	lastTunnel struct {
+		sync.Mutex
+		name string
+	}
 }
 
 // wire builds every part and hands each what it needs of the others. It starts nothing but
@@ -128,21 +134,22 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 	}
 	if a.firewall, err = firewall.New(firewall.Config{
 		Changed: interfaces,
-		Members: a.identity, Apply: k.ApplyFirewall, TUN: func() string { return a.mesh.Status().Interface },
+		Members: a.identity, Apply: k.ApplyFirewall, TUN: a.tunnelName,
 		Device: a.info.Device, Now: a.clock.Now, Log: log,
 	}); err != nil {
 		return nil, err
 	}
 
 	// Names: for everybody who belongs, and for the home network.
+	sockets := &nameSockets{keeper: k, lan: dnsAt, dev: o.Dev, tunnel: a.guarded}
 	if a.dns, err = dns.New(dns.Config{
-		Members: a.identity, Open: (&nameSockets{keeper: k, lan: dnsAt, dev: o.Dev, tunnel: func() bool { return a.mesh.Status().Up }}).open,
+		Members: a.identity, Open: sockets.open, Stale: sockets.stale,
 		SystemResolvers: systemResolvers, Now: a.clock.Now, TimeKnown: a.clock.Known, Log: log,
 	}); err != nil {
 		return nil, err
 	}
 	if a.discovery, err = discovery.New(discovery.Config{
-		Members: a.identity, Interfaces: homeInterface, Browse: true, Now: a.clock.Now, Log: log,
+		Members: a.claim, Interfaces: homeInterface, Browse: true, Now: a.clock.Now, Log: log,
 		Ports: func() discovery.Ports { return discovery.Ports{Web: httpAt.Port(), Mesh: o.MeshPort} },
 	}); err != nil {
 		return nil, err
@@ -165,24 +172,38 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 	}
 	a.webConfig = web.Config{
 		Log: log, Members: a.identity, Credentials: credentials{a.account}, House: house, UI: webui.New(webui.Config{House: a.pages, Log: log}),
-		Hosts: func(face services.Face, host string) bool {
-			_, claiming := a.claim.code()
-			return hosts(a.identity.Membership(), a.discovery.Name(), claiming, face, host)
-		},
-		Door: pages.WithDoor, Metrics: http.HandlerFunc(a.metrics),
-		Sealed: &sealed.Config{PSK: a.claim.psk, Throttle: a.claim.guesses.Wait, Wrong: a.claim.guesses.Wrong},
+		Hosts: a.hosts, Around: pages.WithDoor, Metrics: http.HandlerFunc(a.metrics),
+		Sealed: &sealed.Config{PSK: a.claim.psk, Throttle: a.claim.guesses.Wait, Wrong: a.claim.guesses.Wrong, Right: a.claim.used},
 	}
 	if a.web, err = web.New(a.webConfig); err != nil {
 		return nil, err
 	}
 	a.faces = &faces{
-		log: log, now: a.clock.Now, members: a.identity, http: httpAt, https: httpsAt, server: a.web.HTTPServer,
+		log: log, now: a.clock.Now, members: a.identity, http: httpAt, https: httpsAt, server: a.web.HTTPServer, guarded: a.guarded,
 		tls:  &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: a.certificate.GetCertificate, NextProtos: []string{"h2", "http/1.1"}},
 		open: func(ctx context.Context, at netip.AddrPort) (net.Listener, error) { return openTCP(ctx, k, at, o.Dev) },
 	}
 	a.console = newConsole(o.State, a.clock.Now, a.web.HTTPServer(services.FaceConsole))
 	a.health.parts = a.services()
 	return a, nil
+}
+
+// tunnelName is the client plane's interface. Once known it stays: while the plane is started again the keeper holds
+// the interface, our listeners stand on its addresses, and the rules must not go.
+func (a *appliance) tunnelName() string {
+	a.lastTunnel.Lock()
+	defer a.lastTunnel.Unlock()
+	if name := a.mesh.Status().Interface; name != "" {
+		a.lastTunnel.name = name
+	}
+	return a.lastTunnel.name
+}
+
+// guarded says whether something may listen on the tunnel's addresses: it is up, and the rules that keep the home
+// network away from it are in force.
+func (a *appliance) guarded() bool {
+	s := a.mesh.Status()
+	return s.Up && a.firewall.Guards(s.Interface)
 }
 
 // services lists what is supervised, in the order it is shown. It stops in reverse.

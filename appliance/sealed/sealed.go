@@ -38,6 +38,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -85,6 +86,8 @@ type Config struct {
 	Throttle func(address string) time.Duration
 	// Wrong is told of each guess that did not open.
 	Wrong func(address string)
+	// Right is told of each request that opened.
+	Right func()
 	// Now is the time for the life of sessions; nil is time.Now.
 	Now func() time.Time
 }
@@ -106,6 +109,7 @@ type session struct {
 	mu       sync.Mutex // one request at a time
 	n        uint64
 	lastUsed time.Time
+	from     netip.Prefix // who said hello
 	jar      map[string]*http.Cookie
 }
 
@@ -122,6 +126,9 @@ func New(cfg Config) (*Tunnel, error) {
 	}
 	if cfg.Wrong == nil {
 		cfg.Wrong = func(string) {}
+	}
+	if cfg.Right == nil {
+		cfg.Right = func() {}
 	}
 	return &Tunnel{cfg: cfg, half: map[string]*session{}, open: map[string]*session{}}, nil
 }
@@ -177,19 +184,45 @@ func (t *Tunnel) Hello(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	now := t.cfg.Now()
-	s.lastUsed = now
+	s.lastUsed, s.from = now, source(r.RemoteAddr)
 	t.mu.Lock()
 	t.sweep(now)
-	full := len(t.half) >= maxHalf
-	if !full {
-		t.half[string(s.id)] = s
+	if len(t.half) >= maxHalf {
+		t.makeRoom()
 	}
+	t.half[string(s.id)] = s
 	t.mu.Unlock()
-	if full {
-		busy(w, halfLife)
-		return
-	}
 	answer(w, helloAnswer{ID: b64.EncodeToString(s.id), E: b64.EncodeToString(public)})
+}
+
+// makeRoom ends the oldest hello of the address that has most of them, so that whoever floods crowds out themselves
+// and nobody is kept from claiming. mu is held.
+func (t *Tunnel) makeRoom() {
+	count := map[netip.Prefix]int{}
+	for _, s := range t.half {
+		count[s.from]++
+	}
+	var last *session
+	for _, s := range t.half {
+		if last == nil || count[s.from] > count[last.from] || count[s.from] == count[last.from] && s.lastUsed.Before(last.lastUsed) {
+			last = s
+		}
+	}
+	delete(t.half, string(last.id))
+}
+
+// source is what counts as one address: an IPv4 address, an IPv6 /64.
+func source(address string) netip.Prefix {
+	at, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	a, bits := at.Addr().Unmap().WithZone(""), 64
+	if a.Is4() {
+		bits = 32
+	}
+	p, _ := a.Prefix(bits)
+	return p
 }
 
 // Request serves POST /sealed/request. The refusals are "bad-input", "unknown" (say hello again), "wrong" (the secret
@@ -238,6 +271,7 @@ func (t *Tunnel) Request(w http.ResponseWriter, r *http.Request) {
 	}
 	s.n = m.N
 	t.prove(s)
+	t.cfg.Right()
 	var inner Request
 	d := json.NewDecoder(bytes.NewReader(plain))
 	d.DisallowUnknownFields()

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -21,27 +22,122 @@ import (
 	"time"
 )
 
-var build = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "hearth-test-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "hearth")
-	out, err := exec.Command("go", "build", "-trimpath", "-o", path, "hearth.alt/appliance/cmd/hearth").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("building hearth: %w\n%s", err, out)
-	}
-	return path, nil
-})
+// Build says which program is wanted.
+type Build struct {
+	Tags string // "crashpoints"
+	// Patches change the text of modules that the program is built with, so that a library can fail as libraries do.
+	Patches []Patch
+}
+
+// Patch replaces Old, which must stand there once, by New in a file of a module.
+type Patch struct{ Module, File, Old, New string }
+
+var builds struct {
+	mu   sync.Mutex
+	dir  string
+	made map[string]string
+}
 
 // Program builds the program once for a test binary and returns its path.
 func Program(t testing.TB) string {
 	t.Helper()
-	path, err := build()
+	return ProgramWith(t, Build{})
+}
+
+// ProgramWith builds a program of its own kind, once for a test binary.
+func ProgramWith(t testing.TB, b Build) string {
+	t.Helper()
+	builds.mu.Lock()
+	defer builds.mu.Unlock()
+	key := fmt.Sprintf("%q", b)
+	if path := builds.made[key]; path != "" {
+		return path
+	}
+	path, err := b.make(len(builds.made))
 	if err != nil {
 		t.Fatal(err)
 	}
+	if builds.made == nil {
+		builds.made = map[string]string{}
+	}
+	builds.made[key] = path
 	return path
+}
+
+// make builds into a folder that other users may enter: the keeper's child runs the program too.
+func (b Build) make(n int) (string, error) {
+	if builds.dir == "" {
+		dir, err := os.MkdirTemp("", "hearth-test-")
+		if err == nil {
+			err = os.Chmod(dir, 0o755)
+		}
+		if err != nil {
+			return "", err
+		}
+		builds.dir = dir
+	}
+	path := filepath.Join(builds.dir, fmt.Sprintf("hearth%d", n))
+	args := []string{"build", "-trimpath", "-o", path}
+	if b.Tags != "" {
+		args = append(args, "-tags", b.Tags)
+	}
+	if len(b.Patches) > 0 {
+		mod, err := b.patched(fmt.Sprintf("%s.src", path))
+		if err != nil {
+			return "", err
+		}
+		args = append(args, "-modfile", mod)
+	}
+	out, err := exec.Command("go", append(args, "hearth.alt/appliance/cmd/hearth")...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("building hearth: %w\n%s", err, out)
+	}
+	return path, nil
+}
+
+// patched copies the modules with their changes into dir and returns a go.mod that takes them from there.
+func (b Build) patched(dir string) (mod string, err error) {
+	out, err := exec.Command("go", "env", "GOMOD").Output()
+	if err != nil {
+		return "", err
+	}
+	root := strings.TrimSpace(string(out))
+	text, err := os.ReadFile(root)
+	if err != nil {
+		return "", err
+	}
+	sums, err := os.ReadFile(strings.TrimSuffix(root, "mod") + "sum")
+	if err != nil {
+		return "", err
+	}
+	for i, p := range b.Patches {
+		out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", p.Module).Output()
+		if err != nil {
+			return "", fmt.Errorf("where is %s: %w", p.Module, err)
+		}
+		to := filepath.Join(dir, strconv.Itoa(i))
+		if err := os.CopyFS(to, os.DirFS(strings.TrimSpace(string(out)))); err != nil {
+			return "", err
+		}
+		file := filepath.Join(to, p.File)
+		source, err := os.ReadFile(file)
+		if err != nil {
+			return "", err
+		}
+		if n := bytes.Count(source, []byte(p.Old)); n != 1 {
+			return "", fmt.Errorf("%s of %s has the text %d times, want once", p.File, p.Module, n)
+		}
+		// The module cache is read-only, and so is its copy.
+		if err := os.Chmod(file, 0o644); err != nil {
+			return "", err
+		}
+		if err := os.WriteFile(file, bytes.Replace(source, []byte(p.Old), []byte(p.New), 1), 0o644); err != nil {
+			return "", err
+		}
+		text = fmt.Appendf(text, "\nreplace %s => %s\n", p.Module, to)
+	}
+	mod = filepath.Join(dir, "go.mod")
+	return mod, errors.Join(os.WriteFile(mod, text, 0o644), os.WriteFile(filepath.Join(dir, "go.sum"), sums, 0o644))
 }
 
 // Runner starts a command in some place: a namespace, a cgroup. It must call Start on it.
@@ -89,7 +185,16 @@ func Start(t testing.TB, o Options) *Box {
 		o.Program = Program(t)
 	}
 	if o.State == "" {
-		o.State = filepath.Join(t.TempDir(), "state")
+		// Not t.TempDir, which only its owner may enter: the keeper's child is somebody else.
+		dir, err := os.MkdirTemp("", "hearth-state-")
+		if err == nil {
+			t.Cleanup(func() { os.RemoveAll(dir) })
+			err = os.Chmod(dir, 0o755)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.State = filepath.Join(dir, "state")
 	}
 	if o.Args == nil {
 		o.Args = []string{"--dev", "--no-portmap", "--http", "127.0.0.1:0", "--https", "127.0.0.1:0", "--dns", "127.0.0.1:0"}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -215,6 +216,31 @@ func (h *Host) Exec(ctx context.Context, name string, args ...string) (string, e
 		return out.String(), fmt.Errorf("%s: %s: %w: %s", h.name, strings.Join(append([]string{name}, args...), " "), err, strings.TrimSpace(out.String()))
 	}
 	return out.String(), nil
+}
+
+// Enter is the command that runs another one inside the host, for programs that somebody else starts.
+func (h *Host) Enter() []string {
+	return []string{"nsenter", fmt.Sprintf("--net=/proc/%d/fd/%d", os.Getpid(), int(h.ns)), "--"}
+}
+
+// Tap makes an Ethernet interface inside the host whose cable ends in a program, such as a virtual machine that Enter
+// starts.
+func (h *Host) Tap(name string, addresses ...netip.Prefix) {
+	h.lab.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	steps := [][]string{{"tuntap", "add", name, "mode", "tap"}}
+	for _, a := range addresses {
+		steps = append(steps, []string{"addr", "add", a.String(), "dev", name, "nodad"})
+	}
+	for _, step := range append(steps, []string{"link", "set", name, "up"}) {
+		if step[0] == "addr" && !strings.Contains(step[2], ":") {
+			step = step[:5]
+		}
+		if _, err := h.Exec(ctx, "ip", step...); err != nil {
+			h.lab.t.Fatalf("%v", err)
+		}
+	}
 }
 
 // Listen opens a listening stream socket inside the host. The address must be literal.

@@ -1,12 +1,15 @@
 package netlab
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/conn"
 	"golang.zx2c4.com/wireguard/device"
 	"golang.zx2c4.com/wireguard/tun"
@@ -40,6 +43,14 @@ func newSteady(t tun.Device) *steady {
 }
 
 func (s *steady) Events() <-chan tun.Event { return s.events }
+
+// The app's own packets never go into the tunnel, even where what is allowed holds the endpoint: a phone at home that
+// may reach the home network. Android protects the socket, iOS leaves it out, wg-quick marks it; here too the tunnel's
+// routes have a table of their own, for all packets but the marked ones.
+const (
+	phoneTable = 51820
+	phoneMark  = 51820
+)
 
 // stockMTU is what the iOS app takes when the text does not say (facts/mesh.md 6).
 const stockMTU = 1280
@@ -81,7 +92,7 @@ func (h *Host) phone(text string, names map[string]netip.Addr) (*Phone, error) {
 			return err
 		}
 		p.dev = device.NewDevice(newSteady(t), conn.NewDefaultBind(), device.NewLogger(device.LogLevelSilent, ""))
-		if err := p.dev.IpcSet(uapi); err != nil {
+		if err := p.dev.IpcSet(fmt.Sprintf("fwmark=%d\n", phoneMark) + uapi); err != nil {
 			return err
 		}
 		return p.dev.Up() // inside, for this is where its UDP sockets are opened
@@ -96,7 +107,18 @@ func (h *Host) phone(text string, names map[string]netip.Addr) (*Phone, error) {
 	p.Tun.Add(s.Address...)
 	for _, peer := range s.Peers {
 		for _, a := range peer.AllowedIPs {
-			p.Tun.Route(a, netip.Addr{})
+			if err := h.nl.RouteReplace(&netlink.Route{LinkIndex: p.Tun.Index, Dst: ipNet(a.Masked()), Table: phoneTable}); err != nil {
+				p.dev.Close()
+				return nil, fmt.Errorf("route %s: %w", a, err)
+			}
+		}
+	}
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		r := netlink.NewRule()
+		r.Family, r.Table, r.Priority, r.Mark, r.Invert = family, phoneTable, 100, phoneMark, true
+		if err := h.nl.RuleAdd(r); err != nil && !errors.Is(err, unix.EEXIST) {
+			p.dev.Close()
+			return nil, fmt.Errorf("the rule of the app's own packets: %w", err)
 		}
 	}
 	return p, nil

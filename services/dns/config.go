@@ -80,6 +80,9 @@ type Config struct {
 	// Open opens the sockets for a claimed household; it is called again when the household's addresses change or a
 	// socket breaks. nil is an error. An error is shown in Health and tried again after 1 to 30 seconds.
 	Open func(ctx context.Context, m *services.Membership) (Sockets, error)
+	// Stale says that Open would now open other sockets than the last time, because an interface came or went. It is
+	// asked every half second and must be quick. nil is never.
+	Stale func() bool
 	// Upstreams, in order of preference; nil is DefaultUpstreams, an empty list forwards to SystemResolvers only.
 	Upstreams []Upstream
 	// SystemResolvers are the resolvers DHCP named, asked in the clear as doc.go says; nil is none.

@@ -696,6 +696,24 @@ func TestSocketsFollowTheHouse(t *testing.T) {
 	}
 }
 
+// The tunnel interface comes up after the sockets were opened: at every start, and after every claim.
+func TestStaleSocketsAreOpenedAnew(t *testing.T) {
+	var stale atomic.Bool
+	b := runBox(t, Config{Upstreams: []Upstream{}, Stale: func() bool { return stale.Swap(false) }}).ready(t)
+	if n := b.opened.Load(); n != 1 {
+		t.Fatalf("opened %d times before anything was stale", n)
+	}
+	stale.Store(true)
+	deadline := time.Now().Add(10 * time.Second)
+	for b.opened.Load() < 2 && time.Now().Before(deadline) {
+		time.Sleep(5 * time.Millisecond)
+	}
+	time.Sleep(20 * time.Millisecond)
+	if r := b.ask(t, "udp", "kitchen.smith.home.arpa", dns.TypeA); r.Rcode != dns.RcodeSuccess || b.opened.Load() != 2 {
+		t.Errorf("answer %v after opening %d times", r, b.opened.Load())
+	}
+}
+
 func TestBrokenSocketIsOpenedAnew(t *testing.T) {
 	var mu sync.Mutex
 	var first net.PacketConn

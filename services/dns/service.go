@@ -20,6 +20,8 @@ const (
 	reopenLast  = 30 * time.Second
 	// troubleAfter is how long nothing must answer until Health says so: a symptom must last.
 	troubleAfter = 10 * time.Second
+	// staleEvery is how often Config.Stale is asked.
+	staleEvery = 500 * time.Millisecond
 )
 
 // Service answers questions for names. Make one with New; all methods are safe for concurrent use.
@@ -57,8 +59,8 @@ func New(cfg Config) (*Service, error) {
 	return s, nil
 }
 
-// Run waits for the claim, opens the sockets and answers until ctx ends; then it returns nil. Sockets that break, or
-// belong to addresses the household no longer has, are opened anew.
+// Run waits for the claim, opens the sockets and answers until ctx ends; then it returns nil. Sockets that break,
+// belong to addresses the household no longer has, or are stale (Config.Stale) are opened anew.
 func (s *Service) Run(ctx context.Context) error {
 	s.h.forward.reset()
 	defer s.h.forward.wait()
@@ -112,7 +114,8 @@ func (s *Service) load(m *services.Membership) {
 	s.h.zones.Store(&z)
 }
 
-// serve serves one set of sockets. It returns nil when they belong to addresses of the past, or ctx ends.
+// serve serves one set of sockets. It returns nil when they belong to addresses of the past,
+// are stale, or ctx ends.
 func (s *Service) serve(ctx context.Context, m *services.Membership, changed <-chan struct{}, socks Sockets) error {
 	s.h.forward.listensAt(listening(socks))
 	ctx, cancel := context.WithCancel(ctx)
@@ -121,10 +124,21 @@ func (s *Service) serve(ctx context.Context, m *services.Membership, changed <-c
 	go func() { done <- (&server{h: s.h}).run(ctx, socks) }()
 	s.setPhase(phaseOpen, nil)
 	was := where(m)
+	var look <-chan time.Time
+	if s.cfg.Stale != nil {
+		t := time.NewTicker(staleEvery)
+		defer t.Stop()
+		look = t.C
+	}
 	for {
 		select {
 		case err := <-done:
 			return err
+		case <-look:
+			if s.cfg.Stale() {
+				cancel()
+				return <-done
+			}
 		case <-changed:
 			m, changed = s.cfg.Members.Watch()
 			s.load(m)

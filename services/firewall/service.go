@@ -57,6 +57,7 @@ type Service struct {
 
 	mu     sync.Mutex
 	health services.Health
+	guards string // the TUN that the rules in force are about, "" is none
 }
 
 // How often the interfaces are asked when nobody says that they changed, and the kernel's rules are compared.
@@ -99,6 +100,15 @@ func (s *Service) Health() services.Health {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.health
+}
+
+// Guards says whether rules are in force for the client plane's interface of this name. Until then nothing may listen
+// on the box's tunnel addresses: a host answers for every address it has on every interface, and only the rules keep
+// the neighbours on the home network away from them. It is memory.
+func (s *Service) Guards(tun string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return tun != "" && s.guards == tun
 }
 
 func (s *Service) say(ready, ok bool, m services.Sentence) {
@@ -154,6 +164,9 @@ func (s *Service) Run(ctx context.Context) error {
 				}
 				failures = 0
 				last, applied, due = state, true, now.Add(compareEvery)
+				s.mu.Lock()
+				s.guards = state.TUN
+				s.mu.Unlock()
 				if state.TUN == "" {
 					s.say(true, true, sayNoTunnel)
 				} else {

@@ -278,3 +278,33 @@ func FuzzParseState(f *testing.F) {
 		}
 	})
 }
+
+// Where a phone is goes to disk at once, or a box killed soon after would wait for the phone to ask; a phone on a
+// train does not wear the flash out.
+func TestPaceOfSaving(t *testing.T) {
+	var p pace
+	now := time.Date(2026, 11, 21, 5, 0, 0, 0, time.UTC)
+	for range saveBurst {
+		if w := p.wait(now); w != 0 {
+			t.Fatalf("one of the first %d waits %v", saveBurst, w)
+		}
+		p.took(now)
+	}
+	if w := p.wait(now); w != savePause {
+		t.Errorf("the next waits %v, want %v", w, savePause)
+	}
+	saves := 0
+	for end := now.Add(time.Hour); now.Before(end); now = now.Add(time.Second) {
+		if p.wait(now) == 0 {
+			p.took(now)
+			saves++
+		}
+	}
+	if saves < 58 || saves > 61 {
+		t.Errorf("%d in an hour of news", saves)
+	}
+	now = now.Add(saveBurst * savePause)
+	if p.wait(now) != 0 {
+		t.Error("it has not forgotten a busy hour")
+	}
+}

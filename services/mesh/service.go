@@ -185,7 +185,7 @@ func (s *Service) runPlane(ctx context.Context) error {
 			stop()
 		}
 	}()
-	saved := time.Time{}
+	var saves pace
 	for {
 		want, next := wanted(m, s.cfg.Now())
 		added, removed, err := p.apply(want, s.lastPlace)
@@ -205,12 +205,13 @@ func (s *Service) runPlane(ctx context.Context) error {
 			pause = min(pause, max(next.Sub(s.cfg.Now()), 0))
 		}
 		if dirty {
-			if wait := time.Until(saved.Add(savePause)); wait > 0 {
+			if wait := saves.wait(time.Now()); wait > 0 {
 				pause = min(pause, wait)
 			} else {
 				s.remember(p)
 				s.saveState(s.known())
-				saved, dirty = time.Now(), false
+				saves.took(time.Now())
+				dirty = false
 			}
 		}
 		timer := time.NewTimer(pause)

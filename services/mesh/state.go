@@ -15,8 +15,8 @@ import (
 )
 
 // state is the file state.json, version 1: what makes a restart go unnoticed. It is written when an address or the
-// port changed, at most once a minute, and at the end of a run; a damaged one is set aside and costs nothing but a
-// few seconds of the phones'.
+// port changed, at once as long as that happens seldom and once a minute when it does not, and at the end of a run; a
+// damaged one is set aside and costs the phones up to half a minute, until they ask by themselves.
 type state struct {
 	Version int    `json:"version"`
 	Port    uint16 `json:"port,omitempty"`
@@ -34,7 +34,25 @@ const (
 	stateVersion = 1
 	stateBytes   = 1 << 20
 	savePause    = time.Minute
+	saveBurst    = 8
 )
+
+// pace lets saveBurst things happen at once and one in savePause in the long run (the generic cell rate algorithm).
+// The zero value has not let anything happen.
+type pace struct{ full time.Time } // when all of the burst is there again
+
+// wait is how long the next must wait.
+func (p *pace) wait(now time.Time) time.Duration {
+	return max(0, p.full.Add(-(saveBurst-1)*savePause).Sub(now))
+}
+
+// took counts one.
+func (p *pace) took(now time.Time) {
+	if p.full.Before(now) {
+		p.full = now
+	}
+	p.full = p.full.Add(savePause)
+}
 
 func (s *Service) stateFile() string { return filepath.Join(s.cfg.Dir, "state.json") }
 

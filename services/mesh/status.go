@@ -123,23 +123,26 @@ func (s *Service) DeviceConfig(ctx context.Context, m *services.Membership, d se
 		return Stock{}, err
 	}
 	c.BoxKey = key
-	if p, ok := m.Person(d.Person); ok && p.LAN {
-		here, err := lookAround()
-		if err != nil {
-			s.cfg.Log.Warn("the home network's range is not known", "err", err)
-		}
-		for _, l := range here.lan {
-			if !l.Overlaps(m.Household.Net4) && !l.Overlaps(m.Household.Net6) {
-				c.AllowedIPs = append(c.AllowedIPs, l)
-			}
-		}
-	}
 	out := Stock{Reach: s.Reach()}
 	if len(out.Reach.Endpoints) == 0 {
 		return Stock{}, &services.Problem{Kind: services.KindUnavailable, Code: "no-address",
 			Say: services.Say("mesh.config.noaddress", "This box has no address on the home network yet, so a device would not find it. Look at its cable or its Wi-Fi.")}
 	}
 	c.Host, c.Port = out.Reach.Endpoints[0].Host, out.Reach.Endpoints[0].Port
+	if p, ok := m.Person(d.Person); ok && p.LAN {
+		here, err := lookAround()
+		if err != nil {
+			s.cfg.Log.Warn("the home network's range is not known", "err", err)
+		}
+		// A range that holds the endpoint itself would send the tunnel's own packets into the tunnel. It is left out
+		// where the endpoint is the home address: such a device works at home only, and is there without a tunnel.
+		endpoint, _ := netip.ParseAddr(c.Host)
+		for _, l := range here.lan {
+			if !l.Overlaps(m.Household.Net4) && !l.Overlaps(m.Household.Net6) && !l.Contains(endpoint) {
+				c.AllowedIPs = append(c.AllowedIPs, l)
+			}
+		}
+	}
 	text, err := c.Format()
 	if err != nil {
 		return Stock{}, err

@@ -168,7 +168,7 @@ func well() *House {
 			person(annID, "Ann", services.RoleOwner, true), person(benID, "Ben", services.RoleMember, false),
 			person(longID, "Chris", services.RoleMember, false),
 			{
-				Person:    services.Person{ID: graceID, Name: "Grace", Role: services.RoleGuest, State: services.StatePending, Expires: Now.Add(70 * time.Hour)},
+				Person:    services.Person{ID: graceID, Name: "Grace", Role: services.RoleGuest, State: services.StatePending, Expires: Now.Add(160 * time.Hour)},
 				MayChange: true, MayRemove: true, Roles: allRoles,
 			},
 		},
@@ -182,9 +182,9 @@ func well() *House {
 			Device: pending(false), Expires: Now.Add(9 * time.Minute), Config: shown(config), FileName: "home.conf", Reach: reachNow(),
 		},
 		TheInvitation: house.Invitation{
-			Link: shown("https://hearth.local/join#7QK4-M2VX-9TRD-HC6P"), Code: shown("7QK4-M2VX-9TRD-HC6P"), Expires: Now.Add(72 * time.Hour),
+			Link: shown("https://hearth.local/join#7QK4-M2VX-9TRD-HC6P"), Code: shown("7QK4-M2VX-9TRD-HC6P"), Expires: Now.Add(168 * time.Hour),
 		},
-		TheWelcome: house.Welcome{Name: "Grace", Household: "Smith", Role: services.RoleGuest, Expires: Now.Add(72 * time.Hour)},
+		TheWelcome: house.Welcome{Name: "Grace", Household: "Smith", Role: services.RoleGuest, Expires: Now.Add(168 * time.Hour)},
 		TheNetwork: house.Network{
 			Looked: ago(2 * time.Minute), Addresses: []netip.Addr{addr("192.168.1.20"), addr("fd3a:91c4:7::20")}, Router: addr("192.168.1.1"),
 			Public: addr("198.51.100.7"), Net4: prefix("10.87.14.0/24"), Net6: prefix("fd3a:91c4:e0a3::/48"), Domain: "smith.home.arpa",

@@ -2,7 +2,6 @@ package web
 
 import (
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -316,7 +315,7 @@ func (rq *Request) Send(f house.File, inline bool) error {
 	if rq.R.Method == http.MethodHead {
 		return nil
 	}
-	_, _ = io.WriteString(rq.W, string(f.Body))
+	_, _ = rq.W.Write(f.Body)
 	return nil
 }
 

@@ -11,10 +11,10 @@ import (
 type Pages struct{ House house.Devices }
 
 type row struct {
-	icon, name, note     string
-	person, seen, way    string
-	path, waiting, label string
-	here                 bool
+	icon, name, note  string
+	person, seen, way string
+	path, waiting     string
+	here              bool
 }
 
 type view struct {
