@@ -35,7 +35,6 @@ type accessLine struct {
 	least        services.Role
 	when         string
 	fresh        bool
-	asked        bool
 }
 
 var faceLetters = map[services.Face]string{
