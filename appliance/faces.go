@@ -43,7 +43,6 @@ type faces struct {
 
 	mu     sync.Mutex
 	health services.Health
-	tunnel bool // the tunnel addresses are served
 }
 
 func (f *faces) Health() services.Health {
