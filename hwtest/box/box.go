@@ -24,7 +24,8 @@ import (
 
 // Build says which program is wanted.
 type Build struct {
-	Tags string // "crashpoints"
+	Tags   string // "crashpoints"
+	Static bool   // needs no file of this machine, as on a device
 	// Patches change the text of modules that the program is built with, so that a library can fail as libraries do.
 	Patches []Patch
 }
@@ -49,7 +50,7 @@ func ProgramWith(t testing.TB, b Build) string {
 	t.Helper()
 	builds.mu.Lock()
 	defer builds.mu.Unlock()
-	key := fmt.Sprintf("%q", b)
+	key := fmt.Sprintf("%+v", b)
 	if path := builds.made[key]; path != "" {
 		return path
 	}
@@ -88,7 +89,11 @@ func (b Build) make(n int) (string, error) {
 		}
 		args = append(args, "-modfile", mod)
 	}
-	out, err := exec.Command("go", append(args, "hearth.alt/appliance/cmd/hearth")...).CombinedOutput()
+	cmd := exec.Command("go", append(args, "hearth.alt/appliance/cmd/hearth")...)
+	if b.Static {
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	}
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("building hearth: %w\n%s", err, out)
 	}

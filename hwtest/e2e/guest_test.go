@@ -16,7 +16,8 @@ import (
 	"hearth.alt/hwtest/netlab"
 )
 
-// greedy is what a device that wants more makes of its configuration: the home network goes through the tunnel too.
+// greedy is what a device that wants more makes of its configuration: the home network goes through the tunnel too. A
+// phone that is added at home is not told so by itself, as it is there already.
 func greedy(text string) string {
 	return strings.Replace(text, "AllowedIPs = ", "AllowedIPs = 192.168.1.0/24, fd00:1::/64, ", 1)
 }
