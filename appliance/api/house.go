@@ -515,12 +515,13 @@ func (h *House) remember(d services.Device, private secret.Text) {
 	h.pairings[d.ID] = pairing{private: private, name: d.Name}
 }
 
-// WaitingKey returns the private key of a device that waits, while the box remembers it.
+// WaitingKey returns the private key of a device that waits, while the box remembers it. There is none of a device that
+// brought its own public key.
 func (h *House) WaitingKey(id services.DeviceID) (secret.Text, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	p, ok := h.pairings[id]
-	return p.private, ok
+	p := h.pairings[id]
+	return p.private, p.private.Reveal() != ""
 }
 
 // RenameDevice gives a device another name.

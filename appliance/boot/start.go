@@ -3,9 +3,11 @@ package boot
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log"
 	"os"
 	"os/exec"
+	"os/signal"
 	"regexp"
 	"strings"
 	"time"
@@ -31,13 +33,16 @@ var sysctls = [][2]string{
 	{"fs/protected_hardlinks", "1"},
 }
 
-// Main is process 1, or with the argument "recovery" the program that serves the recovery page. It never returns as
-// process 1.
+// Main is process 1; with the argument "recovery" the program that serves the recovery page; with "console" and a
+// command the one that shows that command's log on the console. It never returns as process 1.
 func Main() {
 	log.SetFlags(0)
 	if len(os.Args) > 1 && os.Args[1] == "recovery" {
 		serveRecovery()
 		return
+	}
+	if len(os.Args) > 2 && os.Args[1] == "console" {
+		os.Exit(toConsole(os.Args[2:]))
 	}
 	if os.Getpid() != 1 {
 		fmt.Fprintln(os.Stderr, "init is process 1 of a Hearth image; there is nothing to run here")
@@ -229,8 +234,37 @@ func services(t *Trouble) []*gokrazy.Service {
 			Env: append(os.Environ(), "HEARTH_TROUBLE="+t.Sentence, "HEARTH_MEASURED="+t.Measured)}
 		return append(out, gokrazy.NewService(cmd))
 	}
-	return append(out,
-		service("/gokrazy/ntp", timeServers...),
-		service("/gokrazy/randomd"),
-		service("/user/hearth", "run", "--state", StateDir))
+	out = append(out, service("/gokrazy/ntp", timeServers...), service("/gokrazy/randomd"))
+	hearth := []string{"/user/hearth", "run", "--state", StateDir}
+	if cmdline, err := os.ReadFile("/proc/cmdline"); err == nil {
+		if v, _ := argument(string(cmdline), "hearth.console"); v == "1" {
+			return append(out, service("/gokrazy/init", append([]string{"console"}, hearth...)...))
+		}
+	}
+	return append(out, service(hearth[0], hearth[1:]...))
+}
+
+// toConsole runs a command and writes what it says to the console too; gokrazy keeps only the last hundred lines, in
+// memory. hearth.console=1 on the kernel's command line asks for it: for the laboratory, and for a person who helps.
+// A stop signal reaches the command by itself, because gokrazy sends it to the whole process group.
+func toConsole(command []string) int {
+	console, err := os.OpenFile("/dev/console", os.O_WRONLY, 0)
+	if err != nil {
+		log.Print(err)
+		return 1
+	}
+	signal.Ignore(unix.SIGTERM)
+	cmd := exec.Command(command[0], command[1:]...)
+	cmd.Stdout = io.MultiWriter(os.Stdout, console)
+	cmd.Stderr = io.MultiWriter(os.Stderr, console)
+	err = cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit) && exit.Exited():
+		return exit.ExitCode()
+	case err != nil:
+		log.Print(err)
+		return 1
+	}
+	return 0
 }

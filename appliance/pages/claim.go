@@ -93,7 +93,7 @@ var errNotProven = &services.Problem{
 // claimed says that the box has an owner in the way the pages know it.
 func claimed(err error) error {
 	if errors.Is(err, api.ErrClaimed) {
-		return errClaimedMeanwhile
+		return &services.Problem{Kind: services.KindConflict, Code: "claimed", Say: api.ErrClaimed.Say}
 	}
 	return err
 }
@@ -118,9 +118,6 @@ func (h *House) ProveCode(ctx context.Context, code secret.Text) (string, error)
 	}
 	return h.proofs.add(time.Now()), nil
 }
-
-// errClaimedMeanwhile is what the pages of the claim know as the end of it: they lead on to the house.
-var errClaimedMeanwhile = &services.Problem{Kind: services.KindConflict, Code: "claimed", Say: api.ErrClaimed.Say}
 
 func busy(wait time.Duration) error {
 	minutes := int((wait + time.Minute - 1) / time.Minute)

@@ -90,6 +90,7 @@ func (h *House) Doors(context.Context) house.Doors {
 	m := h.API.Identity.Membership()
 	n := h.Surroundings()
 	d := house.Doors{Names: []string{claimcode.Host}, Addresses: n.Addresses, Sheet: h.Sheet()}
+	_, d.Sealed = h.ClaimCode()
 	port := ""
 	if n.HTTPS != 443 {
 		port = ":" + itoa(n.HTTPS)
