@@ -289,7 +289,7 @@ func walk(t *testing.T, h *testHouse, whose api.Ownership) {
 	cells := 0
 	for _, fresh := range []bool{true, false} {
 		cfg := h.webConfig
-		cfg.Door = marking
+		cfg.Around = marking
 		if !fresh {
 			cfg.Credentials = aged{cfg.Credentials}
 		}

@@ -10,6 +10,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -74,7 +76,21 @@ func be(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger, stdou
 		return fmt.Errorf("reading the claim secret: %w", err)
 	}
 	a.claim.tell(a.identity.Membership())
-	a.faces.listening = func(plain, _ net.Addr) { fmt.Fprintln(stdout, a.readyLine(plain)) }
+	// Ready is ready for the verbs too: whoever waits for the line may ask over the console at once. A console that
+	// cannot be opened holds nothing up for long.
+	console := make(chan struct{})
+	a.console.listening = sync.OnceFunc(func() { close(console) })
+	a.faces.listening = func(plain, _ net.Addr) {
+		go func() {
+			select {
+			case <-console:
+			case <-time.After(2 * time.Second):
+			case <-ctx.Done():
+				return
+			}
+			fmt.Fprintln(stdout, a.readyLine(plain))
+		}()
+	}
 	return supervise(ctx, log, a.services())
 }
 

@@ -33,7 +33,7 @@ func everyRoute(h *testHouse) (all []*accessLine) {
 func marked(t *testing.T, h *testHouse) *web.Server {
 	t.Helper()
 	cfg := h.webConfig
-	cfg.Door = marking
+	cfg.Around = marking
 	s, err := web.New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -257,7 +257,7 @@ func TestTrustFollowsTheListener(t *testing.T) {
 	}
 	cfg := h.webConfig
 	var seen services.Caller
-	cfg.Door = func(http.Handler) http.Handler {
+	cfg.Around = func(http.Handler) http.Handler {
 		return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen = webui.CallerOf(r.Context()) })
 	}
 	server, err := web.New(cfg)

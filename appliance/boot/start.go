@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gokrazy/gokrazy"
 	"golang.org/x/sys/unix"
 
 	"hearth.alt/services/claimcode"
@@ -33,9 +32,18 @@ var sysctls = [][2]string{
 	{"fs/protected_hardlinks", "1"},
 }
 
+// Gokrazy is what process 1 takes from gokrazy; appliance/cmd/init hands it in. Importing gokrazy starts a goroutine
+// that wakes every second and brings the drivers of a watchdog and of power buttons along, and the hearth program
+// imports this package too, for its paths and for EraseClaim.
+type Gokrazy struct {
+	Boot func(version string) error // mounts, watchdog, loopback, host name
+	// Supervise starts the programs, in this order, again whenever one ends, and returns at once.
+	Supervise func([]*exec.Cmd) error
+}
+
 // Main is process 1; with the argument "recovery" the program that serves the recovery page; with "console" and a
 // command the one that shows that command's log on the console. It never returns as process 1.
-func Main() {
+func Main(g Gokrazy) {
 	log.SetFlags(0)
 	if len(os.Args) > 1 && os.Args[1] == "recovery" {
 		serveRecovery()
@@ -48,13 +56,13 @@ func Main() {
 		fmt.Fprintln(os.Stderr, "init is process 1 of a Hearth image; there is nothing to run here")
 		os.Exit(1)
 	}
-	run()
+	run(g)
 	select {}
 }
 
 // run does everything and returns when the services are supervised. Whatever fails on the way is said and, where
 // the box can do without it, passed over.
-func run() {
+func run(g Gokrazy) {
 	start := time.Now()
 	log.Printf("hearth: %s starts", Version)
 	for _, m := range [][2]string{{"devtmpfs", "/dev"}, {"proc", "/proc"}, {"sysfs", "/sys"}} {
@@ -66,7 +74,7 @@ func run() {
 	m, err := FindMachine()
 	trouble := before(m, err, r)
 
-	if err := gokrazy.Boot(Version); err != nil {
+	if err := g.Boot(Version); err != nil {
 		// What Boot does last (loopback, syslog, power button) is worth less than a box that answers.
 		log.Printf("hearth: gokrazy: %v", err)
 	}
@@ -106,7 +114,7 @@ func run() {
 		log.Printf("hearth: %v", err)
 	}
 	log.Printf("hearth: /perm %s, slot %q, services start after %s", r.Perm, r.Slot, r.Took.Round(time.Millisecond))
-	if err := gokrazy.SuperviseServices(services(trouble)); err != nil {
+	if err := g.Supervise(services(trouble)); err != nil {
 		log.Printf("hearth: supervising: %v", err)
 	}
 	go watch(view)
@@ -224,15 +232,15 @@ func boxName() string {
 }
 
 // services is the list gokrazy supervises: with damaged storage the network and the recovery page only.
-func services(t *Trouble) []*gokrazy.Service {
-	service := func(path string, args ...string) *gokrazy.Service {
-		return gokrazy.NewService(&exec.Cmd{Path: path, Args: append([]string{path}, args...), Env: os.Environ()})
+func services(t *Trouble) []*exec.Cmd {
+	service := func(path string, args ...string) *exec.Cmd {
+		return &exec.Cmd{Path: path, Args: append([]string{path}, args...), Env: os.Environ()}
 	}
-	out := []*gokrazy.Service{service("/gokrazy/dhcp")}
+	out := []*exec.Cmd{service("/gokrazy/dhcp")}
 	if t != nil {
 		cmd := &exec.Cmd{Path: "/gokrazy/init", Args: []string{"/gokrazy/init", "recovery"},
 			Env: append(os.Environ(), "HEARTH_TROUBLE="+t.Sentence, "HEARTH_MEASURED="+t.Measured)}
-		return append(out, gokrazy.NewService(cmd))
+		return append(out, cmd)
 	}
 	out = append(out, service("/gokrazy/ntp", timeServers...), service("/gokrazy/randomd"))
 	hearth := []string{"/user/hearth", "run", "--state", StateDir}

@@ -181,6 +181,14 @@ func (l *lockedBuffer) String() string { l.mu.Lock(); defer l.mu.Unlock(); retur
 // Start starts a Box and waits for its ready line. It is stopped with the test; its log is shown when the test fails.
 func Start(t testing.TB, o Options) *Box {
 	t.Helper()
+	b := New(t, o)
+	b.Restart()
+	return b
+}
+
+// New is Start without starting; TryStart and Restart start it.
+func New(t testing.TB, o Options) *Box {
+	t.Helper()
 	if o.Program == "" {
 		o.Program = Program(t)
 	}
@@ -212,8 +220,27 @@ func Start(t testing.TB, o Options) *Box {
 			t.Logf("log of the box:\n%s", b.log.String())
 		}
 	})
-	b.Restart()
 	return b
+}
+
+// SetEnv is the environment of the next start, besides this process's own.
+func (b *Box) SetEnv(env ...string) { b.opts.Env = env }
+
+// Ended says whether the program has ended by itself or was killed, waiting for it at most so long.
+func (b *Box) Ended(within time.Duration) bool {
+	select {
+	case err := <-b.done: // looked at first, for within may be 0
+		b.done <- err
+		return true
+	default:
+	}
+	select {
+	case err := <-b.done:
+		b.done <- err
+		return true
+	case <-time.After(within):
+		return false
+	}
 }
 
 // Restart starts the program again with the same state root; it must not be running.

@@ -62,6 +62,7 @@ func same(a, b []string) bool {
 // Everything that a guest's phone can send, and that a neighbour on the home network can, against every port of
 // everybody: IPv4 and IPv6, TCP and UDP. Only the box's names and pages answer, and only in the tunnel.
 func TestGuestIsolation(t *testing.T) {
+	t.Parallel()
 	h := newSmiths(t, box.Options{})
 	// A laptop that forwards for somebody else already (containers do that) must not forward into the tunnel.
 	h.host.Sysctl("net/ipv4/ip_forward", "1")

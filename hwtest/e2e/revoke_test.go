@@ -258,6 +258,7 @@ func (h *home) plantToken(person, token string) {
 // Revocation is one record of the log: within five seconds every credential of the device or person is dead, of every
 // kind that the code knows, and nobody else's.
 func TestRevocation(t *testing.T) {
+	t.Parallel()
 	h := newSmiths(t, box.Options{})
 	h.host.Sysctl("net/ipv4/ip_forward", "1")
 	h.host.Sysctl("net/ipv6/conf/all/forwarding", "1")

@@ -128,8 +128,9 @@ type Machine struct {
 	exited  chan struct{}
 	unlock  func()
 	boots   int
-	Retries int    // starts that printed nothing and were repeated
-	Host    string // what requests name the box, "hearth.local"; it answers to its own names and addresses only
+	Retries int       // starts that printed nothing and were repeated
+	Began   time.Time // when QEMU was last launched
+	Host    string    // what requests name the box, "hearth.local"; it answers to its own names and addresses only
 }
 
 // New makes a machine with a fresh copy of the image, switched off. It skips the test where QEMU is missing.
@@ -269,6 +270,7 @@ func (m *Machine) Start() {
 func (m *Machine) launch() {
 	m.t.Helper()
 	m.boots++
+	m.Began = time.Now()
 	command := m.command("-serial", "file:"+m.serialPath(), "-display", "none",
 		"-monitor", "unix:"+m.monitorPath()+",server=on,wait=off")
 	m.cmd = exec.Command(command[0], command[1:]...)
