@@ -7,6 +7,7 @@ import (
 	"log"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"os/signal"
 	"regexp"
 	"strings"
@@ -198,6 +199,13 @@ func claim(m *Machine) claimcode.Code {
 		log.Printf("hearth: the claim code for the keeper: %v", err)
 	}
 	return code
+}
+
+// begun says whether the box has an owner already, who may still be at the recovery words and the first phone. The
+// code then goes on to open the sealed pages, and is shown to nobody any more.
+func begun() bool {
+	_, err := os.Stat(filepath.Join(StateDir, "identity", "log"))
+	return err == nil
 }
 
 // raiseClock sets the system clock to the greater of what it says and what is known: the image's time, and the last
