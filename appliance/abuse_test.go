@@ -417,9 +417,11 @@ func TestSlowStrangers(t *testing.T) {
 		defer server.Close()
 		trickle := func(head, drip string) time.Duration {
 			c := l.dial()
-			defer c.Close()
 			start := time.Now()
-			go func() {
+			var drops sync.WaitGroup
+			defer drops.Wait()
+			defer c.Close()
+			drops.Go(func() {
 				if _, err := io.WriteString(c, head); err != nil {
 					return
 				}
@@ -429,7 +431,7 @@ func TestSlowStrangers(t *testing.T) {
 						return
 					}
 				}
-			}()
+			})
 			io.Copy(io.Discard, c)
 			return time.Since(start)
 		}
