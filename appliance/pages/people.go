@@ -82,7 +82,7 @@ func (h *House) Sessions(ctx context.Context) ([]house.Session, error) {
 	m := h.API.Identity.Membership()
 	var out []house.Session
 	for _, s := range h.API.Account.Sessions(caller.Person) {
-		one := house.Session{ID: s.ID, Agent: s.Name, Started: s.Created, Seen: s.Used, This: s.ID == caller.Session}
+		one := house.Session{ID: s.ID, Agent: browserName(s.Name), Started: s.Created, Seen: s.Used, This: s.ID == caller.Session}
 		if d, ok := m.Device(s.Device); ok {
 			one.Where = services.Say("session.over", "Over the private network, on {device}", "device", d.Name)
 		} else {

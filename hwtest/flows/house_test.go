@@ -1,6 +1,7 @@
 package flows
 
 import (
+	"context"
 	"crypto/ecdh"
 	"crypto/rand"
 	"crypto/tls"
@@ -73,7 +74,7 @@ func TestHouse(t *testing.T) {
 				v.open("/")
 				signIn(v, "Ann", password)
 			}
-			live(t, v, tt.scripts, options)
+			live(t, f, v, tt.scripts, options)
 			v.calm()
 		})
 	}
@@ -133,7 +134,7 @@ func signIn(v *visitor, name, pass string) {
 }
 
 // live is what an owner does in the first weeks.
-func live(t *testing.T, v *visitor, scripts bool, options []chromedp.ExecAllocatorOption) {
+func live(t *testing.T, f *flat, v *visitor, scripts bool, options []chromedp.ExecAllocatorOption) {
 	t.Helper()
 	// Out, with a wrong password that is refused, and in again.
 	v.open("/sessions")
@@ -144,15 +145,25 @@ func live(t *testing.T, v *visitor, scripts bool, options []chromedp.ExecAllocat
 	v.sees(".flash.act", "")
 	signIn(v, "Ann", password)
 
-	// A device: added, looked at, cancelled; a laptop by its own public key; renamed; revoked.
+	// A laptop by its own public key, cancelled; a phone: added, looked at, paired; renamed; revoked.
 	v.open("/devices/add")
 	v.fill("name", "Old phone")
 	v.main()
 	v.sees(".qr", "")
 	v.main()
 	v.sees(".flash", "has not said hello yet")
-	v.press("button[value=cancel]")
-	v.sees(".flash", "cancelled")
+	id := strings.Split(v.path(), "/")[2]
+	phone := f.lab.Phone(f.phone, v.scan(), map[string]netip.Addr{"study.local": f.box})
+	ctx, stop := context.WithTimeout(t.Context(), patience)
+	defer stop()
+	fail(t, f.phone.Answers(ctx, inside(t, phone)), "the phone reaches the box")
+	if scripts {
+		v.sees("h1", "is paired") // by itself
+	} else {
+		v.until("the phone is paired", `fetch(location.href).then(r => r.text()).then(t => !t.includes('class="qr"'))`)
+		v.main()
+		v.sees("h1", "is paired")
+	}
 	v.open("/devices/add")
 	v.fill("name", "Laptop", "key", "no key at all")
 	v.main()
@@ -160,17 +171,18 @@ func live(t *testing.T, v *visitor, scripts bool, options []chromedp.ExecAllocat
 	v.fill("key", publicKey(t))
 	v.main()
 	v.sees("h1", "Put this into the app on Laptop")
-	id := strings.Split(v.path(), "/")[2]
+	v.press("button[value=cancel]")
+	v.sees(".flash", "cancelled")
 	v.open("/devices/" + id)
-	v.fill("name", "Work laptop")
+	v.fill("name", "Kitchen phone")
 	v.main()
-	v.sees("h1", "Work laptop")
+	v.sees("h1", "Kitchen phone")
 	v.press("a.danger")
-	v.sees("h1", "Work laptop")
+	v.sees("h1", "Kitchen phone")
 	v.press("button.danger")
-	v.sees(".flash", "Work laptop")
+	v.sees(".flash", "Kitchen phone")
 	v.open("/devices")
-	v.until("the laptop is gone from the list", `!document.querySelector("main table, main .empty").textContent.includes("Work laptop")`)
+	v.until("the phone is gone from the list", `!document.querySelector("main table, main .empty").textContent.includes("Kitchen phone")`)
 
 	// A person, by link, in a browser of their own.
 	v.open("/people/invite")
@@ -208,7 +220,7 @@ func live(t *testing.T, v *visitor, scripts bool, options []chromedp.ExecAllocat
 	// The language is this browser's.
 	v.open("/sessions")
 	v.press(`.langs a[hreflang="de"]`)
-	v.sees("main", "Abmelden")
+	v.sees("main", "Hier abmelden")
 	v.press(`.langs a[hreflang="en"]`)
 	v.sees("main", "Sign out")
 

@@ -23,7 +23,7 @@ import (
 )
 
 // patience is how long anything may take on a machine that others use, too.
-const patience = 60 * time.Second
+const patience = 40 * time.Second
 
 // socks opens a SOCKS 5 proxy (RFC 1928) on this machine that connects from inside host; a name leads to where names
 // says. It returns the flag that makes a browser use it.
@@ -182,7 +182,7 @@ func (v *visitor) press(selector string) {
 	v.t.Helper()
 	v.sees(selector, "")
 	v.actions++
-	v.eval(`(() => { document.querySelector("main").dataset.old = "yes"; document.querySelector(` + quote(selector) + `).click(); return true; })()`)
+	v.eval(`(() => { const m = document.querySelector("main"); if (m.dataset.old) return true; m.dataset.old = "yes"; document.querySelector(` + quote(selector) + `).click(); return true; })()`)
 	v.until("a page after "+selector, `document.readyState === "complete" && document.querySelector("main") !== null && !document.querySelector("main").dataset.old`)
 }
 

@@ -200,7 +200,7 @@ type Sessions interface {
 // Session is a place where someone is signed in.
 type Session struct {
 	ID      string // never a credential
-	Agent   string // as the browser calls itself, shortened: "Firefox on Android"; may be ""
+	Agent   string // as the browser calls itself, shortened: "Firefox · Android"; may be ""
 	Where   services.Sentence
 	Started time.Time
 	Seen    time.Time

@@ -167,6 +167,14 @@ func TestRoutes(t *testing.T) {
 		if r.Before && r.Least != 0 {
 			t.Errorf("%s %s: nobody has a role before the claim", r.Method, r.Path)
 		}
+		if r.Method == "POST" && !get[r.Path] {
+			// Whoever was signed out meanwhile must not be led back to where there is no page (signed out twice).
+			rec := httptest.NewRecorder()
+			webui.New(webui.Config{House: well()}).NeedSignIn(rec, httptest.NewRequest("POST", r.Path, nil))
+			if to := rec.Header().Get("Location"); to != "/signin" {
+				t.Errorf("%s %s: signing in leads on to %s", r.Method, r.Path, to)
+			}
+		}
 		if r.Fresh && r.Method == "POST" && !get[r.Path] {
 			t.Errorf("%s %s: after the password there is no page of this path to come back to", r.Method, r.Path)
 		}

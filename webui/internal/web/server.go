@@ -273,9 +273,12 @@ func SignInPath(r *http.Request) string { return askPath("/signin", r) }
 // AgainPath is the page that asks for the password once more, and then leads back.
 func AgainPath(r *http.Request) string { return askPath("/again", r) }
 
+// acts are the paths that can only be sent to: there is no page to come back to.
+var acts = map[string]bool{"/signout": true, "/look": true, "/apps/revoke": true}
+
 func askPath(path string, r *http.Request) string {
 	to := r.URL.Path // without its query: what was asked for is a page, never an act
-	if to == "/" || !safePath(to) {
+	if to == "/" || acts[to] || !safePath(to) {
 		return path
 	}
 	return path + "?to=" + url.QueryEscape(to)

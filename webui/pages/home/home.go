@@ -34,6 +34,8 @@ type view struct {
 	looked   string
 	troubles []components.Trouble
 	rows     []components.Row
+	bad      map[string]bool // parts of the house that are to be looked at
+	waiting  int             // parts that are getting ready
 	events   []line
 	storage  *house.Storage
 	member   bool
@@ -62,7 +64,7 @@ func (p *Pages) Show(rq *web.Request) error {
 	page := &web.Page{Nav: "/"}
 	page.Request = rq
 	v.troubles = troubles(rq, o)
-	v.rows = rows(rq, o)
+	v.rows, v.bad, v.waiting = rows(rq, o)
 	v.say(rq, o)
 	if o.Storage.Total > 0 {
 		v.storage = &o.Storage
@@ -105,11 +107,31 @@ func partName(rq *web.Request, name string) string {
 	return name
 }
 
-func rows(rq *web.Request, o house.Overview) []components.Row {
-	if o.Looked.IsZero() {
-		return nil
+// order is that of the parts an owner knows by what they do for the house; others follow.
+var order = []string{"mesh", "dns", "discovery", "firewall", "identity", "account", "certificate", "web"}
+
+// folded are parts that nobody needs to read of while they are well.
+var folded = []string{"console", "claim"}
+
+// ordered returns the parts in their order.
+func ordered(list []services.Health) []services.Health {
+	place := func(h services.Health) int {
+		if i := slices.Index(order, h.Name); i >= 0 {
+			return i
+		}
+		return len(order)
 	}
-	var out []components.Row
+	list = slices.Clone(list)
+	slices.SortStableFunc(list, func(a, b services.Health) int { return place(a) - place(b) })
+	return list
+}
+
+// rows are the lines of the house, which of the parts are not well, and how many are getting ready.
+func rows(rq *web.Request, o house.Overview) (out []components.Row, bad map[string]bool, waiting int) {
+	if o.Looked.IsZero() {
+		return nil, nil, 0
+	}
+	bad = map[string]bool{}
 	add := func(s house.State, name, path, say string) {
 		out = append(out, components.Row{State: s, Name: name, Path: path, Say: say})
 	}
@@ -137,8 +159,16 @@ func rows(rq *web.Request, o house.Overview) []components.Row {
 		}
 		add(s, rq.T("home.reach"), path("/network"), rq.SayHTML(o.Reach.Say))
 	}
-	for _, h := range o.Services {
+	for _, h := range ordered(o.Services) {
 		s := state(rq, h)
+		switch {
+		case s == house.StateGood && slices.Contains(folded, h.Name):
+			continue
+		case s == house.StateWait:
+			waiting++
+		case s == house.StateCare || s == house.StateAct:
+			bad[h.Name] = true
+		}
 		say := rq.SayHTML(h.Message)
 		if s == house.StateWait && h.Waiting != "" {
 			say = rq.HTML("home.waits", "part", partName(rq, h.Waiting))
@@ -149,7 +179,7 @@ func rows(rq *web.Request, o house.Overview) []components.Row {
 		add(s, partName(rq, h.Name), path(paths[h.Name]), say)
 	}
 	slices.SortStableFunc(out, func(a, b components.Row) int { return rank(a.State) - rank(b.State) })
-	return out
+	return out, bad, waiting
 }
 
 // rank is the order of rows: act, care, waiting, well.
@@ -167,6 +197,9 @@ func rank(s house.State) int {
 
 // ownersOnly is the trouble that none but an owner can do anything about, or should be told: the words are not checked.
 const ownersOnly = "words"
+
+// partOf names the part of the house that a trouble is about, where it has a row of its own.
+var partOf = map[string]string{"log": "identity"}
 
 // maxTroubles stand before everything else; what is left has its row.
 const maxTroubles = 3
@@ -196,21 +229,26 @@ func (v *view) say(rq *web.Request, o house.Overview) {
 		return
 	}
 	v.looked = rq.T("home.looked", "at", o.Looked, "ago", rq.Ago(o.Looked))
-	worst, n := house.StateGood, 0
+	worst, n := house.StateGood, len(v.bad)
 	for _, r := range v.rows {
 		if r.State == house.StateCare || r.State == house.StateAct {
-			worst, n = max(worst, r.State), n+1
+			worst = max(worst, r.State)
 		}
 	}
 	for _, t := range v.troubles {
 		worst = max(worst, t.State)
+		if !v.bad[partOf[t.ID]] { // else its row is the same thing, and counted
+			n++
+		}
 	}
-	n = max(n, len(v.troubles))
-	switch worst {
-	case house.StateAct:
+	switch {
+	case worst == house.StateAct:
 		v.fire = components.Embers
-	case house.StateCare:
+	case worst == house.StateCare:
 		v.fire = components.Low
+	case v.waiting > 0:
+		v.fire, v.sentence, v.lead = components.Full, rq.HTML("home.wait"), rq.HTML("home.wait.lead", "n", v.waiting)
+		return
 	default:
 		v.fire, v.sentence = components.Full, rq.HTML("home.well")
 		v.lead = rq.HTML("home.well.lead", "devices", o.Devices.All, "people", o.People.All)
@@ -234,6 +272,9 @@ func (v *view) say(rq *web.Request, o house.Overview) {
 func (v *view) title(rq *web.Request) string {
 	switch v.fire {
 	case components.Full:
+		if v.waiting > 0 {
+			return rq.T("home.wait")
+		}
 		return rq.T("home.well")
 	case components.Cold:
 		return rq.T("home.unknown")
