@@ -182,8 +182,7 @@ func TestWrongClaimSecret(t *testing.T) {
 // erased every password.
 func TestLostHouseholdCannotBeClaimed(t *testing.T) {
 	state := t.TempDir()
-	h := openHouse(t, state)
-	h.takeIn()
+	h := takenIn(t, state)
 	h.stop()
 	spoilLog(t, state)
 	h = openHouse(t, state)
@@ -251,8 +250,7 @@ func hostile() map[string]string {
 
 // TestHostileOperations says that malformed input gets one sentence and changes nothing.
 func TestHostileOperations(t *testing.T) {
-	h := openHouse(t, t.TempDir())
-	h.takeIn()
+	h := takenIn(t, t.TempDir())
 	owner := h.who[services.RoleOwner]
 	check := func(name string, w *httptest.ResponseRecorder, before string) {
 		t.Helper()

@@ -35,7 +35,6 @@ type accessLine struct {
 	least        services.Role
 	when         string
 	fresh        bool
-	asked        bool
 }
 
 var faceLetters = map[services.Face]string{
@@ -290,7 +289,7 @@ func walk(t *testing.T, h *testHouse, whose api.Ownership) {
 	cells := 0
 	for _, fresh := range []bool{true, false} {
 		cfg := h.webConfig
-		cfg.Door = marking
+		cfg.Around = marking
 		if !fresh {
 			cfg.Credentials = aged{cfg.Credentials}
 		}

@@ -180,8 +180,8 @@ func (u *UI) Routes() []Route {
 		{Method: "GET", Path: assets.Prefix, Class: ClassAsset, Faces: anywhere, Before: true, After: true, Handler: assets.ServeHTTP},
 
 		// Plain http on the home network: what this is and the ways in.
-		faces(plainOnly, before(get("landing", "/{$}", nobody, landings.Show))),
-		faces(anywhere, before(get("help", "/help", nobody, helps.Show))),
+		sealed(faces(plainOnly, before(get("landing", "/{$}", nobody, landings.Show)))),
+		sealed(faces(anywhere, before(get("help", "/help", nobody, helps.Show)))),
 
 		// The claim. Everything of it is sealed where http is plain.
 		sealed(before(get("claim", "/claim", nobody, claims.Start))),

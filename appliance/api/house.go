@@ -11,6 +11,7 @@ import (
 
 	"hearth.alt/services"
 	"hearth.alt/services/account"
+	"hearth.alt/services/claimcode"
 	"hearth.alt/services/discovery"
 	"hearth.alt/services/identity"
 	"hearth.alt/services/mesh"
@@ -360,7 +361,7 @@ func (h *House) InviteCode(caller services.Caller, id services.PersonID) (code, 
 // inviteLink holds the code in its fragment, which no browser sends.
 func (h *House) inviteLink(code secret.Text) secret.Text {
 	name := h.Names.Name()
-	if name == "" {
+	if name == "" || name == claimcode.Host { // the name of the claim ends with it
 		box, _ := h.Identity.Membership().Box()
 		name = box.Label + ".local"
 	}
@@ -514,12 +515,13 @@ func (h *House) remember(d services.Device, private secret.Text) {
 	h.pairings[d.ID] = pairing{private: private, name: d.Name}
 }
 
-// WaitingKey returns the private key of a device that waits, while the box remembers it.
+// WaitingKey returns the private key of a device that waits, while the box remembers it. There is none of a device that
+// brought its own public key.
 func (h *House) WaitingKey(id services.DeviceID) (secret.Text, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	p, ok := h.pairings[id]
-	return p.private, ok
+	p := h.pairings[id]
+	return p.private, p.private.Reveal() != ""
 }
 
 // RenameDevice gives a device another name.

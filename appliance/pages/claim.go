@@ -119,7 +119,6 @@ func (h *House) ProveCode(ctx context.Context, code secret.Text) (string, error)
 	return h.proofs.add(time.Now()), nil
 }
 
-
 func busy(wait time.Duration) error {
 	minutes := int((wait + time.Minute - 1) / time.Minute)
 	return &services.Problem{

@@ -37,12 +37,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/crypto/chacha20poly1305"
 )
@@ -55,6 +57,7 @@ const (
 	maxHalf     = 256              // hellos that have not yet
 	halfLife    = time.Minute      // of a hello
 	openLife    = 30 * time.Minute // of a proven session since its last request
+	overLife    = 10 * time.Minute // of proven sessions after the claim secret is over: the last page is still to come
 )
 
 // Request is what a browser asks for inside the tunnel.
@@ -70,7 +73,9 @@ type Response struct {
 	Status int    `json:"status"`
 	Path   string `json:"path"`
 	Type   string `json:"type"`
-	Body   string `json:"body"`
+	Body   string `json:"body,omitempty"` // of a text
+	Raw    []byte `json:"raw,omitempty"`  // of anything else; in JSON base64 of RFC 4648, section 4
+	Name   string `json:"name,omitempty"` // under which a file is saved; "" is a page
 }
 
 // ErrNoSecret is what Config.PSK returns when there is no claim secret any more: the claim is over.
@@ -100,6 +105,7 @@ type Tunnel struct {
 	hellos uint64 // so far
 	half   map[string]*session
 	open   map[string]*session
+	over   time.Time // when the secret was first seen to be over; zero while there is one
 }
 
 type session struct {
@@ -243,11 +249,11 @@ func (t *Tunnel) Request(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	psk, err := t.cfg.PSK()
-	if err != nil {
+	s, proven := t.find(id, psk)
+	if err != nil && !proven {
 		refuse(w, http.StatusGone, refusal{Code: "over"})
 		return
 	}
-	s, proven := t.find(id, psk)
 	if s == nil {
 		refuse(w, http.StatusNotFound, refusal{Code: "unknown"})
 		return
@@ -332,7 +338,19 @@ func (t *Tunnel) serve(s *session, outer *http.Request, in Request) Response {
 			in = Request{Method: http.MethodGet, Path: next.RequestURI(), Lang: in.Lang}
 			continue
 		}
-		return Response{Status: rec.status, Path: in.Path, Type: rec.header.Get("Content-Type"), Body: rec.body.String()}
+		out := Response{Status: rec.status, Path: in.Path, Type: rec.header.Get("Content-Type")}
+		if out.Type == "" {
+			out.Type = http.DetectContentType([]byte(rec.body.String()))
+		}
+		if kind, file, err := mime.ParseMediaType(rec.header.Get("Content-Disposition")); err == nil && kind == "attachment" {
+			out.Name = file["filename"]
+		}
+		if body := rec.body.String(); strings.HasPrefix(out.Type, "text/") && utf8.ValidString(body) {
+			out.Body = body
+		} else {
+			out.Raw = []byte(body)
+		}
+		return out
 	}
 	return Response{Status: http.StatusLoopDetected, Path: in.Path}
 }
@@ -361,10 +379,24 @@ func (r *recorder) Write(b []byte) (int, error) {
 	return r.body.Write(b)
 }
 
+// find returns the session of an id. Without a psk the secret is over: then only those that proved it go on, for a
+// little while, since it is the first pairing that ends the secret, and its page has yet to be seen.
 func (t *Tunnel) find(id, psk []byte) (s *session, proven bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.sweep(t.cfg.Now())
+	now := t.cfg.Now()
+	t.sweep(now)
+	if psk == nil {
+		if t.over.IsZero() {
+			t.over = now
+		}
+		if now.Sub(t.over) > overLife {
+			return nil, false
+		}
+		s, proven = t.open[string(id)]
+		return s, proven
+	}
+	t.over = time.Time{}
 	s, proven = t.open[string(id)]
 	if !proven {
 		s = t.half[string(id)]

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -138,9 +139,10 @@ func TestWrongSecretIsToldAndCounted(t *testing.T) {
 }
 
 func TestEndsWithTheSecret(t *testing.T) {
-	over := false
-	s := start(t, sealed.Config{PSK: func() ([]byte, error) {
-		if over {
+	var over atomic.Bool
+	var later atomic.Int64
+	s := start(t, sealed.Config{Now: func() time.Time { return time.Unix(later.Load(), 0) }, PSK: func() ([]byte, error) {
+		if over.Load() {
 			return nil, sealed.ErrNoSecret
 		}
 		return bytes.Repeat([]byte{7}, 32), nil
@@ -152,9 +154,23 @@ func TestEndsWithTheSecret(t *testing.T) {
 	if _, err := c.Do(t.Context(), sealed.Request{Method: "GET", Path: "/claim"}); err != nil {
 		t.Fatal(err)
 	}
-	over = true
+	waiting := &sealed.Client{HTTP: http.DefaultClient, Base: s.URL}
+	if err := waiting.Hello(t.Context(), bytes.Repeat([]byte{7}, 32)); err != nil {
+		t.Fatal(err)
+	}
+	over.Store(true)
+	if _, err := c.Do(t.Context(), sealed.Request{Method: "GET", Path: "/claim"}); err != nil {
+		t.Errorf("error %v; whoever proved the secret still gets the page that says that a phone is paired", err)
+	}
+	if _, err := waiting.Do(t.Context(), sealed.Request{Method: "GET", Path: "/claim"}); !refusedWith(err, "over") {
+		t.Errorf("error %v; want over for whoever had not proven it", err)
+	}
+	if err := waiting.Hello(t.Context(), bytes.Repeat([]byte{7}, 32)); !refusedWith(err, "over") {
+		t.Errorf("error %v; want over for whoever comes now", err)
+	}
+	later.Store(11 * 60)
 	if _, err := c.Do(t.Context(), sealed.Request{Method: "GET", Path: "/claim"}); !refusedWith(err, "over") {
-		t.Errorf("error %v; want over", err)
+		t.Errorf("error %v; want over after a while for everybody", err)
 	}
 }
 

@@ -175,6 +175,9 @@ func (b *Browser) Open(l Look, url string) error {
 	return nil
 }
 
+// Look makes the window so without opening the page anew.
+func (b *Browser) Look(l Look) error { return b.Do(chromedp.Func(l.set)) }
+
 // Scripts switches the scripts of pages on or off, from the next page on. Eval works all the same.
 func (b *Browser) Scripts(on bool) error {
 	return b.Do(chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
@@ -183,7 +186,7 @@ func (b *Browser) Scripts(on bool) error {
 	}))
 }
 
-// Shot keeps a picture of the whole page at Out()/<name>.png.
+// Shot keeps a picture of the whole page at Out()/<name>.png; name may have folders.
 func (b *Browser) Shot(name string) error {
 	ctx, stop := context.WithTimeout(b.Context, 2*time.Minute)
 	defer stop()
@@ -191,10 +194,11 @@ func (b *Browser) Shot(name string) error {
 	if err != nil {
 		return fmt.Errorf("taking a picture of %s: %w", name, err)
 	}
-	if err := os.MkdirAll(Out(), 0o755); err != nil {
+	path := filepath.Join(Out(), name+".png")
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(Out(), name+".png"), png, 0o644)
+	return os.WriteFile(path, png, 0o644)
 }
 
 // overflow names what sticks out sideways.

@@ -80,8 +80,16 @@ function nonce(n) {
 	return b;
 }
 
-async function ask(method, path, form) {
+// ask waits for the one before: the box takes requests in the order of their numbers.
+let earlier = Promise.resolve();
+function ask(method, path, form) {
 	const t = tunnel;
+	const answer = earlier.then(() => request(t, method, path, form));
+	earlier = answer.catch(() => {});
+	return answer;
+}
+
+async function request(t, method, path, form) {
 	const n = ++t.n;
 	const plain = bytes(JSON.stringify({ method, path, form: form || "", lang: navigator.languages.join(",") }));
 	const { box } = await post("/sealed/request", { id: encode(t.id), n, box: encode(chacha20poly1305(t.send, nonce(n), t.id).encrypt(plain)) });
@@ -92,6 +100,7 @@ function say(code, wait) {
 	const place = document.getElementById("seal-error");
 	if (!place) return;
 	const text = place.dataset[code] || place.dataset.lost;
+	document.getElementById("seal").hidden = false;
 	place.textContent = text.replace("{wait}", wait || "");
 	place.hidden = false;
 	document.getElementById("code")?.focus();
@@ -99,17 +108,22 @@ function say(code, wait) {
 
 function save(page) {
 	const link = document.createElement("a");
-	link.href = URL.createObjectURL(new Blob([page.body], { type: page.type }));
-	link.download = page.path.split("?")[0].split("/").pop();
+	const body = page.raw ? Uint8Array.from(atob(page.raw), (c) => c.charCodeAt(0)) : page.body;
+	link.href = URL.createObjectURL(new Blob([body], { type: page.type }));
+	link.download = page.name || page.path.split("?")[0].split("/").pop();
 	link.click();
-	URL.revokeObjectURL(link.href);
+	setTimeout(() => URL.revokeObjectURL(link.href), 60000);
 }
 
-function show(page) {
+// show puts a page from inside the seal into the window. Each is a step of the history, at the address of the first
+// page: what the browser asks the network for when it reloads is that one, and from there the sealed way is found again.
+function show(page, back) {
 	if (!page.type.startsWith("text/html")) {
 		save(page);
 		return;
 	}
+	if (!history.state?.sealed) history.replaceState({ sealed: page.path }, "");
+	else if (!back && page.path !== history.state.sealed) history.pushState({ sealed: page.path }, "");
 	const next = new DOMParser().parseFromString(page.body, "text/html");
 	document.title = next.title;
 	document.documentElement.lang = next.documentElement.lang;
@@ -130,8 +144,8 @@ function wait(path) {
 		try {
 			const page = await ask("GET", path);
 			const next = new DOMParser().parseFromString(page.body, "text/html");
-			const state = (d) => d.querySelector("[hx-trigger]")?.outerHTML;
-			if (state(next) === state(document)) wait(path);
+			const mark = next.querySelector('[hx-trigger*="every"]')?.getAttribute("hx-get");
+			if (mark === path.split("?")[0]) wait(path);
 			else show(page);
 		} catch (e) {
 			trouble(e);
@@ -139,25 +153,37 @@ function wait(path) {
 	}, 4000);
 }
 
-async function go(method, path, form) {
+async function go(method, path, form, back) {
 	clearTimeout(waiting);
 	try {
-		show(await ask(method, path, form));
+		show(await ask(method, path, form), back);
 	} catch (e) {
-		// A box that started again, or a session that was idle too long, does not know the tunnel any more.
-		if (e.code === "unknown" && method === "GET") {
-			start(sessionStorage.getItem(stored), path);
+		// A box that started again, or a session that was idle too long, does not know the tunnel any more. What was sent
+		// has not been done; the page it was sent from comes again, through a new tunnel.
+		if (e.code === "unknown") {
+			start(sessionStorage.getItem(stored), method === "GET" ? path : sessionStorage.getItem(stored + "-path"));
 			return;
 		}
 		trouble(e);
 	}
 }
 
+// leave ends the sealed way, and asks the network for the first page: it says which ways there are now.
+function leave() {
+	tunnel = null;
+	clearTimeout(waiting);
+	sessionStorage.removeItem(stored + "-path");
+	location.assign("/");
+}
+
 // trouble says what went wrong. On a page from inside the seal there is no place for it: then the first page says it.
 function trouble(e) {
 	tunnel = null;
 	const code = e.code || "lost";
-	if (code === "wrong" || code === "over") sessionStorage.removeItem(stored);
+	if (code === "wrong" || code === "over") {
+		sessionStorage.removeItem(stored);
+		sessionStorage.removeItem(stored + "-path");
+	}
 	if (document.getElementById("seal-error")) {
 		say(code, e.wait);
 		return;
@@ -203,7 +229,12 @@ document.addEventListener("click", (event) => {
 	const target = new URL(link.getAttribute("href"), new URL(sessionStorage.getItem(stored + "-path") || "/", location.href));
 	if (target.origin !== location.origin || link.getAttribute("href").startsWith("#")) return;
 	event.preventDefault();
-	go("GET", target.pathname + target.search);
+	if (target.pathname === "/" && !target.search) leave();
+	else go("GET", target.pathname + target.search);
+});
+
+addEventListener("popstate", (event) => {
+	if (tunnel && event.state?.sealed) go("GET", event.state.sealed, "", true);
 });
 
 const form = document.getElementById("seal");

@@ -68,6 +68,8 @@ type Doors struct {
 	// Sheet says whether the claim secret was written by make flash (then a printed sheet exists) rather than made
 	// at first boot (then it is on HDMI and on the card).
 	Sheet bool
+	// Sealed says whether the claim secret still opens the sealed pages on plain http.
+	Sealed bool
 }
 
 // ---------- Overview ----------

@@ -57,6 +57,7 @@ func doors(claimed bool) house.Doors {
 		Names: []string{"hearth.local"}, Addresses: []netip.Addr{addr("192.168.1.20"), addr("fd3a:91c4:7::20")},
 		Secure: []string{"https://hearth.local/", "https://192.168.1.20/"}, Fingerprint: fingerprint, Short: "b7f2 91c4 e0a3 5d68", Sheet: true,
 	}
+	d.Sealed = !claimed
 	if claimed {
 		d.Tunnel = "http://hearth.smith.home.arpa/"
 	}

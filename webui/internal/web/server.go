@@ -183,6 +183,9 @@ type Steps struct {
 // Render shows the page: 200 unless Status says otherwise, 422 when it carries errors.
 func (rq *Request) Render(p *Page) error {
 	p.Request = rq
+	if Sealed(rq.R.Context()) {
+		p.Plain = true // the menu leads to pages that are not inside the seal
+	}
 	if p.Flash == nil && len(p.Errors.List) == 0 {
 		p.Flash = rq.Server.Flashes.take(rq)
 	}

@@ -125,7 +125,11 @@ func (p *Pages) Act(rq *web.Request) error {
 		if err := p.House.RemoveDevice(ctx, id); err != nil {
 			return err
 		}
-		return rq.Done("/devices", services.Say("webui.pair.cancelled", "The code is cancelled. Nobody can use it any more."))
+		to := "/devices"
+		if web.Sealed(rq.R.Context()) {
+			to = "/devices/add"
+		}
+		return rq.Done(to, services.Say("webui.pair.cancelled", "The code is cancelled. Nobody can use it any more."))
 	case "renew":
 		again, err := p.House.RenewPairing(ctx, id)
 		if err != nil {

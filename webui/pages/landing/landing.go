@@ -12,14 +12,15 @@ import (
 // Pages is the page.
 type Pages struct{ House house.Framing }
 
-// Show is GET / on the LAN face.
+// Show is GET / on the LAN face, and inside the seal, where it is what remains to be said at the end.
 func (p *Pages) Show(rq *web.Request) error {
 	pg := &web.Page{Title: rq.T("landing.title"), Plain: true}
 	if !rq.Frame.Claimed {
 		pg.Title = rq.T("landing.new")
 	}
 	pg.Request = rq
-	pg.Seal = !rq.Frame.Claimed || rq.Frame.Devices == 0
-	pg.Body = body(pg, p.House.Doors(rq.R.Context()), pg.Seal && assets.Path("seal.js") != "")
+	d := p.House.Doors(rq.R.Context())
+	pg.Seal = d.Sealed && !web.Sealed(rq.R.Context())
+	pg.Body = body(pg, d, pg.Seal && assets.Path("seal.js") != "")
 	return rq.Render(pg)
 }
