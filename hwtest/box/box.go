@@ -65,6 +65,16 @@ func ProgramWith(t testing.TB, b Build) string {
 	return path
 }
 
+// RemovePrograms removes what was built; a package's TestMain calls it at the end.
+func RemovePrograms() {
+	builds.mu.Lock()
+	defer builds.mu.Unlock()
+	if builds.dir != "" {
+		os.RemoveAll(builds.dir)
+	}
+	builds.dir, builds.made = "", nil
+}
+
 // make builds into a folder that other users may enter: the keeper's child runs the program too.
 func (b Build) make(n int) (string, error) {
 	if builds.dir == "" {

@@ -34,6 +34,12 @@ var (
 	addr = netip.MustParseAddr
 )
 
+func TestMain(m *testing.M) {
+	code := m.Run()
+	box.RemovePrograms()
+	os.Exit(code)
+}
+
 // all says whether the full figures are wanted.
 var all = os.Getenv("HEARTH_TEST_ALL") != ""
 
