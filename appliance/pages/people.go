@@ -284,7 +284,8 @@ func (h *House) Events(ctx context.Context, since time.Time, limit int) ([]house
 		return nil, err
 	}
 	caller := webui.CallerOf(ctx)
-	list, err := h.API.Account.Events(ctx, since, limit)
+	// Not every event has a sentence or is for everybody: more are read than are told.
+	list, err := h.API.Account.Events(ctx, since, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -296,6 +297,9 @@ func (h *House) Events(ctx context.Context, since time.Time, limit int) ([]house
 		}
 		if say, ok := tell(m, e); ok {
 			out = append(out, house.Event{At: e.At, What: say})
+		}
+		if limit > 0 && len(out) == limit {
+			break
 		}
 	}
 	return out, nil

@@ -18,6 +18,8 @@ func tell(m *services.Membership, e account.Event) (services.Sentence, bool) {
 			return services.Say("event.console-device-added", "{object} was added at the box itself.", "object", e.Object), true
 		case "device-removed":
 			return services.Say("event.console-device-removed", "{object} was removed at the box itself.", "object", e.Object), true
+		case "person-invited":
+			return services.Say("event.console-person-invited", "{object} was invited at the box itself.", "object", e.Object), true
 		case "person-removed":
 			return services.Say("event.console-person-removed", "{object} was removed from the household at the box itself.", "object", e.Object), true
 		}
@@ -52,6 +54,14 @@ func tell(m *services.Membership, e account.Event) (services.Sentence, bool) {
 		return services.Say("event.device-renamed", "{who} renamed {object}.", "who", who, "object", e.Object), true
 	case "device-removed":
 		return services.Say("event.device-removed", "{who} removed {object}.", "who", who, "object", e.Object), true
+	case "password-changed":
+		return services.Say("event.password-changed", "{who} changed the password.", "who", who), true
+	case "created-app-password":
+		return services.Say("event.app-created", "{who} made a password for an app.", "who", who), true
+	case "ended-app-password":
+		return services.Say("event.app-ended", "{who} took an app's password away.", "who", who), true
+	case "ended-session", "ended-others":
+		return services.Say("event.session-ended", "{who} signed out in another place.", "who", who), true
 	case "password-reset":
 		return services.Say("event.password-reset", "{who} got a new password at the box itself.", "who", who), true
 	}

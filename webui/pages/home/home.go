@@ -144,13 +144,13 @@ func rows(rq *web.Request, o house.Overview) (out []components.Row, bad map[stri
 	}
 	d := o.Devices
 	switch {
-	case d.All == 0:
+	case d.All == d.Pending:
 		add(house.StateGood, rq.T("home.devices"), "/devices", rq.HTML("home.devices.none"))
 	default:
-		add(house.StateGood, rq.T("home.devices"), "/devices", rq.HTML("home.devices.some", "all", d.All, "seen", d.SeenToday))
+		add(house.StateGood, rq.T("home.devices"), "/devices", rq.HTML("home.devices.some", "all", d.All-d.Pending, "seen", d.SeenToday))
 	}
 	if member {
-		add(house.StateGood, rq.T("home.people"), "/people", rq.HTML("home.people.some", "all", o.People.All, "invited", o.People.Invited))
+		add(house.StateGood, rq.T("home.people"), "/people", rq.HTML("home.people.some", "all", o.People.All-o.People.Invited, "invited", o.People.Invited))
 	}
 	if !o.Reach.Say.IsZero() {
 		s := house.StateGood
@@ -251,7 +251,7 @@ func (v *view) say(rq *web.Request, o house.Overview) {
 		return
 	default:
 		v.fire, v.sentence = components.Full, rq.HTML("home.well")
-		v.lead = rq.HTML("home.well.lead", "devices", o.Devices.All, "people", o.People.All)
+		v.lead = rq.HTML("home.well.lead", "devices", o.Devices.All-o.Devices.Pending, "people", o.People.All-o.People.Invited)
 		return
 	}
 	if len(v.troubles) > 0 && v.troubles[0].State == worst {
