@@ -168,7 +168,7 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 		Surroundings: func() pages.Surroundings {
 			return pages.Surroundings{Addresses: lookHome().addresses, Router: defaultRouter(), HTTPS: httpsAt.Port()}
 		},
-		Storage: a.storage,
+		Storage: a.storage, LostJournal: lostJournal,
 	}
 	a.webConfig = web.Config{
 		Log: log, Members: a.identity, Credentials: credentials{a.account}, House: house, UI: webui.New(webui.Config{House: a.pages, Log: log}),

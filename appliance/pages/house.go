@@ -30,6 +30,7 @@ type House struct {
 	Root         func() []byte
 	Surroundings func() Surroundings
 	Storage      func() house.Storage
+	LostJournal  func() bool // the disk was repaired at boot and is less sure than it was
 	DNS          *dns.Service
 
 	proofs  proofs

@@ -79,6 +79,15 @@ func (h *House) troubles(o house.Overview) []house.Trouble {
 			Do:    services.Say("trouble.storage-do", "Remove what is no longer needed, or use a larger card."),
 		})
 	}
+	if h.LostJournal() {
+		out = append(out, house.Trouble{
+			ID: "journal", State: house.StateAct,
+			What:  services.Say("trouble.journal-what", "The card was damaged and could be repaired in part only."),
+			Why:   services.Say("trouble.journal-why", "The check at the last start had to take away a part of the card that keeps it whole when the power fails."),
+			Means: services.Say("trouble.journal-means", "Everything works. The next power cut may cost more than the last seconds."),
+			Do:    services.Say("trouble.journal-do", "Use a new card soon, and bring the household back on it with the recovery words."),
+		})
+	}
 	if h.API.Identity.WordsPending() {
 		out = append(out, house.Trouble{
 			ID: "words", State: house.StateCare,
