@@ -163,7 +163,7 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 	}
 	a.claim.reload = a.certificate.Reload
 	a.pages = &pages.House{
-		API: house, ClaimCode: a.claim.code, Sheet: func() bool { return true }, Guesses: &a.claim.guesses,
+		API: house, ClaimCode: a.claim.code, Guesses: &a.claim.guesses,
 		Leaf: a.leaf, Root: a.certificate.RootDER, DNS: a.dns,
 		Surroundings: func() pages.Surroundings {
 			return pages.Surroundings{Addresses: lookHome().addresses, Router: defaultRouter(), HTTPS: httpsAt.Port()}
