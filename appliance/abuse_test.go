@@ -182,8 +182,7 @@ func TestWrongClaimSecret(t *testing.T) {
 // erased every password.
 func TestLostHouseholdCannotBeClaimed(t *testing.T) {
 	state := t.TempDir()
-	h := openHouse(t, state)
-	h.takeIn()
+	h := takenIn(t, state)
 	h.stop()
 	spoilLog(t, state)
 	h = openHouse(t, state)
@@ -251,8 +250,7 @@ func hostile() map[string]string {
 
 // TestHostileOperations says that malformed input gets one sentence and changes nothing.
 func TestHostileOperations(t *testing.T) {
-	h := openHouse(t, t.TempDir())
-	h.takeIn()
+	h := takenIn(t, t.TempDir())
 	owner := h.who[services.RoleOwner]
 	check := func(name string, w *httptest.ResponseRecorder, before string) {
 		t.Helper()
@@ -419,9 +417,11 @@ func TestSlowStrangers(t *testing.T) {
 		defer server.Close()
 		trickle := func(head, drip string) time.Duration {
 			c := l.dial()
-			defer c.Close()
 			start := time.Now()
-			go func() {
+			var drops sync.WaitGroup
+			defer drops.Wait()
+			defer c.Close()
+			drops.Go(func() {
 				if _, err := io.WriteString(c, head); err != nil {
 					return
 				}
@@ -431,7 +431,7 @@ func TestSlowStrangers(t *testing.T) {
 						return
 					}
 				}
-			}()
+			})
 			io.Copy(io.Discard, c)
 			return time.Since(start)
 		}

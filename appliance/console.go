@@ -23,6 +23,8 @@ type console struct {
 	state  string           // root
 	now    func() time.Time // known time
 	server *http.Server
+	// listening is told each time the socket is open; nil is allowed.
+	listening func()
 
 	mu     sync.Mutex
 	health services.Health
@@ -68,6 +70,9 @@ func (c *console) Run(ctx context.Context) error {
 	if err := os.Chmod(path, 0o600); err != nil {
 		l.Close()
 		return err
+	}
+	if c.listening != nil {
+		c.listening()
 	}
 	c.set(true, true, services.Say("console.ready", "The console answers on the box itself."))
 	return serveHTTP(ctx, c.server, &sameUser{l})

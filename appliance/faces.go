@@ -43,7 +43,6 @@ type faces struct {
 
 	mu     sync.Mutex
 	health services.Health
-	tunnel bool // the tunnel addresses are served
 }
 
 func (f *faces) Health() services.Health {
@@ -87,6 +86,7 @@ func (f *faces) Run(ctx context.Context) error {
 		return fmt.Errorf("opening --https %s: %w", f.https, err)
 	}
 	f.say(true, true, services.Say("web.ready", "The pages answer on this box."))
+	plain, secure = &homeOnly{plain, f.members}, &homeOnly{secure, f.members}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		return serveHTTP(ctx, f.server(faceOf(f.http.Addr(), false)), netutil.LimitListener(plain, maxConnections))
@@ -100,6 +100,32 @@ func (f *faces) Run(ctx context.Context) error {
 		f.listening = nil
 	}
 	return g.Wait()
+}
+
+// homeOnly closes connections to the box's tunnel addresses. They belong to the tunnel face: until its own listeners
+// are open, a phone is to try again, and not to be told that its page is not shown here.
+type homeOnly struct {
+	net.Listener
+	members interface {
+		Watch() (*services.Membership, <-chan struct{})
+	}
+}
+
+func (l *homeOnly) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		m, _ := l.members.Watch()
+		box, claimed := m.Box()
+		at, err := netip.ParseAddrPort(c.LocalAddr().String())
+		if a := at.Addr().Unmap(); err == nil && claimed && (a == box.Addr4 || a == box.Addr6) {
+			c.Close()
+			continue
+		}
+		return c, nil
+	}
 }
 
 // serveTunnel follows the membership: on the box's tunnel addresses the pages are served as the tunnel face.

@@ -85,6 +85,12 @@ func names(m *services.Membership, mdns string) []string {
 	return append(list, mdns)
 }
 
+// hosts says whether the box answers to host on face now.
+func (a *appliance) hosts(face services.Face, host string) bool {
+	_, claiming := a.claim.code()
+	return hosts(a.identity.Membership(), a.discovery.Name(), claiming, face, host)
+}
+
 // hosts says whether the box answers to host on face. Names and addresses are exact; on a loopback connection the
 // loopback names are ours too. mdns is what the box is called on the home network, "hearth-2.local" after another one
 // there had its name first. While the claim secret is held (claiming), whoever opened hearth.local for the claim may go

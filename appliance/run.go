@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -20,8 +23,9 @@ import (
 
 // Run is hearth run. Started as root without --dev it becomes the keeper and starts itself again as the unprivileged
 // child; else keeper and services live in this process. It returns nil after a clean stop.
-func Run(ctx context.Context, o Options, stdout, stderr io.Writer) error {
+func Run(ctx context.Context, o Options, stdout, stderr io.Writer) (err error) {
 	o = o.withDefaults()
+	defer func() { err = explainState(o.State, err) }()
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	if isChild() {
 		k, err := keeper.FromParent(ctx)
@@ -72,7 +76,21 @@ func be(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger, stdou
 		return fmt.Errorf("reading the claim secret: %w", err)
 	}
 	a.claim.tell(a.identity.Membership())
-	a.faces.listening = func(plain, _ net.Addr) { fmt.Fprintln(stdout, a.readyLine(plain)) }
+	// Ready is ready for the verbs too: whoever waits for the line may ask over the console at once. A console that
+	// cannot be opened holds nothing up for long.
+	console := make(chan struct{})
+	a.console.listening = sync.OnceFunc(func() { close(console) })
+	a.faces.listening = func(plain, _ net.Addr) {
+		go func() {
+			select {
+			case <-console:
+			case <-time.After(2 * time.Second):
+			case <-ctx.Done():
+				return
+			}
+			fmt.Fprintln(stdout, a.readyLine(plain))
+		}()
+	}
 	return supervise(ctx, log, a.services())
 }
 
@@ -87,6 +105,32 @@ func (a *appliance) readyLine(at net.Addr) string {
 		url += "#" + code.Text()
 	}
 	return line + " claim=" + url
+}
+
+// explainState says what is wrong with a state folder in a sentence; any other error it leaves alone.
+func explainState(state string, err error) error {
+	var p *services.Problem
+	if err == nil || errors.As(err, &p) {
+		return err
+	}
+	p = &services.Problem{Kind: services.KindUnavailable, Cause: err}
+	switch {
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		p.Code = "disk-full"
+		p.Say = services.Say("run.disk-full", "The disk with the state folder {state} is full. Make room, then start again; nothing was lost.", "state", state)
+	case errors.Is(err, unix.EROFS):
+		p.Code = "state-read-only"
+		p.Say = services.Say("run.state-read-only", "The state folder {state} is on a disk that cannot be written. Name another folder with --state.", "state", state)
+	case errors.Is(err, fs.ErrPermission):
+		p.Code = "state-not-ours"
+		p.Say = services.Say("run.state-not-ours", "The state folder {state} belongs to another user, or cannot be written. Run this as that user, or name another folder with --state.", "state", state)
+	case errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.EISDIR), errors.Is(err, durable.ErrNotFolder):
+		p.Code = "state-no-folder"
+		p.Say = services.Say("run.state-no-folder", "{state} cannot be the state folder, because a file is in its place. Name another folder with --state.", "state", state)
+	default:
+		return err
+	}
+	return p
 }
 
 var errInUse = &services.Problem{

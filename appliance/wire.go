@@ -172,11 +172,7 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 	}
 	a.webConfig = web.Config{
 		Log: log, Members: a.identity, Credentials: credentials{a.account}, House: house, UI: webui.New(webui.Config{House: a.pages, Log: log}),
-		Hosts: func(face services.Face, host string) bool {
-			_, claiming := a.claim.code()
-			return hosts(a.identity.Membership(), a.discovery.Name(), claiming, face, host)
-		},
-		Door: pages.WithDoor, Metrics: http.HandlerFunc(a.metrics),
+		Hosts: a.hosts, Around: pages.WithDoor, Metrics: http.HandlerFunc(a.metrics),
 		Sealed: &sealed.Config{PSK: a.claim.psk, Throttle: a.claim.guesses.Wait, Wrong: a.claim.guesses.Wrong, Right: a.claim.used},
 	}
 	if a.web, err = web.New(a.webConfig); err != nil {

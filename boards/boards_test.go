@@ -62,7 +62,7 @@ func TestLayoutIsPinned(t *testing.T) {
 				fmt.Fprintf(&s, "\n--- %s, slot %s committed (%d bytes)\n%s\n", b.CommitFile(), slot, len(b.CommitBlock(slot)),
 					bytes.TrimRight(b.CommitBlock(slot), "\n"))
 				if b.Method == boards.UEFI {
-					fmt.Fprintf(&s, "--- loader/entries/%s.conf\n%s", slot, b.Entry(slot))
+					fmt.Fprintf(&s, "--- loader/entries/%s.conf (%d bytes)\n%s\n", slot, len(b.Entry(slot, "")), bytes.TrimRight(b.Entry(slot, ""), "\n"))
 				} else {
 					fmt.Fprintf(&s, "--- cmdline-%s.txt\n%s\n", slot, b.Cmdline(slot))
 				}

@@ -65,10 +65,15 @@ func (b *Board) Cmdline(s Slot) string {
 	return strings.Join(words, " ")
 }
 
-// Entry is the sd-boot entry of slot s (UAPI boot loader specification, type 1). It never changes on the device: a
-// new kernel is written into the container it names.
-func (b *Board) Entry(s Slot) []byte {
-	return fmt.Appendf(nil, "title Hearth %s\nsort-key hearth-%s\nlinux /%s/%s\noptions %s\n", s, s, s, KernelFile, b.Cmdline(s))
+// EntrySize is the length of a loader entry in bytes. It leaves room to add a word to the command line in place.
+const EntrySize = 2 * KiB
+
+// Entry is the sd-boot entry of slot s (UAPI boot loader specification, type 1): EntrySize bytes. It never changes on
+// the device: a new kernel is written into the container it names. more is added to the command line, for the
+// laboratory and for a person who helps; "" on every image.
+func (b *Board) Entry(s Slot, more string) []byte {
+	return pad(fmt.Sprintf("title Hearth %s\nsort-key hearth-%s\nlinux /%s/%s\noptions %s\n", s, s, s, KernelFile,
+		strings.TrimSpace(b.Cmdline(s)+" "+more)), EntrySize)
 }
 
 // ConfigTxt is config.txt of a Pi slot. Both slots hold the same files; the firmware's boot_partition filter chooses

@@ -146,7 +146,7 @@ func (a *assembler) uefi() error {
 	b := a.board
 	files := a.sorted(a.parts.Boot)
 	for _, s := range boards.Slots() {
-		files = append(files, text("loader/entries/"+string(s)+".conf", b.Entry(s), 0))
+		files = append(files, text("loader/entries/"+string(s)+".conf", b.Entry(s, ""), 0))
 	}
 	files = append(files,
 		text(b.CommitFile(), b.CommitBlock(boards.SlotA), boards.ConfigAlign),

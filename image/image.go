@@ -35,8 +35,11 @@ import (
 	"hearth.alt/boards"
 )
 
-// DefaultProgram is what runs on the box.
-const DefaultProgram = "hearth.alt/appliance/cmd/hearth"
+// What runs on the box: the main program and process 1.
+const (
+	DefaultProgram = "hearth.alt/appliance/cmd/hearth"
+	DefaultInit    = "hearth.alt/appliance/cmd/init"
+)
 
 // Options say what to build. Board and Module are required.
 type Options struct {
@@ -50,6 +53,8 @@ type Options struct {
 	Time time.Time
 	// Program is the import path of the main program, installed as /user/hearth; "" is DefaultProgram.
 	Program string
+	// Init is the import path of process 1, whose last element must be "init"; "" is DefaultInit.
+	Init string
 	// Tags are build tags for Hearth's own programs, beside those every image has. Tests only.
 	Tags []string
 	// Name is the file's name without ending; "" is hearth-<board>.
@@ -151,6 +156,9 @@ func (o Options) withDefaults(ctx context.Context) (Options, error) {
 	}
 	if o.Program == "" {
 		o.Program = DefaultProgram
+	}
+	if o.Init == "" {
+		o.Init = DefaultInit
 	}
 	if o.Name == "" {
 		o.Name = "hearth-" + o.Board.Name

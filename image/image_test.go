@@ -24,7 +24,7 @@ import (
 	"hearth.alt/image"
 )
 
-const hello = "hearth.alt/hwtest/vm/hello"
+const probe = "hearth.alt/hwtest/vm/probe"
 
 func module(t *testing.T) string {
 	t.Helper()
@@ -144,7 +144,7 @@ func TestAssemble(t *testing.T) {
 					if err != nil || len(ext) != 1 || ext[0].Length != b.KernelSpace || ext[0].Offset%boards.MiB != 0 {
 						t.Errorf("kernel %s: %+v, %v", s, ext, err)
 					}
-					if got := content(t, fat, "loader/entries/"+string(s)+".conf"); !bytes.Equal(got, b.Entry(s)) {
+					if got := content(t, fat, "loader/entries/"+string(s)+".conf"); !bytes.Equal(got, b.Entry(s, "")) {
 						t.Errorf("entry %s: %s", s, got)
 					}
 					root := make([]byte, 20000)
@@ -276,8 +276,8 @@ func TestRealImages(t *testing.T) {
 				t.Log("left to make test-all: HEARTH_TEST_ALL=1 go test ./image -run TestRealImages")
 				return
 			}
-			r, err := image.Build(t.Context(), image.Options{Board: b, Module: module(t), Program: hello, Out: filepath.Join(module(t), "out", "lab"),
-				Name: "hello-" + b.Name, Compress: true})
+			r, err := image.Build(t.Context(), image.Options{Board: b, Module: module(t), Program: probe, Out: filepath.Join(module(t), "out", "lab"),
+				Name: "probe-" + b.Name, Compress: true})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -433,7 +433,7 @@ func TestSameSourcesSameBytes(t *testing.T) {
 	for i, dir := range []string{here, there} {
 		out := t.TempDir()
 		cmd := exec.Command("sh", "-c", `umask "$1"; shift; exec go run ./image/cmd/mkimage "$@"`, "sh", []string{"022", "077"}[i],
-			"-board", "arm64", "-plain", "-version", "9.9.9", "-name", "same", "-program", hello, "-out", out)
+			"-board", "arm64", "-plain", "-version", "9.9.9", "-name", "same", "-program", probe, "-out", out)
 		cmd.Dir = dir
 		cmd.Env = env("SOURCE_DATE_EPOCH=1795219200", "TZ="+[]string{"UTC", "Asia/Kathmandu"}[i])
 		if i == 1 && os.Getenv("HEARTH_TEST_ALL") == "1" {

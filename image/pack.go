@@ -25,9 +25,8 @@ import (
 	"hearth.alt/image/internal/squashfs"
 )
 
-// Import paths of the programs below /gokrazy. The last element is the program's name there.
+// Import paths of the programs below /gokrazy, beside process 1. The last element is the program's name there.
 var gokrazyPrograms = []string{
-	"hearth.alt/appliance/cmd/init",
 	"github.com/gokrazy/gokrazy/cmd/dhcp",
 	"github.com/gokrazy/gokrazy/cmd/ntp",
 	"github.com/gokrazy/gokrazy/cmd/randomd",
@@ -74,7 +73,7 @@ func (goPacker) Pack(ctx context.Context, o Options) (*Parts, error) {
 		return nil, err
 	}
 	tree.text("etc/hearth-release.json", string(release)+"\n")
-	for _, p := range gokrazyPrograms {
+	for _, p := range append([]string{o.Init}, gokrazyPrograms...) {
 		tree.file("gokrazy/"+path.Base(p), filepath.Join(bin, path.Base(p)), 0o755)
 	}
 	tree.file("user/hearth", filepath.Join(bin, "user", "hearth"), 0o755)
@@ -181,7 +180,7 @@ func compile(ctx context.Context, o Options) (string, error) {
 		}
 		return nil
 	}
-	system := slices.Clone(gokrazyPrograms)
+	system := append([]string{o.Init}, gokrazyPrograms...)
 	if o.Board.Method == boards.Pi {
 		system = append(system, initramfsProgram)
 	}

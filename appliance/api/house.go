@@ -11,6 +11,7 @@ import (
 
 	"hearth.alt/services"
 	"hearth.alt/services/account"
+	"hearth.alt/services/claimcode"
 	"hearth.alt/services/discovery"
 	"hearth.alt/services/identity"
 	"hearth.alt/services/mesh"
@@ -360,7 +361,7 @@ func (h *House) InviteCode(caller services.Caller, id services.PersonID) (code, 
 // inviteLink holds the code in its fragment, which no browser sends.
 func (h *House) inviteLink(code secret.Text) secret.Text {
 	name := h.Names.Name()
-	if name == "" {
+	if name == "" || name == claimcode.Host { // the name of the claim ends with it
 		box, _ := h.Identity.Membership().Box()
 		name = box.Label + ".local"
 	}

@@ -128,7 +128,7 @@ func watch(v View) {
 			v.Name = n
 		}
 		if !v.Code.IsZero() {
-			if _, err := os.Stat(ClaimPath); err != nil {
+			if _, err := os.Stat(ClaimPath); err != nil || begun() {
 				v.Code = claimcode.Code{}
 			}
 		}

@@ -3,14 +3,16 @@ package boot
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log"
 	"os"
 	"os/exec"
+	"os/signal"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
 
-	"github.com/gokrazy/gokrazy"
 	"golang.org/x/sys/unix"
 
 	"hearth.alt/services/claimcode"
@@ -31,25 +33,37 @@ var sysctls = [][2]string{
 	{"fs/protected_hardlinks", "1"},
 }
 
-// Main is process 1, or with the argument "recovery" the program that serves the recovery page. It never returns as
-// process 1.
-func Main() {
+// Gokrazy is what process 1 takes from gokrazy; appliance/cmd/init hands it in. Importing gokrazy starts a goroutine
+// that wakes every second and brings the drivers of a watchdog and of power buttons along, and the hearth program
+// imports this package too, for its paths and for EraseClaim.
+type Gokrazy struct {
+	Boot func(version string) error // mounts, watchdog, loopback, host name
+	// Supervise starts the programs, in this order, again whenever one ends, and returns at once.
+	Supervise func([]*exec.Cmd) error
+}
+
+// Main is process 1; with the argument "recovery" the program that serves the recovery page; with "console" and a
+// command the one that shows that command's log on the console. It never returns as process 1.
+func Main(g Gokrazy) {
 	log.SetFlags(0)
 	if len(os.Args) > 1 && os.Args[1] == "recovery" {
 		serveRecovery()
 		return
 	}
+	if len(os.Args) > 2 && os.Args[1] == "console" {
+		os.Exit(toConsole(os.Args[2:]))
+	}
 	if os.Getpid() != 1 {
 		fmt.Fprintln(os.Stderr, "init is process 1 of a Hearth image; there is nothing to run here")
 		os.Exit(1)
 	}
-	run()
+	run(g)
 	select {}
 }
 
 // run does everything and returns when the services are supervised. Whatever fails on the way is said and, where
 // the box can do without it, passed over.
-func run() {
+func run(g Gokrazy) {
 	start := time.Now()
 	log.Printf("hearth: %s starts", Version)
 	for _, m := range [][2]string{{"devtmpfs", "/dev"}, {"proc", "/proc"}, {"sysfs", "/sys"}} {
@@ -61,7 +75,7 @@ func run() {
 	m, err := FindMachine()
 	trouble := before(m, err, r)
 
-	if err := gokrazy.Boot(Version); err != nil {
+	if err := g.Boot(Version); err != nil {
 		// What Boot does last (loopback, syslog, power button) is worth less than a box that answers.
 		log.Printf("hearth: gokrazy: %v", err)
 	}
@@ -101,7 +115,7 @@ func run() {
 		log.Printf("hearth: %v", err)
 	}
 	log.Printf("hearth: /perm %s, slot %q, services start after %s", r.Perm, r.Slot, r.Took.Round(time.Millisecond))
-	if err := gokrazy.SuperviseServices(services(trouble)); err != nil {
+	if err := g.Supervise(services(trouble)); err != nil {
 		log.Printf("hearth: supervising: %v", err)
 	}
 	go watch(view)
@@ -187,6 +201,13 @@ func claim(m *Machine) claimcode.Code {
 	return code
 }
 
+// begun says whether the box has an owner already, who may still be at the recovery words and the first phone. The
+// code then goes on to open the sealed pages, and is shown to nobody any more.
+func begun() bool {
+	_, err := os.Stat(filepath.Join(StateDir, "identity", "log"))
+	return err == nil
+}
+
 // raiseClock sets the system clock to the greater of what it says and what is known: the image's time, and the last
 // time this box wrote down. A board without a clock battery starts in 1970, and certificates of the time's servers
 // would not be valid then.
@@ -219,18 +240,47 @@ func boxName() string {
 }
 
 // services is the list gokrazy supervises: with damaged storage the network and the recovery page only.
-func services(t *Trouble) []*gokrazy.Service {
-	service := func(path string, args ...string) *gokrazy.Service {
-		return gokrazy.NewService(&exec.Cmd{Path: path, Args: append([]string{path}, args...), Env: os.Environ()})
+func services(t *Trouble) []*exec.Cmd {
+	service := func(path string, args ...string) *exec.Cmd {
+		return &exec.Cmd{Path: path, Args: append([]string{path}, args...), Env: os.Environ()}
 	}
-	out := []*gokrazy.Service{service("/gokrazy/dhcp")}
+	out := []*exec.Cmd{service("/gokrazy/dhcp")}
 	if t != nil {
 		cmd := &exec.Cmd{Path: "/gokrazy/init", Args: []string{"/gokrazy/init", "recovery"},
 			Env: append(os.Environ(), "HEARTH_TROUBLE="+t.Sentence, "HEARTH_MEASURED="+t.Measured)}
-		return append(out, gokrazy.NewService(cmd))
+		return append(out, cmd)
 	}
-	return append(out,
-		service("/gokrazy/ntp", timeServers...),
-		service("/gokrazy/randomd"),
-		service("/user/hearth", "run", "--state", StateDir))
+	out = append(out, service("/gokrazy/ntp", timeServers...), service("/gokrazy/randomd"))
+	hearth := []string{"/user/hearth", "run", "--state", StateDir}
+	if cmdline, err := os.ReadFile("/proc/cmdline"); err == nil {
+		if v, _ := argument(string(cmdline), "hearth.console"); v == "1" {
+			return append(out, service("/gokrazy/init", append([]string{"console"}, hearth...)...))
+		}
+	}
+	return append(out, service(hearth[0], hearth[1:]...))
+}
+
+// toConsole runs a command and writes what it says to the console too; gokrazy keeps only the last hundred lines, in
+// memory. hearth.console=1 on the kernel's command line asks for it: for the laboratory, and for a person who helps.
+// A stop signal reaches the command by itself, because gokrazy sends it to the whole process group.
+func toConsole(command []string) int {
+	console, err := os.OpenFile("/dev/console", os.O_WRONLY, 0)
+	if err != nil {
+		log.Print(err)
+		return 1
+	}
+	signal.Ignore(unix.SIGTERM)
+	cmd := exec.Command(command[0], command[1:]...)
+	cmd.Stdout = io.MultiWriter(os.Stdout, console)
+	cmd.Stderr = io.MultiWriter(os.Stderr, console)
+	err = cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit) && exit.Exited():
+		return exit.ExitCode()
+	case err != nil:
+		log.Print(err)
+		return 1
+	}
+	return 0
 }

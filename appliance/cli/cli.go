@@ -60,7 +60,14 @@ func New(p Program) *cobra.Command {
 		if len(words) == 2 {
 			group := groups[words[0]]
 			if group == nil {
-				group = &cobra.Command{Use: words[0], Short: "See hearth " + words[0] + " --help"}
+				group = &cobra.Command{Use: words[0], Short: "See hearth " + words[0] + " --help", Args: cobra.ArbitraryArgs}
+				group.RunE = func(c *cobra.Command, args []string) error {
+					if len(args) == 0 {
+						return c.Help()
+					}
+					return fmt.Errorf("hearth %s has no verb %q; see hearth %s --help", c.Name(), args[0], c.Name())
+				}
+				group.Flags().Bool("json", false, "answer in JSON")
 				groups[words[0]] = group
 				root.AddCommand(group)
 			}
@@ -209,14 +216,33 @@ func readFile(path string) ([]byte, error) {
 	const most = 64 << 10
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return nil, badFile(path, err)
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, most+1))
 	if err == nil && len(b) > most {
-		err = fmt.Errorf("%s is larger than %d bytes", path, most)
+		err = fmt.Errorf("it is larger than %d bytes", most)
 	}
-	return b, err
+	if err != nil {
+		return nil, badFile(path, err)
+	}
+	return b, nil
+}
+
+func badFile(path string, cause error) error {
+	return &services.Problem{
+		Kind: services.KindInvalid, Code: "file", Cause: cause,
+		Say: services.Say("cli.file", "The file {file} could not be used: {why}.", "file", path, "why", reason(cause)),
+	}
+}
+
+// reason is what the system said, without the path, which the sentence has.
+func reason(err error) string {
+	var p *os.PathError
+	if errors.As(err, &p) {
+		return p.Err.Error()
+	}
+	return err.Error()
 }
 
 // save writes the base64 field with tag save:name of the answer to path, which only its owner may read.
@@ -227,7 +253,9 @@ func save(out []byte, t reflect.Type, name, path string) error {
 	}
 	for i := range t.NumField() {
 		if t.Field(i).Tag.Get("save") == name {
-			return os.WriteFile(path, v.Elem().Field(i).Bytes(), 0o600)
+			if err := os.WriteFile(path, v.Elem().Field(i).Bytes(), 0o600); err != nil {
+				return badFile(path, err)
+			}
 		}
 	}
 	return nil
@@ -237,6 +265,26 @@ func save(out []byte, t reflect.Type, name, path string) error {
 var ErrNotRunning = &services.Problem{
 	Kind: services.KindUnavailable, Code: "not-running",
 	Say: services.Say("cli.not-running", "No Hearth is running with this state folder. Start it with hearth run, or name the right folder with --state."),
+}
+
+// ErrNotYours says that the console belongs to another user of the machine.
+var ErrNotYours = &services.Problem{
+	Kind: services.KindDenied, Code: "not-yours",
+	Say: services.Say("cli.not-yours", "The Hearth of this state folder belongs to another user of this computer. Run this as that user or as root."),
+}
+
+// dial connects to a socket even where its path is longer than a socket address may be (108 bytes, unix(7)), through the
+// folder's descriptor.
+func dial(ctx context.Context, socket string) (net.Conn, error) {
+	if len(socket) >= 100 {
+		dir, err := os.Open(filepath.Dir(socket))
+		if err != nil {
+			return nil, &net.OpError{Op: "dial", Net: "unix", Err: err}
+		}
+		defer dir.Close()
+		socket = fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), filepath.Base(socket))
+	}
+	return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 }
 
 // Call asks the box with this state root to do o. in holds the input by json name.
@@ -274,7 +322,7 @@ func Call(ctx context.Context, state string, o api.Operation, in map[string]any)
 	client := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+			return dial(ctx, socket)
 		},
 	}}
 	r, err := http.NewRequestWithContext(ctx, o.Method, "http://hearth"+path, body)
@@ -285,6 +333,9 @@ func Call(ctx context.Context, state string, o api.Operation, in map[string]any)
 	if err != nil {
 		var op *net.OpError
 		if errors.As(err, &op) && op.Op == "dial" {
+			if errors.Is(err, os.ErrPermission) {
+				return nil, ErrNotYours
+			}
 			return nil, ErrNotRunning
 		}
 		return nil, err

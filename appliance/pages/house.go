@@ -99,7 +99,7 @@ func (h *House) Doors(context.Context) house.Doors {
 		d.Names = []string{box.Label + ".local", box.Label + "." + m.Household.Domain}
 		d.Tunnel = "http://" + box.Label + "." + m.Household.Domain + "/"
 	}
-	if name := h.API.Names.Name(); name != "" {
+	if name := h.API.Names.Name(); name != "" && name != claimcode.Host {
 		d.Names[0] = name // another one at home may have had ours first
 	}
 	d.Secure = append(d.Secure, "https://"+d.Names[0]+port+"/")

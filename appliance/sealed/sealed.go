@@ -101,10 +101,11 @@ type Config struct {
 type Tunnel struct {
 	cfg Config
 
-	mu   sync.Mutex
-	half map[string]*session
-	open map[string]*session
-	over time.Time // when the secret was first seen to be over; zero while there is one
+	mu     sync.Mutex
+	hellos uint64 // so far
+	half   map[string]*session
+	open   map[string]*session
+	over   time.Time // when the secret was first seen to be over; zero while there is one
 }
 
 type session struct {
@@ -116,6 +117,7 @@ type session struct {
 	n        uint64
 	lastUsed time.Time
 	from     netip.Prefix // who said hello
+	order    uint64       // of the hellos
 	jar      map[string]*http.Cookie
 }
 
@@ -196,6 +198,8 @@ func (t *Tunnel) Hello(w http.ResponseWriter, r *http.Request) {
 	if len(t.half) >= maxHalf {
 		t.makeRoom()
 	}
+	t.hellos++
+	s.order = t.hellos
 	t.half[string(s.id)] = s
 	t.mu.Unlock()
 	answer(w, helloAnswer{ID: b64.EncodeToString(s.id), E: b64.EncodeToString(public)})
@@ -210,7 +214,7 @@ func (t *Tunnel) makeRoom() {
 	}
 	var last *session
 	for _, s := range t.half {
-		if last == nil || count[s.from] > count[last.from] || count[s.from] == count[last.from] && s.lastUsed.Before(last.lastUsed) {
+		if last == nil || count[s.from] > count[last.from] || count[s.from] == count[last.from] && s.order < last.order {
 			last = s
 		}
 	}

@@ -37,20 +37,20 @@ type Credentials interface {
 	Bearer(ctx context.Context, token secret.Text, address string) (services.Caller, bool)
 }
 
-// Config says what a Server needs. Nothing may be nil but Sealed, Metrics and Door.
+// Config says what a Server needs. Nothing may be nil but Sealed, Metrics and Around.
 type Config struct {
 	Log         *slog.Logger
 	Members     interface{ Membership() *services.Membership }
 	Credentials Credentials
 	// Hosts says whether the box answers to this host name or address on this face. The port is gone, letters are
 	// lower case, no dot at the end.
-	Hosts   func(face services.Face, host string) bool
-	UI      *webui.UI
+	Hosts func(face services.Face, host string) bool
+	UI    *webui.UI
+	// Around stands around every page, inside the rules; nil is nothing.
+	Around  func(http.Handler) http.Handler
 	House   *api.House
 	Metrics http.Handler // GET /metrics on tunnel and console, once the box is claimed
-	// Door stands around every page: it turns what signing in gives into cookies.
-	Door   func(http.Handler) http.Handler
-	Sealed *sealed.Config
+	Sealed  *sealed.Config
 }
 
 // Server makes the handler of each face. Make one with New.
@@ -64,9 +64,6 @@ type Server struct {
 
 // New builds the muxes of all faces once.
 func New(cfg Config) (*Server, error) {
-	if cfg.Door == nil {
-		cfg.Door = func(next http.Handler) http.Handler { return next }
-	}
 	s := &Server{cfg: cfg, faces: map[services.Face]http.Handler{}}
 	if cfg.Sealed != nil {
 		c := *cfg.Sealed
@@ -158,11 +155,11 @@ func Rule(r webui.Route) api.Rule {
 
 func (s *Server) route(route webui.Route, rule api.Rule, sealedInside bool) http.Handler {
 	var handler http.Handler = route.Handler
-	if route.Class == webui.ClassPage {
-		handler = s.cfg.Door(handler)
+	if route.Class == webui.ClassPage && s.cfg.Around != nil {
+		handler = s.cfg.Around(handler)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if sealedInside { // before the cookies are looked at: on plain http there are none, inside the seal there are
+		if sealedInside {
 			r = r.WithContext(webui.WithSealed(r.Context()))
 		}
 		caller, fresh := fromContext(r.Context()), false

@@ -24,7 +24,8 @@ import (
 
 // Build says which program is wanted.
 type Build struct {
-	Tags string // "crashpoints"
+	Tags   string // "crashpoints"
+	Static bool   // needs no file of this machine, as on a device
 	// Patches change the text of modules that the program is built with, so that a library can fail as libraries do.
 	Patches []Patch
 }
@@ -49,7 +50,7 @@ func ProgramWith(t testing.TB, b Build) string {
 	t.Helper()
 	builds.mu.Lock()
 	defer builds.mu.Unlock()
-	key := fmt.Sprintf("%q", b)
+	key := fmt.Sprintf("%+v", b)
 	if path := builds.made[key]; path != "" {
 		return path
 	}
@@ -62,6 +63,16 @@ func ProgramWith(t testing.TB, b Build) string {
 	}
 	builds.made[key] = path
 	return path
+}
+
+// RemovePrograms removes what was built; a package's TestMain calls it at the end.
+func RemovePrograms() {
+	builds.mu.Lock()
+	defer builds.mu.Unlock()
+	if builds.dir != "" {
+		os.RemoveAll(builds.dir)
+	}
+	builds.dir, builds.made = "", nil
 }
 
 // make builds into a folder that other users may enter: the keeper's child runs the program too.
@@ -88,7 +99,11 @@ func (b Build) make(n int) (string, error) {
 		}
 		args = append(args, "-modfile", mod)
 	}
-	out, err := exec.Command("go", append(args, "hearth.alt/appliance/cmd/hearth")...).CombinedOutput()
+	cmd := exec.Command("go", append(args, "hearth.alt/appliance/cmd/hearth")...)
+	if b.Static {
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	}
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("building hearth: %w\n%s", err, out)
 	}
@@ -181,6 +196,14 @@ func (l *lockedBuffer) String() string { l.mu.Lock(); defer l.mu.Unlock(); retur
 // Start starts a Box and waits for its ready line. It is stopped with the test; its log is shown when the test fails.
 func Start(t testing.TB, o Options) *Box {
 	t.Helper()
+	b := New(t, o)
+	b.Restart()
+	return b
+}
+
+// New is Start without starting; TryStart and Restart start it.
+func New(t testing.TB, o Options) *Box {
+	t.Helper()
 	if o.Program == "" {
 		o.Program = Program(t)
 	}
@@ -212,8 +235,27 @@ func Start(t testing.TB, o Options) *Box {
 			t.Logf("log of the box:\n%s", b.log.String())
 		}
 	})
-	b.Restart()
 	return b
+}
+
+// SetEnv is the environment of the next start, besides this process's own.
+func (b *Box) SetEnv(env ...string) { b.opts.Env = env }
+
+// Ended says whether the program has ended by itself or was killed, waiting for it at most so long.
+func (b *Box) Ended(within time.Duration) bool {
+	select {
+	case err := <-b.done: // looked at first, for within may be 0
+		b.done <- err
+		return true
+	default:
+	}
+	select {
+	case err := <-b.done:
+		b.done <- err
+		return true
+	case <-time.After(within):
+		return false
+	}
 }
 
 // Restart starts the program again with the same state root; it must not be running.

@@ -50,6 +50,7 @@ func claimForm(i int) url.Values {
 // A thousand claims at once, with the right secret, by every way there is: exactly one makes a household, everybody
 // else is told so, and one person belongs.
 func TestAThousandClaims(t *testing.T) {
+	t.Parallel()
 	h := newHome(t, box.Options{})
 	key := psk(t, h.Box)
 	const each = 334
@@ -162,6 +163,7 @@ func TestAThousandClaims(t *testing.T) {
 // Wrong secrets are slowed down with 429, by the sealed pages and by the form, and hold up nobody but the one who
 // sends them.
 func TestWrongSecretIsThrottledAndLocksNobodyOut(t *testing.T) {
+	t.Parallel()
 	h := newHome(t, box.Options{})
 	thief, owner := h.other("thief"), h.other("owner")
 	var wrong [32]byte
@@ -217,6 +219,7 @@ func TestWrongSecretIsThrottledAndLocksNobodyOut(t *testing.T) {
 // Three boxes with the flags that make run uses live side by side on one computer: each has free ports and a TUN of
 // its own.
 func TestThreeBoxesSideBySide(t *testing.T) {
+	t.Parallel()
 	l := newHome(t, box.Options{Args: []string{"--dev", "--no-portmap"}})
 	boxes := []*box.Box{l.Box}
 	for range 2 {
@@ -258,5 +261,17 @@ func TestThreeBoxesSideBySide(t *testing.T) {
 	}
 	if tuns != 3 {
 		t.Errorf("%d tunnels:\n%s", tuns, out)
+	}
+}
+
+// Whoever waits for the ready line may use the verbs at once: the line once came before admin.sock did.
+func TestReadyMeansTheVerbsToo(t *testing.T) {
+	t.Parallel()
+	h := newHome(t, box.Options{})
+	for range 5 {
+		var s status
+		h.Do(&s, "status")
+		h.Stop()
+		h.Restart()
 	}
 }

@@ -34,6 +34,12 @@ var (
 	addr = netip.MustParseAddr
 )
 
+func TestMain(m *testing.M) {
+	code := m.Run()
+	box.RemovePrograms()
+	os.Exit(code)
+}
+
 // all says whether the full figures are wanted.
 var all = os.Getenv("HEARTH_TEST_ALL") != ""
 
@@ -96,6 +102,12 @@ func (h *home) other(name string) *netlab.Host {
 	o := h.lab.Host(name)
 	h.lan.Attach(o, "eth0", pfx(fmt.Sprintf("192.168.1.%d/24", h.n)), pfx(fmt.Sprintf("fd00:1::%d/64", h.n)))
 	h.n++
+	// A cable that was just plugged in takes its time, IPv6 more so.
+	for _, a := range []string{boxAt4, boxAt6} {
+		if err := o.Answers(limit(h.t, 10*time.Second), addr(a)); err != nil {
+			h.t.Fatal(err)
+		}
+	}
 	return o
 }
 

@@ -131,6 +131,7 @@ func (h *home) back(p *netlab.Phone, what string) {
 // The unprivileged process dies in every way that a process can; the keeper starts it again, and the phone is back in
 // seconds without doing anything. Then the keeper dies, and takes the child with it.
 func TestKills(t *testing.T) {
+	t.Parallel()
 	h := newSmiths(t, box.Options{Program: box.ProgramWith(t, panicking), Args: twoProcesses})
 	p, _ := h.phone("Ann", "Ann's phone")
 	neighbour := h.lanHost()
@@ -209,6 +210,7 @@ func gone(pid int) error {
 // A neighbour at home who sends packets for the tunnel's addresses to the box finds nobody there, not even in the
 // moments in which the box starts: the tunnel's faces open when its rules are in force, and not before.
 func TestNeighbourDuringRestarts(t *testing.T) {
+	t.Parallel()
 	h := newSmiths(t, box.Options{Args: twoProcesses})
 	p, _ := h.phone("Ann", "Ann's phone")
 	thief := h.other("thief")

@@ -12,8 +12,10 @@ import (
 // The phones of three people pair from the picture of their code, resolve the box's name through the tunnel and open
 // the sign-in page there, over IPv4 and IPv6.
 func TestPhonesPairFromThePicture(t *testing.T) {
+	t.Parallel()
 	for name, args := range map[string][]string{"one process": oneProcess, "two processes": twoProcesses} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			h := newSmiths(t, box.Options{Args: args})
 			h.invite("Ben", "member")
 			h.invite("Gus", "guest")

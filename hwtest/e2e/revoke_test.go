@@ -258,20 +258,26 @@ func (h *home) plantToken(person, token string) {
 // Revocation is one record of the log: within five seconds every credential of the device or person is dead, of every
 // kind that the code knows, and nobody else's.
 func TestRevocation(t *testing.T) {
+	t.Parallel()
 	h := newSmiths(t, box.Options{})
 	h.host.Sysctl("net/ipv4/ip_forward", "1")
 	h.host.Sysctl("net/ipv6/conf/all/forwarding", "1")
 	tr := tried{}
-	ben, mia := h.invite("Ben", "member"), h.invite("Mia", "member")
+	ben, mia := h.invite("Ben", "member", "--lan", "yes"), h.invite("Mia", "member", "--lan", "yes")
 	var ivy person
 	h.Do(&ivy, "person", "add", "Ivy", "--role", "member")
 	visitor, printer := h.lanHost(), h.other("printer")
 	port := echo(t, printer)
 	printerAt := netip.AddrPortFrom(printer.Port("eth0").Addrs()[0].Addr(), port)
 
-	benPhone, _ := h.phone("Ben", "Ben's phone")
+	benPhone := h.phoneWith("Ben", "Ben's phone", greedy)
 	benTablet, tablet := h.phone("Ben", "Ben's tablet")
-	miaPhone, _ := h.phone("Mia", "Mia's phone")
+	miaPhone := h.phoneWith("Mia", "Mia's phone", greedy)
+	for _, p := range []*netlab.Phone{benPhone, miaPhone} {
+		if !slices.Contains(p.Stock.Peers[0].AllowedIPs, pfx("192.168.1.0/24")) {
+			t.Fatalf("the home network does not go through the tunnel: %v", p.Stock.Peers[0].AllowedIPs)
+		}
+	}
 	// One browser at home and one on a device, for each.
 	signedIn := func(name string) *browser {
 		b := h.browser(visitor, "https://"+boxAt4)

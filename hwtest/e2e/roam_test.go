@@ -65,6 +65,7 @@ func newAway(t *testing.T) *away {
 // from there, keeps its connection while it changes address, and moves megabytes over a way that carries 1,280 bytes
 // and one that loses three packets of a hundred.
 func TestPhoneFarAway(t *testing.T) {
+	t.Parallel()
 	a := newAway(t)
 	var p *netlab.Phone
 	// The observed address may take a moment longer than the mapping.

@@ -46,7 +46,7 @@ func TestFromBlankCardToPairedPhone(t *testing.T) {
 
 	m := vm.New(t, vm.Options{
 		Image: vm.Image(t, "arm64", vm.Hearth), Disk: 8 * GiB, Wrap: home.Enter(),
-		Net: []string{"-netdev", "tap,id=n0,ifname=tap0,script=no,downscript=no"},
+		Net: []string{"-netdev", "tap,id=n0,ifname=tap0,script=no,downscript=no"}, Append: "hearth.console=1",
 	})
 	m.Start()
 	code := claimOf(t, m)

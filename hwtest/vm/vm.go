@@ -1,7 +1,7 @@
 // Package vm is the part of the laboratory that plays whole machines: QEMU, in software, with the real image, the real
 // firmware where there is one, a serial log, ports of the box on 127.0.0.1, and a plug that can be pulled.
 //
-//	img := vm.Image(t, "arm64", vm.Hello)           // built if it is not up to date
+//	img := vm.Image(t, "arm64", vm.Probe)           // built if it is not up to date
 //	m := vm.New(t, vm.Options{Image: img, Disk: 8 << 30})
 //	m.Start()
 //	m.WaitPage(time.Minute)                          // http on port 80
@@ -31,7 +31,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -44,7 +43,8 @@ import (
 // Programs that images can hold.
 const (
 	Hearth = image.DefaultProgram
-	Hello  = "hearth.alt/hwtest/vm/hello"
+	Probe  = "hearth.alt/hwtest/vm/probe" // shows and takes files; process 1 is Hearth's
+	Hello  = "hearth.alt/hwtest/vm/hello" // a page and nothing else; process 1 is plain gokrazy
 )
 
 // Built is an image that was built.
@@ -57,7 +57,7 @@ type Built struct {
 
 // Image builds the image of a board with a program and returns it. Warm, that takes a second or two; an image in
 // HEARTH_IMAGE_<BOARD> (a path) is taken as it is when program is Hearth. Tags are build tags.
-func Image(t testing.TB, board, program string, tags ...string) *Built {
+func Image(t T, board, program string, tags ...string) *Built {
 	t.Helper()
 	b, err := boards.Find(board)
 	if err != nil {
@@ -74,8 +74,12 @@ func Image(t testing.TB, board, program string, tags ...string) *Built {
 	defer cancel()
 	var log bytes.Buffer
 	name := filepath.Base(program) + strings.Join(append([]string{""}, tags...), "-") + "-" + board
-	r, err := image.Build(ctx, image.Options{Board: b, Module: module, Program: program, Tags: tags,
-		Out: filepath.Join(module, "out", "lab"), Name: name, Log: &log})
+	o := image.Options{Board: b, Module: module, Program: program, Tags: tags,
+		Out: filepath.Join(module, "out", "lab"), Name: name, Log: &log}
+	if program == Hello {
+		o.Init = Hello + "/init"
+	}
+	r, err := image.Build(ctx, o)
 	if err != nil {
 		t.Fatalf("building the image: %v\n%s", err, log.String())
 	}
@@ -83,13 +87,28 @@ func Image(t testing.TB, board, program string, tags ...string) *Built {
 	return &Built{Board: b, Path: r.Image, Module: module, Result: r}
 }
 
+// T is what a machine needs of a test; *testing.T and *testing.B are one.
+type T interface {
+	Helper()
+	Name() string
+	Context() context.Context
+	Cleanup(func())
+	Failed() bool
+	Logf(format string, args ...any)
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+	Skipf(format string, args ...any)
+}
+
 // Options describe a machine.
 type Options struct {
 	Image *Built
-	Disk  int64 // bytes of the machine's disk; 0 is the image's own length
-	// Direct starts the kernel of slot a without firmware, with Append behind its command line. The Pi is always
-	// started so, because nothing plays its firmware.
+	Disk  int64  // bytes of the machine's disk; 0 is the image's own length
+	Card  string // a disk to copy in place of the image, such as another machine's DiskPath
+	// Direct starts the kernel of slot a without firmware, which is quicker. The Pi is always started so, because
+	// nothing plays its firmware.
 	Direct bool
+	// Append is added to the kernel's command line. "hearth.console=1" shows the program's log on the serial console.
 	Append string
 	// Net replaces the network: arguments of QEMU that define the netdev n0. nil is QEMU's own, with the box's ports
 	// forwarded from 127.0.0.1.
@@ -101,7 +120,7 @@ type Options struct {
 
 // Machine is one virtual machine. It is for use by one test.
 type Machine struct {
-	t       testing.TB
+	t       T
 	o       Options
 	dir     string
 	ports   map[string]int // "tcp80"
@@ -109,12 +128,13 @@ type Machine struct {
 	exited  chan struct{}
 	unlock  func()
 	boots   int
-	Retries int    // starts that printed nothing and were repeated
-	Host    string // what requests name the box, "hearth.local"; it answers to its own names and addresses only
+	Retries int       // starts that printed nothing and were repeated
+	Began   time.Time // when QEMU was last launched
+	Host    string    // what requests name the box, "hearth.local"; it answers to its own names and addresses only
 }
 
 // New makes a machine with a fresh copy of the image, switched off. It skips the test where QEMU is missing.
-func New(t testing.TB, o Options) *Machine {
+func New(t T, o Options) *Machine {
 	t.Helper()
 	q := o.Image.Board.QEMU
 	if q == nil {
@@ -129,13 +149,8 @@ func New(t testing.TB, o Options) *Machine {
 		}
 	}
 	name := strings.NewReplacer("/", "_", " ", "_").Replace(t.Name())
-	m := &Machine{t: t, o: o, dir: filepath.Join(o.Image.Module, "out", "vm", name), ports: map[string]int{}, Host: "hearth.local"}
-	if err := os.RemoveAll(m.dir); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.MkdirAll(m.dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	m := &Machine{t: t, o: o, ports: map[string]int{}, Host: "hearth.local"}
+	m.dir = ownDir(t, filepath.Join(o.Image.Module, "out", "vm", name))
 	t.Cleanup(func() {
 		m.Cut()
 		if t.Failed() {
@@ -144,7 +159,11 @@ func New(t testing.TB, o Options) *Machine {
 		}
 		os.RemoveAll(m.dir) //nolint:errcheck // the next run removes it
 	})
-	if err := copySparse(m.DiskPath(), o.Image.Path); err != nil {
+	from := o.Image.Path
+	if o.Card != "" {
+		from = o.Card
+	}
+	if err := copySparse(m.DiskPath(), from); err != nil {
 		t.Fatal(err)
 	}
 	if o.Disk > 0 {
@@ -157,6 +176,27 @@ func New(t testing.TB, o Options) *Machine {
 		m.ports[p] = freePort(t, p[:3])
 	}
 	return m
+}
+
+// ownDir makes an empty folder at path, or beside it when another machine of this process has that one. What an
+// earlier run kept is removed.
+func ownDir(t T, path string) string {
+	t.Helper()
+	self := []byte(strconv.Itoa(os.Getpid()))
+	for n := 1; ; n++ {
+		dir := path
+		if n > 1 {
+			dir += "-" + strconv.Itoa(n)
+		}
+		owner := filepath.Join(dir, "pid")
+		if b, err := os.ReadFile(owner); err == nil && bytes.Equal(b, self) {
+			continue
+		}
+		if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755), os.WriteFile(owner, self, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		return dir
+	}
 }
 
 // DiskPath is the file that is the machine's disk. Touch it only while the machine is off.
@@ -190,7 +230,7 @@ func (m *Machine) Addr(network string, port int) string {
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(m.ports[network+strconv.Itoa(port)]))
 }
 
-// SetAppend changes what is added to the kernel's command line from the next Start on (Direct only).
+// SetAppend changes what is added to the kernel's command line from the next Start on.
 func (m *Machine) SetAppend(words string) { m.o.Append = words }
 
 // SetDirect chooses between firmware and direct start from the next Start on. It has no effect on the Pi.
@@ -230,30 +270,9 @@ func (m *Machine) Start() {
 func (m *Machine) launch() {
 	m.t.Helper()
 	m.boots++
-	q := m.o.Image.Board.QEMU
-	args := slices.Clone(q.Args)
-	for _, a := range q.Disk {
-		args = append(args, strings.ReplaceAll(a, "{image}", m.DiskPath()))
-	}
-	if m.o.Direct || q.Firmware == "" {
-		args = append(args, m.direct()...)
-	} else {
-		args = append(args,
-			"-drive", "if=pflash,format=raw,readonly=on,file="+q.Firmware,
-			"-drive", "if=pflash,format=raw,file="+filepath.Join(m.dir, "vars.fd"))
-	}
-	if m.o.Net != nil {
-		args = append(args, m.o.Net...)
-	} else {
-		fwd := func(proto string, port int) string {
-			return fmt.Sprintf(",hostfwd=%s:%s-:%d", proto, m.Addr(proto, port), port)
-		}
-		args = append(args, "-netdev", "user,id=n0"+fwd("tcp", 80)+fwd("tcp", 443)+fwd("udp", 51820))
-	}
-	serial := m.serialPath()
-	args = append(args, "-device", q.NIC+",netdev=n0", "-serial", "file:"+serial, "-display", "none",
-		"-monitor", "unix:"+m.monitorPath()+",server=on,wait=off", "-no-user-config")
-	command := append(slices.Clone(m.o.Wrap), append([]string{q.Program}, args...)...)
+	m.Began = time.Now()
+	command := m.command("-serial", "file:"+m.serialPath(), "-display", "none",
+		"-monitor", "unix:"+m.monitorPath()+",server=on,wait=off")
 	m.cmd = exec.Command(command[0], command[1:]...)
 	log, err := os.Create(filepath.Join(m.dir, "qemu.log"))
 	if err != nil {
@@ -273,6 +292,34 @@ func (m *Machine) launch() {
 		c.Wait() //nolint:errcheck // killed, or the log says why
 		close(exited)
 	}(m.cmd)
+}
+
+// command is QEMU's command line; console says where serial console and monitor go.
+func (m *Machine) command(console ...string) []string {
+	m.t.Helper()
+	q := m.o.Image.Board.QEMU
+	args := slices.Clone(q.Args)
+	for _, a := range q.Disk {
+		args = append(args, strings.ReplaceAll(a, "{image}", m.DiskPath()))
+	}
+	if m.o.Direct || q.Firmware == "" {
+		args = append(args, m.direct()...)
+	} else {
+		m.writeEntries()
+		args = append(args,
+			"-drive", "if=pflash,format=raw,readonly=on,file="+q.Firmware,
+			"-drive", "if=pflash,format=raw,file="+filepath.Join(m.dir, "vars.fd"))
+	}
+	if m.o.Net != nil {
+		args = append(args, m.o.Net...)
+	} else {
+		fwd := func(proto string, port int) string {
+			return fmt.Sprintf(",hostfwd=%s:%s-:%d", proto, m.Addr(proto, port), port)
+		}
+		args = append(args, "-netdev", "user,id=n0"+fwd("tcp", 80)+fwd("tcp", 443)+fwd("udp", 51820))
+	}
+	args = append(args, "-device", q.NIC+",netdev=n0", "-no-user-config")
+	return append(append(append(slices.Clone(m.o.Wrap), q.Program), args...), console...)
 }
 
 func (m *Machine) serialPath() string {
@@ -330,6 +377,21 @@ func (m *Machine) direct() []string {
 	}
 	// Later words win, so the played machine's console comes last.
 	return append(args, "-append", strings.TrimSpace(line+" "+b.QEMU.ExtraArgs+" "+m.o.Append))
+}
+
+// writeEntries puts the words of Append into the loader's entries on the disk.
+func (m *Machine) writeEntries() {
+	m.t.Helper()
+	f, err := os.OpenFile(m.DiskPath(), os.O_RDWR, 0)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	defer f.Close()
+	for _, s := range boards.Slots() {
+		if _, err := f.WriteAt(m.o.Image.Board.Entry(s, m.o.Append), m.FileOnBoot("loader/entries/"+string(s)+".conf")); err != nil {
+			m.t.Fatal(err)
+		}
+	}
 }
 
 // Cut pulls the plug. The machine may be started again. It is harmless when the machine is off.
@@ -447,11 +509,11 @@ func (m *Machine) WaitPage(limit time.Duration) (int, string) {
 	m.t.Helper()
 	status, body := 0, ""
 	// QEMU takes a connection before the box listens and lets it hang, so the first tries are short.
-	patience := time.Second
+	patience := 700 * time.Millisecond
 	m.wait("the first page", limit, func() bool {
 		ctx, cancel := context.WithTimeout(m.t.Context(), patience)
 		defer cancel()
-		patience = min(patience*5/4, 10*time.Second)
+		patience = min(patience*21/20, 10*time.Second)
 		var err error
 		status, body, err = m.do(ctx, http.MethodGet, "/", nil)
 		return err == nil
@@ -464,7 +526,7 @@ func (m *Machine) Get(path string) (int, string, error) {
 	return m.do(m.t.Context(), http.MethodGet, path, nil)
 }
 
-// Put sends content to a path of the hello program.
+// Put sends content to a path of the probe.
 func (m *Machine) Put(path string, content []byte) {
 	m.t.Helper()
 	status, body, err := m.do(m.t.Context(), http.MethodPut, path, bytes.NewReader(content))
@@ -616,7 +678,7 @@ func copyData(out, in *os.File, offset, size int64) error {
 	return nil
 }
 
-func freePort(t testing.TB, network string) int {
+func freePort(t T, network string) int {
 	t.Helper()
 	if network == "udp" {
 		c, err := net.ListenPacket("udp", "127.0.0.1:0")

@@ -115,6 +115,55 @@ func TestRunWritesTheImageAndTheCode(t *testing.T) {
 	}
 }
 
+// A real block device: exclusive opening, flushing the read cache, and what sysfs says of it.
+func TestRunOnABlockDevice(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root for a loop device: sudo go test ./image/flash -run TestRunOnABlockDevice")
+	}
+	path, _ := smallImage(t)
+	backing := filepath.Join(t.TempDir(), "card")
+	if err := os.WriteFile(backing, bytes.Repeat([]byte{0xff}, 32<<20), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("losetup", "--find", "--show", backing).CombinedOutput()
+	if err != nil {
+		t.Skipf("no loop device to be had (%s); run on a machine with losetup: go test ./image/flash -run TestRunOnABlockDevice", out)
+	}
+	dev := strings.TrimSpace(string(out))
+	t.Cleanup(func() { exec.Command("losetup", "--detach", dev).Run() }) //nolint:errcheck // it goes with the machine
+	var r *flash.Refusal
+	if _, err := (flash.System{}).Look(dev, flash.Force{}); !errors.As(err, &r) || r.Flag != flash.FlagNotRemovable {
+		t.Errorf("a loop device is no card: %v", err)
+	}
+	d, err := flash.System{}.Look(dev, flash.Force{NotRemovable: true})
+	if err != nil || !d.Block || d.Size != 32<<20 {
+		t.Fatalf("%+v, %v", d, err)
+	}
+	code := claimcode.New()
+	if err := flash.Run(t.Context(), flash.Options{Image: path, Board: small, Disk: d, Code: code}); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(backing)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fat, err := disk.OpenFAT(bytes.NewReader(got), 1<<20, 20<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := fat.ReadFile(boards.ClaimFile, boards.ConfigBlock)
+	if read, perr := claimcode.ParseSheet(text); err != nil || perr != nil || !read.Equal(code) {
+		t.Errorf("the code is not on the card: %v %v", err, perr)
+	}
+	if !bytes.Equal(got[31<<20:], make([]byte, 1<<20)) {
+		t.Error("an old backup table at the end would outlive the flash")
+	}
+	d.Size = 1 << 20
+	if err := flash.Run(t.Context(), flash.Options{Image: path, Board: small, Disk: d}); err == nil {
+		t.Error("a card that is too small was written")
+	}
+}
+
 // A run that is stopped leaves a card without a table, never a half system that starts.
 func TestStoppedRunLeavesNoTable(t *testing.T) {
 	path, content := smallImage(t)

@@ -68,7 +68,7 @@ func SyncDir(dir string) error {
 func MakeDir(dir string, perm fs.FileMode) error {
 	if st, err := os.Stat(dir); err == nil {
 		if !st.IsDir() {
-			return fmt.Errorf("making folder %q: a file is in its place", dir)
+			return fmt.Errorf("making folder %q: %w", dir, ErrNotFolder)
 		}
 		return nil
 	}
@@ -83,6 +83,9 @@ func MakeDir(dir string, perm fs.FileMode) error {
 	}
 	return SyncDir(parent)
 }
+
+// ErrNotFolder is matched by the error of MakeDir where a file is in the folder's place.
+var ErrNotFolder = errors.New("a file is in its place")
 
 // ClearTemporary removes what WriteFile left in dir when the plug was pulled. Call it once at start, before
 // anything writes there.

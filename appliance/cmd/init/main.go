@@ -1,6 +1,20 @@
 // Init is process 1 on the device. See package boot.
 package main
 
-import "hearth.alt/appliance/boot"
+import (
+	"os/exec"
 
-func main() { boot.Main() }
+	"github.com/gokrazy/gokrazy"
+
+	"hearth.alt/appliance/boot"
+)
+
+func main() { boot.Main(boot.Gokrazy{Boot: gokrazy.Boot, Supervise: supervise}) }
+
+func supervise(programs []*exec.Cmd) error {
+	list := make([]*gokrazy.Service, len(programs))
+	for i, p := range programs {
+		list[i] = gokrazy.NewService(p)
+	}
+	return gokrazy.SuperviseServices(list)
+}
