@@ -44,7 +44,7 @@ func codeBody(pg *web.Page, code string) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		templ_7745c5c3_Err = components.Input(pg, components.Field{
-			Name: "code", Label: pg.T("join.code"), Hint: pg.T("join.code.hint"), Value: code, Class: "secret", Capitals: "characters", Fragment: true,
+			Name: "code", Label: pg.T("join.code"), Hint: pg.T("join.code.hint"), Value: code, Class: "secret", Capitals: "none", Fragment: true,
 		}).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
