@@ -12,15 +12,18 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 
 	"hearth.alt/appliance/keeper"
 	"hearth.alt/services"
 )
 
-// maxConnections bounds what one listener holds open, and so the memory that strangers can take.
-const maxConnections = 512
+// maxConnections bounds what one listener holds open, and so the memory that strangers can take; maxFromOne what one
+// address does of that, so that one machine cannot keep everybody else out.
+const (
+	maxConnections = 512
+	maxFromOne     = 64
+)
 
 // faces is the service that listens on every face and serves what belongs there.
 //
@@ -89,10 +92,10 @@ func (f *faces) Run(ctx context.Context) error {
 	plain, secure = &homeOnly{plain, f.members}, &homeOnly{secure, f.members}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		return serveHTTP(ctx, f.server(faceOf(f.http.Addr(), false)), netutil.LimitListener(plain, maxConnections))
+		return serveHTTP(ctx, f.server(faceOf(f.http.Addr(), false)), bounded(plain))
 	})
 	g.Go(func() error {
-		return serveHTTP(ctx, f.server(faceOf(f.https.Addr(), true)), tls.NewListener(netutil.LimitListener(secure, maxConnections), f.tls))
+		return serveHTTP(ctx, f.server(faceOf(f.https.Addr(), true)), tls.NewListener(bounded(secure), f.tls))
 	})
 	g.Go(func() error { return f.serveTunnel(ctx) })
 	if f.listening != nil {
@@ -183,7 +186,7 @@ func (f *faces) keepServing(ctx context.Context, a netip.AddrPort, secure *tls.C
 		if err == nil {
 			pause = 100 * time.Millisecond
 			f.log.Info("the tunnel face is open", "address", a)
-			l = netutil.LimitListener(l, maxConnections)
+			l = bounded(l)
 			if secure != nil {
 				l = tls.NewListener(l, secure)
 			}

@@ -138,9 +138,17 @@ var errInUse = &services.Problem{
 	Say: services.Say("run.state-in-use", "Another Hearth is running with this state folder. Stop it first, or name another folder with --state."),
 }
 
-// lock makes sure that one Hearth uses a state root.
+// lock makes sure that one Hearth uses a state root. The keeper takes it as root in a folder that its child may write
+// in, and so follows no link there.
 func lock(state string) (unlock func(), err error) {
-	f, err := os.OpenFile(filepath.Join(state, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	path := filepath.Join(state, "lock")
+	open := func() (*os.File, error) {
+		return os.OpenFile(path, os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	}
+	f, err := open()
+	if errors.Is(err, unix.ELOOP) && os.Remove(path) == nil {
+		f, err = open() // a link is no lock of anyone's, and must not keep the box from starting either
+	}
 	if err != nil {
 		return nil, err
 	}

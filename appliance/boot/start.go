@@ -17,6 +17,7 @@ import (
 
 	"hearth.alt/services/claimcode"
 	"hearth.alt/services/clock"
+	"hearth.alt/services/durable"
 )
 
 // timeServers are asked over NTP: public services of three keepers, none of which needs a contract.
@@ -231,7 +232,7 @@ var label = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
 // boxName is the name the box was given, "" before the claim.
 func boxName() string {
-	b, err := os.ReadFile(HostnameFile)
+	b, err := durable.ReadSmall(HostnameFile, 1<<10) // where hearth, which is not root, may write
 	name := strings.TrimSpace(string(b))
 	if err != nil || !label.MatchString(name) {
 		return ""

@@ -508,7 +508,7 @@ func (l *Local) SetHostname(_ context.Context, name string) error {
 	if l.cfg.HostnameFile == "" {
 		return nil
 	}
-	if kept, err := os.ReadFile(l.cfg.HostnameFile); err == nil && string(kept) == name {
+	if kept, err := durable.ReadSmall(l.cfg.HostnameFile, 1<<10); err == nil && string(kept) == name {
 		return nil
 	}
 	return durable.WriteFile(l.cfg.HostnameFile, []byte(name), 0o644)

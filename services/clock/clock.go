@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
-	"os"
 	"sync"
 	"time"
 
@@ -63,9 +62,10 @@ func New(path string, sys System, trustSystem bool) (*Clock, error) {
 		return nil, fmt.Errorf("clock floor %q: %w", Floor, err)
 	}
 	c := &Clock{path: path, sys: sys, mark: sys.Mono(), base: floor.UTC()}
-	b, err := os.ReadFile(path)
+	b, err := durable.ReadSmall(path, 1<<10) // process 1 reads it too, where a lesser program may write
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, durable.ErrNotSmall): // damaged too
 	case err != nil:
 		return nil, fmt.Errorf("reading the last known time: %w", err)
 	default:

@@ -3,9 +3,12 @@ package durable
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 // WriteFile replaces the file at path by data in one step that survives a power cut: a temporary file beside it,
@@ -101,3 +104,33 @@ func ClearTemporary(dir string) error {
 	}
 	return nil
 }
+
+// ReadSmall reads the file at path, at most limit bytes of it being there. It is for whoever reads with more rights than
+// the one who may write in that folder: a symbolic link, a pipe or a device in the file's place is refused at once and
+// neither followed nor waited for, and so is a longer file.
+func ReadSmall(path string, limit int64) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, unix.ELOOP) {
+		return nil, fmt.Errorf("reading %q: %w", path, ErrNotSmall)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err != nil {
+		return nil, err
+	} else if !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("reading %q: %w", path, ErrNotSmall)
+	}
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(b)) > limit {
+		return nil, fmt.Errorf("reading %q: longer than %d bytes: %w", path, limit, ErrNotSmall)
+	}
+	return b, nil
+}
+
+// ErrNotSmall is matched by the error of ReadSmall where something else is in the file's place.
+var ErrNotSmall = errors.New("it is not a small regular file")
