@@ -50,7 +50,7 @@ func keeperConfig(o Options, log *slog.Logger) keeper.Config {
 		},
 	}
 	if c.Device {
-		c.ClaimFile, c.EraseClaim = boot.ClaimPath, boot.EraseClaim
+		c.ClaimFile, c.EraseClaim, c.HostnameFile = boot.ClaimPath, boot.EraseClaim, boot.HostnameFile
 	}
 	return c
 }
@@ -240,6 +240,12 @@ func (a *appliance) leaf() []byte {
 		return nil
 	}
 	return c.Certificate[0]
+}
+
+// lostJournal says whether this boot's check of the disk had to drop the file system's journal.
+func lostJournal() bool {
+	r, err := boot.ReadReport()
+	return err == nil && !r.Journal
 }
 
 // storage says how full the disk with the state is.

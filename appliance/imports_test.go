@@ -117,9 +117,7 @@ func sources(t *testing.T, fset *token.FileSet, mode parser.Mode) []source {
 		if err != nil {
 			return err
 		}
-		if path.Dir(rel) != "." { // deps_pins.go, which holds versions only
-			out = append(out, source{rel, path.Dir(rel), strings.HasSuffix(name, "_test.go"), file})
-		}
+		out = append(out, source{rel, path.Dir(rel), strings.HasSuffix(name, "_test.go"), file})
 		return nil
 	})
 	if err != nil {

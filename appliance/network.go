@@ -26,9 +26,8 @@ func homeInterface(i net.Interface) bool {
 
 // home is what the interfaces of the home network have.
 type home struct {
-	interfaces []string
-	addresses  []netip.Addr   // IPv4 first, then global and unique local IPv6; no link-local ones
-	networks   []netip.Prefix // the prefixes of those addresses
+	addresses []netip.Addr   // IPv4 first, then global and unique local IPv6; no link-local ones
+	networks  []netip.Prefix // the prefixes of those addresses
 }
 
 // lookHome reads the interfaces now. What cannot be read is left out.
@@ -46,7 +45,6 @@ func lookHome() home {
 		if err != nil {
 			continue
 		}
-		h.interfaces = append(h.interfaces, i.Name)
 		for _, a := range addrs {
 			p, err := netip.ParsePrefix(a.String())
 			if err != nil || p.Addr().IsLinkLocalUnicast() {
@@ -58,7 +56,6 @@ func lookHome() home {
 			}
 		}
 	}
-	slices.Sort(h.interfaces)
 	slices.SortStableFunc(h.addresses, func(a, b netip.Addr) int { return compareBool(b.Is4(), a.Is4()) })
 	return h
 }

@@ -19,10 +19,10 @@ type Options struct {
 	State      string // the state root
 	HTTP       string // the LAN face; on a loopback address the tunnel face
 	HTTPS      string // the LAN face with the box's certificate
-	Public     string // the public face; "" is closed
+	Public     string // the public face; nothing is served there yet, whatever it says
 	DNS        string // host:port of names for the home network
 	ClientPort uint16 // UDP, client plane
-	MeshPort   uint16 // UDP, mesh plane
+	MeshPort   uint16 // UDP, mesh plane; told over mDNS, not opened yet
 	NoPortMap  bool
 	Dev        bool
 }
@@ -85,7 +85,7 @@ func runCommand(state *string) *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&o.HTTP, "http", "", "the page on the home network; on a loopback address the private pages (default :80, with --dev 127.0.0.1:8480)")
 	f.StringVar(&o.HTTPS, "https", "", "the private pages with the box's certificate (default :443, with --dev 127.0.0.1:8443)")
-	f.StringVar(&o.Public, "public", "", "what strangers may reach; closed when not given")
+	f.StringVar(&o.Public, "public", "", "what strangers may reach; nothing is there in this version")
 	f.StringVar(&o.DNS, "dns", "", "names for the home network (default :53, with --dev 127.0.0.1:8053)")
 	f.Uint16Var(&o.ClientPort, "client-port", 0, "UDP port of the private network for phones and laptops (default 51820)")
 	f.Uint16Var(&o.MeshPort, "mesh-port", 0, "UDP port of the network between boxes (default 41820)")

@@ -163,12 +163,12 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 	}
 	a.claim.reload = a.certificate.Reload
 	a.pages = &pages.House{
-		API: house, ClaimCode: a.claim.code, Sheet: func() bool { return true }, Guesses: &a.claim.guesses,
+		API: house, ClaimCode: a.claim.code, Guesses: &a.claim.guesses,
 		Leaf: a.leaf, Root: a.certificate.RootDER, DNS: a.dns,
 		Surroundings: func() pages.Surroundings {
 			return pages.Surroundings{Addresses: lookHome().addresses, Router: defaultRouter(), HTTPS: httpsAt.Port()}
 		},
-		Storage: a.storage,
+		Storage: a.storage, LostJournal: lostJournal,
 	}
 	a.webConfig = web.Config{
 		Log: log, Members: a.identity, Credentials: credentials{a.account}, House: house, UI: webui.New(webui.Config{House: a.pages, Log: log}),

@@ -10,18 +10,6 @@ import (
 	"hearth.alt/services"
 )
 
-// Class says how a route knows its caller and how browsers may reach it.
-type Class uint8
-
-// The classes (../../shared/DESIGN.md, section 4).
-const (
-	ClassPage Class = iota // session cookie; cross-origin requests refused
-	ClassAPI               // bearer or Basic credential; cookies ignored
-	ClassPeer              // signed by a box
-)
-
-func (c Class) String() string { return [...]string{"page", "api", "peer"}[c] }
-
 // Rule says who may reach a route or an operation, and where. Everything is refused that no rule allows.
 type Rule struct {
 	Faces  []services.Face

@@ -11,8 +11,8 @@
 // went wrong is on the serial console, on the screen, and on plain http port 80. Growing survives a pulled plug at
 // each step, because each step is recognised and finished at the next boot.
 //
-// Other processes see it through three files in /run/hearth: claim (the claim code while nobody owns the box),
-// boot.json (ReadReport), and nothing else. The keeper calls EraseClaim once the box has an owner.
+// Other processes see it through two files in /run/hearth: claim (the claim code while nobody owns the box)
+// and boot.json (ReadReport). The keeper calls EraseClaim once the box has an owner.
 package boot
 
 // Version is the version of the image; the image's build sets it.
@@ -25,7 +25,7 @@ const (
 	RunDir    = "/run/hearth"
 	ClaimPath = "/run/hearth/claim"     // 0600 root: the text of claimcode.Code.Text, no line end
 	report    = "/run/hearth/boot.json" // 0644
-	// HostnameFile holds the box's name once it has one: a DNS label. hearth writes it; process 1 reads it at boot.
+	// HostnameFile holds the box's name once it has one: a DNS label. the keeper writes it; process 1 reads it at boot.
 	HostnameFile = "/perm/hearth/hostname"
 	claimedMark  = "/perm/hearth/claimed" // empty file: the box has an owner
 

@@ -1,8 +1,8 @@
 // Package cli is the program's verbs. Those that ask the running box for something are made from the table of
-// operations (package api) and call it over admin.sock; the few that are processes of their own (run, worker) are
-// handed in.
+// operations (package api) and call it over admin.sock; those that are processes of their own (run) are handed
+// in.
 //
-// Every verb takes --state DIR before or after it, and --json. An error is one sentence on stderr, with --json an
+// Every verb takes --state DIR before or after it, and all but run --json. An error is one sentence on stderr, with --json an
 // api.Failure on stdout as well, and the exit status is not 0.
 package cli
 
@@ -49,7 +49,7 @@ type Program struct {
 func New(p Program) *cobra.Command {
 	var state string
 	root := &cobra.Command{
-		Use: "hearth", Short: "Hearth, the server of a household", Version: p.Version,
+		Use: "hearth", Short: "Hearth, a home server for one household", Version: p.Version,
 		SilenceUsage: true, SilenceErrors: true, CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
 	root.PersistentFlags().StringVar(&state, "state", "", "the state root (default ./.state if it is there, else "+DefaultState(false)+")")

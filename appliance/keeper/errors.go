@@ -42,7 +42,7 @@ var (
 	}
 	ErrDamagedKey = &services.Problem{
 		Kind: services.KindUnavailable, Code: "keeper-key-damaged",
-		Say: services.Say("keeper.key-damaged", "A key of the box is damaged, and it is not replaced by a new one. Restore the box with the recovery words."),
+		Say: services.Say("keeper.key-damaged", "A key of the box is damaged, and it is not replaced by a new one. Keep the card as it is; bringing a household back from the recovery words comes with a later version."),
 	}
 	ErrGone = &services.Problem{
 		Kind: services.KindUnavailable, Code: "keeper-gone",

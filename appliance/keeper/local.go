@@ -57,6 +57,8 @@ type Config struct {
 	// EraseClaim erases the copies of the claim secret that the keeper does not know, on the FAT partition; nil
 	// means there are none. It may be called again.
 	EraseClaim func() error
+	// HostnameFile is where process 1 finds the machine's name at the next boot; "" keeps none.
+	HostnameFile string
 	// Power restarts or switches off the machine; nil syncs the disks and asks the kernel.
 	Power func(Power) error
 	// Log is required.
@@ -503,7 +505,13 @@ func (l *Local) SetHostname(_ context.Context, name string) error {
 	if err := unix.Sethostname([]byte(name)); err != nil {
 		return fmt.Errorf("setting the hostname: %w", err)
 	}
-	return nil
+	if l.cfg.HostnameFile == "" {
+		return nil
+	}
+	if kept, err := os.ReadFile(l.cfg.HostnameFile); err == nil && string(kept) == name {
+		return nil
+	}
+	return durable.WriteFile(l.cfg.HostnameFile, []byte(name), 0o644)
 }
 
 // Power implements Keeper.

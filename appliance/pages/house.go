@@ -21,8 +21,6 @@ type House struct {
 	API *api.House
 	// ClaimCode is the claim secret; false once it is forgotten.
 	ClaimCode func() (claimcode.Code, bool)
-	// Sheet says whether the secret was written when the card was flashed.
-	Sheet func() bool
 	// Guesses throttles typed claim codes.
 	Guesses Throttle
 	// Leaf is what https shows now, DER; Root the household's own, nil before the claim.
@@ -30,6 +28,7 @@ type House struct {
 	Root         func() []byte
 	Surroundings func() Surroundings
 	Storage      func() house.Storage
+	LostJournal  func() bool // the disk was repaired at boot and is less sure than it was
 	DNS          *dns.Service
 
 	proofs  proofs
@@ -89,7 +88,7 @@ func (h *House) Frame(ctx context.Context) house.Frame {
 func (h *House) Doors(context.Context) house.Doors {
 	m := h.API.Identity.Membership()
 	n := h.Surroundings()
-	d := house.Doors{Names: []string{claimcode.Host}, Addresses: n.Addresses, Sheet: h.Sheet()}
+	d := house.Doors{Names: []string{claimcode.Host}, Addresses: n.Addresses}
 	_, d.Sealed = h.ClaimCode()
 	port := ""
 	if n.HTTPS != 443 {

@@ -79,6 +79,15 @@ func (h *House) troubles(o house.Overview) []house.Trouble {
 			Do:    services.Say("trouble.storage-do", "Remove what is no longer needed, or use a larger card."),
 		})
 	}
+	if h.LostJournal() {
+		out = append(out, house.Trouble{
+			ID: "journal", State: house.StateAct,
+			What:  services.Say("trouble.journal-what", "The card was damaged and could be repaired in part only."),
+			Why:   services.Say("trouble.journal-why", "The check at the last start had to take away a part of the card that keeps it whole when the power fails."),
+			Means: services.Say("trouble.journal-means", "Everything works. The next power cut may cost more than the last seconds."),
+			Do:    services.Say("trouble.journal-do", "Use a new card soon. Bringing a household back from the recovery words comes with a later version; until then keep this card."),
+		})
+	}
 	if h.API.Identity.WordsPending() {
 		out = append(out, house.Trouble{
 			ID: "words", State: house.StateCare,
@@ -95,7 +104,7 @@ func (h *House) troubles(o house.Overview) []house.Trouble {
 			ID: "log", State: house.StateAct, What: health.Message,
 			Why:   services.Say("trouble.log-why", "The box reads the whole book at every start and found a place that was changed or lost."),
 			Means: services.Say("trouble.log-means", "Everybody who was known keeps working. Nobody can be added or removed."),
-			Do:    services.Say("trouble.log-do", "Bring the box back with the recovery words, or from a backup."),
+			Do:    services.Say("trouble.log-do", "Keep this card as it is. Bringing a household back from the recovery words comes with a later version."),
 		})
 	}
 	return out

@@ -380,6 +380,22 @@ func signIn(t *testing.T, from *netlab.Host, scheme string, at netip.AddrPort, n
 			TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // the phone without the house's certificate
 		},
 	}}
+	// The tunnel's pages open a moment after the tunnel; a browser tries again too.
+	deadline(t, 30*time.Second, "the page that asks who it is", func(ctx context.Context) error {
+		r, err := http.NewRequestWithContext(ctx, "GET", v.base+"/signin", nil)
+		if err != nil {
+			return err
+		}
+		resp, err := v.client.Do(r)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			return fmt.Errorf("it answers %s", resp.Status)
+		}
+		return nil
+	})
 	if page := v.post("/signin", url.Values{"name": {"Ann"}, "password": {storyPassword}}); !strings.Contains(page, "Smith") {
 		t.Fatalf("signing in at %s shows: %.3000s", v.base, page)
 	}

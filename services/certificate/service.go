@@ -211,9 +211,9 @@ func (s *Service) issue(ctx context.Context, m *services.Membership, ask bool) e
 	defer s.mu.Unlock()
 	switch outlived(intermediate, m.Household.Domain, box.Label, now) {
 	case ReasonName:
-		s.tell(true, false, services.Say("certificate.renamed", "The box has a new name, {name}, which its certificate may not hold yet. The old trust on your devices stays good for {domain}; make a new certificate authority to have both.", "name", box.Label+".local", "domain", m.Household.Domain))
+		s.tell(true, false, services.Say("certificate.renamed", "The box has a new name, {name}, which its certificate may not hold. Browsers warn there on https; at {domain} they do not.", "name", box.Label+".local", "domain", m.Household.Domain))
 	case ReasonAge:
-		s.tell(true, false, services.Say("certificate.old", "The trust that your devices have in this box ends on {until}. Make a new certificate authority before that and install it once on each device.", "until", intermediate.NotAfter))
+		s.tell(true, false, services.Say("certificate.old", "The trust that your devices have in this box ends on {until}. From then on browsers warn on https; over the private network everything works.", "until", intermediate.NotAfter))
 	default:
 		s.tell(true, true, services.Say("certificate.good", "The box's certificate is good until {until} and renews itself.", "until", s.leaf.Leaf.NotAfter))
 	}

@@ -6,9 +6,6 @@ import (
 	"strings"
 )
 
-// SheetName is the file in the card's FAT partition that holds the Sheet until the claim.
-const SheetName = "hearth-claim.txt"
-
 // sheetMark begins the line of a sheet that a program reads.
 const sheetMark = "Hearth claim code:"
 

@@ -27,9 +27,6 @@ func (s Bytes) Len() int { return len(s.b) }
 // Equal compares in constant time for equal lengths.
 func (s Bytes) Equal(o Bytes) bool { return subtle.ConstantTimeCompare(s.b, o.b) == 1 }
 
-// Wipe overwrites the secret in memory, as well as a garbage-collected language allows.
-func (s Bytes) Wipe() { clear(s.b) }
-
 func (Bytes) String() string               { return redacted }
 func (Bytes) GoString() string             { return redacted }
 func (Bytes) LogValue() slog.Value         { return slog.StringValue(redacted) }
@@ -65,7 +62,7 @@ var _ json.Marshaler = Shown{}
 type Shown struct{ s string }
 
 // Show marks t as meant for the answer it is put in.
-func Show(t Text) Shown { return Shown{t.s} }
+func Show(t Text) Shown { return Shown(t) }
 
 // Reveal returns the secret itself.
 func (s Shown) Reveal() string { return s.s }

@@ -65,9 +65,6 @@ type Doors struct {
 	// "b7f2 91c4 e0a3 5d68".
 	Fingerprint string
 	Short       string
-	// Sheet says whether the claim secret was written by make flash (then a printed sheet exists) rather than made
-	// at first boot (then it is on HDMI and on the card).
-	Sheet bool
 	// Sealed says whether the claim secret still opens the sealed pages on plain http.
 	Sealed bool
 }

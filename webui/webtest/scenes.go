@@ -55,7 +55,7 @@ const fingerprint = "5B:2E:9C:41:7D:08:AF:33:16:E4:90:5C:7A:D2:88:1B:64:F0:3E:9D
 func doors(claimed bool) house.Doors {
 	d := house.Doors{
 		Names: []string{"hearth.local"}, Addresses: []netip.Addr{addr("192.168.1.20"), addr("fd3a:91c4:7::20")},
-		Secure: []string{"https://hearth.local/", "https://192.168.1.20/"}, Fingerprint: fingerprint, Short: "b7f2 91c4 e0a3 5d68", Sheet: true,
+		Secure: []string{"https://hearth.local/", "https://192.168.1.20/"}, Fingerprint: fingerprint, Short: "b7f2 91c4 e0a3 5d68",
 	}
 	d.Sealed = !claimed
 	if claimed {

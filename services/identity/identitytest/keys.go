@@ -23,7 +23,6 @@ type Keys struct {
 	mu      sync.Mutex
 	entropy [identity.EntropySize]byte
 	pending bool
-	signed  int
 }
 
 var _ identity.Keys = (*Keys)(nil)
@@ -50,15 +49,7 @@ func (k *Keys) sign(with ed25519.PrivateKey, message []byte) ([]byte, error) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.signed++
 	return ed25519.Sign(with, message), nil
-}
-
-// Signed is how many messages were signed so far.
-func (k *Keys) Signed() int {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.signed
 }
 
 // MakeRoot implements identity.Keys.

@@ -170,7 +170,6 @@ type Page struct {
 	Errors Errors
 	// Fragment loads the script that puts a code from the address into its field, Smooth loads htmx.
 	Fragment, Smooth, Seal bool
-	Warm                   bool
 	Body                   templ.Component
 }
 

@@ -235,7 +235,6 @@ func firmware(root string) ([]notices.Notice, error) {
 	var out []notices.Notice
 	for _, f := range []struct{ module, file, title string }{
 		{"github.com/gokrazy/firmware", "LICENSE.broadcom", "Raspberry Pi firmware"},
-		{"github.com/gokrazy/rpi-eeprom", "LICENSE.eeprom", "Raspberry Pi boot EEPROM"},
 	} {
 		m, err := download(root, f.module)
 		if err != nil {
