@@ -66,13 +66,6 @@ func TestHouse(t *testing.T) {
 				}
 				compareSheet(t, f)
 			}
-			t.Cleanup(func() {
-				if t.Failed() {
-					var events any
-					f.b.Do(&events, "audit")
-					t.Logf("events: %v", events)
-				}
-			})
 			v := visit(t, at, options...)
 			fail(t, v.Scripts(tt.scripts), "switching scripts")
 			claimOpen(v, f.b.Code())

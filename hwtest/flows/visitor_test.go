@@ -182,7 +182,11 @@ func (v *visitor) press(selector string) {
 	v.t.Helper()
 	v.sees(selector, "")
 	v.actions++
-	v.eval(`(() => { const m = document.querySelector("main"); if (m.dataset.old) return true; m.dataset.old = "yes"; document.querySelector(` + quote(selector) + `).click(); return true; })()`)
+	// A script that was cut off by the page it led to may be run again: in the page that follows it must do nothing.
+	here, err := browser.Eval[float64](v.Browser, "performance.timeOrigin")
+	fail(v.t, err, "reading which page this is")
+	v.eval(fmt.Sprintf(`(() => { const m = document.querySelector("main"); if (performance.timeOrigin !== %v || !m || m.dataset.old) return true;
+		m.dataset.old = "yes"; document.querySelector(%s).click(); return true; })()`, strconv.FormatFloat(here, 'f', -1, 64), quote(selector)))
 	v.until("a page after "+selector, `document.readyState === "complete" && document.querySelector("main") !== null && !document.querySelector("main").dataset.old`)
 }
 
