@@ -35,6 +35,8 @@ type House struct {
 	Health func() []services.Health
 	// Addresses are the box's own on the home network, IPv4 first.
 	Addresses func() []netip.Addr
+	// Networks are the home networks the box is in; the household's own is chosen apart from them.
+	Networks func() []netip.Prefix
 
 	claiming sync.Mutex
 
@@ -106,7 +108,7 @@ func (h *House) Claim(ctx context.Context, caller services.Caller, in ClaimInput
 	if err := h.MayClaim(); err != nil {
 		return "", err
 	}
-	claim := identity.Claim{Household: in.Household, Box: in.Box, Owner: in.Owner, OwnerID: identity.NewPersonID()}
+	claim := identity.Claim{Household: in.Household, Box: in.Box, Owner: in.Owner, OwnerID: identity.NewPersonID(), Avoid: h.Networks()}
 	if err := claim.Check(); err != nil {
 		return "", err
 	}

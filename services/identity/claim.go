@@ -3,6 +3,7 @@ package identity
 import (
 	"context"
 	"crypto/rand"
+	rand2 "math/rand/v2"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -127,15 +128,18 @@ func (s *Service) makeHousehold(ctx context.Context, c Claim) error {
 // randomNet4 chooses 10.x.y.0/24 with x from 16 to 239, because routers and containers like the ends of 10/8, and
 // apart from the networks to avoid.
 func randomNet4(avoid []netip.Prefix) netip.Prefix {
-	for try := 0; ; try++ {
-		var b [2]byte
-		rand.Read(b[:])
-		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 16 + b[0]%224, b[1], 0}), 24)
-		// Where the networks to avoid cover all there is to choose from, one has to live with it.
-		if try == 1000 || !slices.ContainsFunc(avoid, p.Overlaps) {
+	const firsts, all = 224, 224 * 256 // 10.16.0.0/24 to 10.239.255.0/24
+	start := rand2.IntN(all)
+	at := func(i int) netip.Prefix {
+		i = (start + i) % all
+		return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(16 + i%firsts), byte(i / firsts), 0}), 24)
+	}
+	for i := range all {
+		if p := at(i); !slices.ContainsFunc(avoid, p.Overlaps) {
 			return p
 		}
 	}
+	return at(0) // where the networks to avoid cover all there is to choose from, one has to live with it
 }
 
 // randomNet6 chooses a /48 of locally assigned addresses with 40 random bits (RFC 4193, section 3.1).
