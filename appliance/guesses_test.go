@@ -2,6 +2,7 @@ package appliance
 
 import (
 	"fmt"
+	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -46,4 +47,16 @@ func TestGuessesSlowDownOneAddressOnly(t *testing.T) {
 			t.Errorf("%d addresses are kept", len(g.from))
 		}
 	})
+}
+
+func TestNeighboursAreNotTheInternet(t *testing.T) {
+	n := &neighbours{looked: time.Now(), networks: []netip.Prefix{netip.MustParsePrefix("2001:db8:7::/64"), netip.MustParsePrefix("198.51.100.0/24")}}
+	for text, want := range map[string]bool{
+		"192.168.1.7": true, "10.77.0.2": true, "127.0.0.1": true, "fe80::1": true, "fd00::1": true, "2001:db8:7::9": true, "198.51.100.4": true,
+		"203.0.113.9": false, "2001:db8:5::9": false, "8.8.8.8": false,
+	} {
+		if got := n.have(netip.MustParseAddr(text)); got != want {
+			t.Errorf("%s: %v, want %v", text, got, want)
+		}
+	}
 }

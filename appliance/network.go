@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"hearth.alt/services"
 	"hearth.alt/services/claimcode"
@@ -123,4 +125,26 @@ func hosts(m *services.Membership, mdns string, claiming bool, face services.Fac
 		p, err := netip.ParsePrefix(own.String())
 		return err == nil && p.Addr().Unmap() == a
 	})
+}
+
+// neighbours says whose questions about names are answered: private and link-local addresses, and those of the box's
+// own networks, which are looked up again after neighboursFor.
+type neighbours struct {
+	mu       sync.Mutex
+	looked   time.Time
+	networks []netip.Prefix
+}
+
+const neighboursFor = 10 * time.Second
+
+func (n *neighbours) have(a netip.Addr) bool {
+	if a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() {
+		return true
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if time.Since(n.looked) > neighboursFor {
+		n.networks, n.looked = lookHome().networks, time.Now()
+	}
+	return slices.ContainsFunc(n.networks, func(p netip.Prefix) bool { return p.Contains(a) })
 }

@@ -144,7 +144,7 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 	sockets := &nameSockets{keeper: k, lan: dnsAt, dev: o.Dev, tunnel: a.guarded}
 	if a.dns, err = dns.New(dns.Config{
 		Members: a.identity, Open: sockets.open, Stale: sockets.stale,
-		SystemResolvers: systemResolvers, Now: a.clock.Now, TimeKnown: a.clock.Known, Log: log,
+		From: new(neighbours).have, SystemResolvers: systemResolvers, Now: a.clock.Now, TimeKnown: a.clock.Known, Log: log,
 	}); err != nil {
 		return nil, err
 	}

@@ -189,7 +189,7 @@ func (u *UI) Routes() []Route {
 		sealed(before(get("claim", "/claim/names", nobody, claims.Names))),
 		sealed(before(post("claim", "/claim/names", nobody, claims.Claim))),
 		sealed(before(get("claim", "/claim/restore", nobody, claims.Restore))),
-		sealed(get("claim", "/claim/words", owner, claims.Words)),
+		fresh(sealed(get("claim", "/claim/words", owner, claims.Words))),
 		sealed(post("claim", "/claim/words", owner, claims.Written)),
 		sealed(get("claim", "/claim/check", owner, claims.Check)),
 		sealed(post("claim", "/claim/check", owner, claims.Confirm)),

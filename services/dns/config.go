@@ -85,6 +85,9 @@ type Config struct {
 	Stale func() bool
 	// Upstreams, in order of preference; nil is DefaultUpstreams, an empty list forwards to SystemResolvers only.
 	Upstreams []Upstream
+	// From says whose questions are answered; nil is everybody who reaches the sockets. It is asked for every question
+	// and must be quick. A resolver that answers the Internet is a weapon in others' hands (RFC 5358).
+	From func(netip.Addr) bool
 	// SystemResolvers are the resolvers DHCP named, asked in the clear as doc.go says; nil is none.
 	SystemResolvers func() []netip.AddrPort
 	// AllowPlain says whether SystemResolvers may be asked at all; nil is yes.

@@ -766,3 +766,20 @@ func TestConfigIsChecked(t *testing.T) {
 		t.Error("an empty configuration was accepted")
 	}
 }
+
+// TestStrangersGetSilence says that a question from somebody who may not ask gets no answer, by UDP or TCP.
+func TestStrangersGetSilence(t *testing.T) {
+	var may atomic.Bool
+	b := runBox(t, Config{Upstreams: []Upstream{}, From: func(netip.Addr) bool { return may.Load() }})
+	may.Store(true)
+	b.ready(t)
+	may.Store(false)
+	q := new(dns.Msg)
+	q.SetQuestion("smith.home.arpa.", dns.TypeSOA)
+	for _, network := range []string{"udp", "tcp"} {
+		c := &dns.Client{Net: network, Timeout: 500 * time.Millisecond}
+		if r, _, err := c.Exchange(q, b.addr); err == nil {
+			t.Errorf("a stranger is answered by %s: %v", network, r)
+		}
+	}
+}

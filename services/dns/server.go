@@ -146,6 +146,7 @@ func (h *handler) slow(ctx context.Context, q *query, key, dst []byte, stream bo
 // server serves one set of sockets.
 type server struct {
 	h       *handler
+	from    func(netip.Addr) bool // who may ask; nil is everybody who reaches the sockets
 	waiting atomic.Int64
 	conns   atomic.Int64
 }
@@ -191,6 +192,12 @@ func (s *server) packets(ctx context.Context, p net.PacketConn) error {
 			}
 			return err
 		}
+		if udp == nil {
+			to, _ = netip.ParseAddrPort(addr.String())
+		}
+		if !s.mayAsk(to.Addr()) {
+			continue
+		}
 		q, rcode, perr := parseQuery(in[:n])
 		key := keyBuf[:0]
 		if perr == nil && rcode == 0 {
@@ -220,6 +227,15 @@ func (s *server) packets(ctx context.Context, p net.PacketConn) error {
 	}
 }
 
+// mayAsk says whether a question from a is answered; silence is all that others get.
+func (s *server) mayAsk(a netip.Addr) bool {
+	if s.from == nil || s.from(a.Unmap()) {
+		return true
+	}
+	s.h.counters.dropped.Add(1)
+	return false
+}
+
 // send answers a packet. An error is the asker's loss alone: it will ask again.
 func send(udp *net.UDPConn, p net.PacketConn, to netip.AddrPort, addr net.Addr, b []byte) {
 	if udp != nil {
@@ -243,6 +259,10 @@ func (s *server) accept(ctx context.Context, l net.Listener) error {
 				continue
 			}
 			return err
+		}
+		if at, err := netip.ParseAddrPort(c.RemoteAddr().String()); err != nil || !s.mayAsk(at.Addr()) {
+			_ = c.Close()
+			continue
 		}
 		if s.conns.Add(1) > maxConns {
 			s.conns.Add(-1)

@@ -3,8 +3,8 @@ package identity
 import (
 	"context"
 	"crypto/rand"
-	rand2 "math/rand/v2"
 	"fmt"
+	rand2 "math/rand/v2"
 	"net/netip"
 	"slices"
 
