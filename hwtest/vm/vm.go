@@ -27,6 +27,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -291,17 +292,25 @@ func (m *Machine) launch() {
 	defer log.Close()
 	fmt.Fprintln(log, strings.Join(m.cmd.Args, " "))
 	m.cmd.Stdout, m.cmd.Stderr = log, log
+	// The signal comes when the thread that started QEMU ends, which need not be the end of this process: netlab ends the
+	// threads it takes into a namespace. So one thread starts it and stays until it has ended.
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := m.cmd.Start(); err != nil {
+	started, exited := make(chan error), make(chan struct{})
+	go func(c *exec.Cmd) {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := c.Start()
+		started <- err
+		if err == nil {
+			c.Wait() //nolint:errcheck // killed, or the log says why
+		}
+		close(exited)
+	}(m.cmd)
+	if err := <-started; err != nil {
 		m.cmd = nil
 		m.t.Fatal(err)
 	}
-	exited := make(chan struct{})
 	m.exited = exited
-	go func(c *exec.Cmd) {
-		c.Wait() //nolint:errcheck // killed, or the log says why
-		close(exited)
-	}(m.cmd)
 }
 
 // command is QEMU's command line; console says where serial console and monitor go.
