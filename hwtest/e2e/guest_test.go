@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -31,6 +32,18 @@ func (h *home) phoneWith(person, name string, change func(string) string) *netla
 	}
 	p := h.lab.Phone(h.other(strings.ReplaceAll(name, " ", "-")), text, nil)
 	h.paired(p, name)
+	// Its first packets of each kind may still be on their way to where a scan begins.
+	for _, a := range p.Stock.DNS {
+		within(h.t, 20*time.Second, "names answer at "+a.String(), func() error {
+			ctx, cancel := context.WithTimeout(h.t.Context(), time.Second)
+			defer cancel()
+			c, err := p.Host.Dial(ctx, "tcp", netip.AddrPortFrom(a, 53).String())
+			if err != nil {
+				return err
+			}
+			return c.Close()
+		})
+	}
 	return p
 }
 
@@ -43,6 +56,24 @@ func served(addrs ...netip.Addr) (out []string) {
 		out = append(out, fmt.Sprintf("udp %s: open", netip.AddrPortFrom(a, 53)))
 	}
 	return out
+}
+
+// settled gives what should answer and was silent in a scan of hundreds of ports at once another ten seconds, one at a
+// time: that something answers which should not is seen by the scan, that something is slow is no fault.
+func settled(t *testing.T, from *netlab.Host, got, want []string) []string {
+	t.Helper()
+	for _, w := range want {
+		at, err := netip.ParseAddrPort(strings.TrimSuffix(w[len("tcp "):], ": open"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for end := time.Now().Add(10 * time.Second); !slices.Contains(got, w) && time.Now().Before(end); {
+			if slices.Contains(scan(t, from, netip.Addr{}, []uint16{at.Port()}, at.Addr()), w) {
+				got = append(got, w)
+			}
+		}
+	}
+	return got
 }
 
 // list is what a failure shows: the first few.
@@ -101,7 +132,7 @@ func TestGuestIsolation(t *testing.T) {
 	})
 	t.Run("a guest", func(t *testing.T) {
 		targets := slices.Concat(tunnel, atHome, printerAt, phone(ann), phone(ben), phone(mia))
-		if got := scan(t, gus.Host, netip.Addr{}, ports(), targets...); !same(got, served(tunnel...)) {
+		if got := settled(t, gus.Host, scan(t, gus.Host, netip.Addr{}, ports(), targets...), served(tunnel...)); !same(got, served(tunnel...)) {
 			t.Errorf("a guest is answered by\n%s\nwant\n%s", list(got), list(served(tunnel...)))
 		}
 		var pings sync.WaitGroup
