@@ -207,6 +207,8 @@ func fromContext(ctx context.Context) services.Caller {
 // sets the headers that hold for every answer.
 func (s *Server) guard(face services.Face, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w, done := s.open.answer(w, r)
+		defer done()
 		defer func() {
 			if v := recover(); v != nil && v != http.ErrAbortHandler {
 				s.cfg.Log.Error("a request panics", "method", r.Method, "path", r.URL.Path, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
