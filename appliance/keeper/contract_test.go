@@ -141,9 +141,14 @@ func contract(t *testing.T, open func(t *testing.T, cfg keeper.Config) keeper.Ke
 			Name: "Smith", Domain: "smith.home.arpa", Label: "hearth", Net4: netip.MustParsePrefix("10.7.3.0/24"), Net6: netip.MustParsePrefix("fd07:1:2::/48"),
 			LAN: []netip.Prefix{netip.MustParsePrefix("192.168.1.0/24")}, Now: time.Date(2026, 11, 21, 4, 0, 0, 0, time.UTC),
 		}
-		for range 2 { // the second replaces the first
-			if err := k.MakeCA(ctx, spec); err != nil {
-				t.Fatal(err)
+		if err := k.MakeCA(ctx, spec); err != nil {
+			t.Fatal(err)
+		}
+		other := spec
+		other.Domain, other.Now = "mallory.home.arpa", spec.Now.Add(time.Hour)
+		for _, again := range []keeper.CASpec{spec, other} { // the first stays
+			if err := k.MakeCA(ctx, again); !errors.Is(err, keeper.ErrHaveCA) {
+				t.Errorf("an authority in the place of another: %v", err)
 			}
 			root, intermediate, err := k.CACertificates(ctx)
 			if err != nil || !bytes.Equal(root, intermediate) { // as the stand-in makes them

@@ -36,6 +36,10 @@ var (
 		Kind: services.KindUnavailable, Code: "keeper-no-ca",
 		Say: services.Say("keeper.no-ca", "The box has no certificates yet. It makes them when it gets its owner."),
 	}
+	ErrHaveCA = &services.Problem{
+		Kind: services.KindConflict, Code: "keeper-have-ca",
+		Say: services.Say("keeper.have-ca", "The box has its certificates already, and devices trust them. They are not replaced."),
+	}
 	ErrClaimed = &services.Problem{
 		Kind: services.KindConflict, Code: "keeper-claimed",
 		Say: services.Say("keeper.claimed", "The box has an owner, so its claim code is gone."),

@@ -310,6 +310,9 @@ func (l *Local) MakeCA(_ context.Context, spec CASpec) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if _, err := l.vault.read(fileCA, 0); !errors.Is(err, errMissing) {
+		return ErrHaveCA
+	}
 	return l.vault.write(fileCA, formatCA(scalar, root, intermediate))
 }
 
