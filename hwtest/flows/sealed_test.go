@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"hearth.alt/hwtest/box"
 	"hearth.alt/hwtest/browser"
 	"hearth.alt/hwtest/netlab"
+	"hearth.alt/services/claimcode"
 )
 
 // flat is a home network with a box and a phone on it, and a tap on the box's cable.
@@ -83,6 +85,23 @@ func TestClaimSealedOnPlainHTTP(t *testing.T) {
 	v.fill("code", "7QK4-M2VX-9TRD-HC6P")
 	v.eval(`document.querySelector("#seal button").click(), true`)
 	v.until("the page says that the code does not fit", `!document.querySelector("#seal-error").hidden && document.querySelector("#seal-error").textContent.includes("does not know this code")`)
+
+	// Eight words of which two changed places; then the sheet's own, and back to before they were typed.
+	c, err := claimcode.Parse(code)
+	fail(t, err, "reading the claim code")
+	sheet := c.Words()
+	swapped := slices.Clone(sheet)
+	swapped[1], swapped[6] = sheet[6], sheet[1]
+	typed := func(words []string) {
+		t.Helper()
+		v.fill("code", strings.Join(words, " "))
+		v.eval(`document.querySelector("#seal button").click(), true`)
+	}
+	typed(swapped)
+	v.until("the page says that the words are no code", `document.querySelector("#seal-error").textContent.includes("or eight words")`)
+	typed(sheet)
+	v.sees("input[name=household]", "")
+	v.eval(`sessionStorage.clear(), true`)
 
 	// From the sheet's QR code to signed in.
 	v.open("about:blank")

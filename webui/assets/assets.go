@@ -5,7 +5,8 @@
 // ever, a change of any file changes every address, and the scripts may import one another by their plain names.
 //
 // hearth.css, mark.svg, fragment.js and seal.js are written here by hand. icons.svg, htmx.js, noble.js and licenses.txt are
-// renewed by generate.go from the packages that npm/package-lock.json pins.
+// renewed by generate.go from the packages that npm/package-lock.json pins, words.txt (BIP-39, English) from the Go
+// module that the box reads words with.
 package assets
 
 import (
@@ -20,7 +21,7 @@ import (
 	"time"
 )
 
-//go:embed *.css *.svg *.js licenses.txt
+//go:embed *.css *.svg *.js licenses.txt words.txt
 var files embed.FS
 
 // Prefix is where assets are served.

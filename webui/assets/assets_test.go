@@ -4,6 +4,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/tyler-smith/go-bip39"
 )
 
 func TestServe(t *testing.T) {
@@ -46,5 +48,12 @@ func TestNothingFromElsewhere(t *testing.T) {
 				t.Errorf("%s contains %q", name, bad)
 			}
 		}
+	}
+}
+
+// The sealed claim reads the words of the sheet with the list that printed them.
+func TestWords(t *testing.T) {
+	if got, want := string(Bytes("words.txt")), strings.Join(bip39.GetWordList(), "\n")+"\n"; got != want {
+		t.Error("words.txt is not the list of go-bip39; run make generate")
 	}
 }

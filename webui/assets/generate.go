@@ -6,7 +6,7 @@
 //	go run webui/assets/generate.go
 //
 // It writes icons.svg (the sprite: our own signs and the few icons of lucide-static that are used), htmx.js, noble.js
-// (one ES module for the sealed claim) and licenses.txt. The result is committed, so that go build alone builds Hearth.
+// (one ES module for the sealed claim), words.txt (a word a line, for the same) and licenses.txt. The result is committed, so that go build alone builds Hearth.
 package main
 
 import (
@@ -19,6 +19,8 @@ import (
 	"regexp"
 	"sort"
 	"strings"
+
+	"github.com/tyler-smith/go-bip39"
 )
 
 const (
@@ -68,6 +70,10 @@ func run() error {
 		return err
 	}
 	if err := noble(); err != nil {
+		return err
+	}
+	words := strings.Join(bip39.GetWordList(), "\n") + "\n"
+	if err := os.WriteFile(filepath.Join(out, "words.txt"), []byte(words), 0o644); err != nil {
 		return err
 	}
 	return licenses()

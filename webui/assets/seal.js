@@ -41,14 +41,30 @@ async function post(path, message) {
 	return body;
 }
 
+const digits = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
 // normal reads the 16 characters as the box does: Crockford base32, O is 0, I and L are 1, dashes and spaces fall away.
 function normal(text) {
 	const code = text.toUpperCase().replace(/[\s-]/g, "").replaceAll("O", "0").replaceAll("I", "1").replaceAll("L", "1");
 	return /^[0-9A-HJKMNP-TV-Z]{16}$/.test(code) ? code : "";
 }
 
+// fromWords reads the eight words of the sheet as the box does: 11 bits each, the 80 of the code before the first byte
+// of their SHA-256. It is the 16 characters, or "".
+async function fromWords(text) {
+	const words = text.toLowerCase().split(/[\s\p{Pd},._]+/u).filter(Boolean);
+	if (words.length !== 8) return "";
+	const list = await fetch(new URL("words.txt", import.meta.url)).then((answer) => answer.text()).catch(() => "");
+	if (!list) throw new Refused("lost");
+	const numbers = words.map((word) => list.trim().split("\n").indexOf(word));
+	if (numbers.includes(-1)) return "";
+	const all = numbers.reduce((bits, n) => (bits << 11n) | BigInt(n), 0n);
+	let code = "";
+	for (let rest = all >> 8n; code.length < 16; rest >>= 5n) code = digits[Number(rest & 31n)] + code;
+	return sha256(secretBytes(code))[0] === Number(all & 255n) ? code : "";
+}
+
 function secretBytes(code) {
-	const digits = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 	const out = new Uint8Array(10);
 	let bits = 0, held = 0, at = 0;
 	for (const c of code) {
@@ -193,12 +209,12 @@ function trouble(e) {
 }
 
 async function start(code, path) {
-	code = normal(code || "");
-	if (!code) {
-		say("form");
-		return;
-	}
 	try {
+		code = normal(code || "") || await fromWords(code || "");
+		if (!code) {
+			say("form");
+			return;
+		}
 		tunnel = await open(code);
 		const page = await ask("GET", path || "/claim");
 		sessionStorage.setItem(stored, code);

@@ -133,7 +133,7 @@ func body(pg *web.Page, d house.Doors, sealed bool) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			templ_7745c5c3_Err = components.Input(pg, components.Field{
-				Name: "code", Label: pg.T("claim.code.label"), Hint: pg.T("landing.seal.hint"), Class: "secret", Capitals: "characters", Fragment: true,
+				Name: "code", Label: pg.T("claim.code.label"), Hint: pg.T("claim.code.hint"), Class: "secret", Capitals: "characters", Fragment: true,
 			}).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
