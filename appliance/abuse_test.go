@@ -258,8 +258,8 @@ func TestHostileOperations(t *testing.T) {
 		if err := json.Unmarshal(w.Body.Bytes(), &f); err != nil || w.Code < 400 || w.Code >= 500 || f.Error.Code == "" || !strings.HasSuffix(f.Error.Message, ".") || len(f.Error.Message) > 300 {
 			t.Errorf("%s: %d %.300s", name, w.Code, w.Body)
 		}
-		if h.kept() != before {
-			t.Errorf("%s changed something", name)
+		if now := h.kept(); now != before {
+			t.Errorf("%s changed something: %s", name, difference(before, now))
 		}
 	}
 	before := h.kept()
@@ -284,6 +284,18 @@ func TestHostileOperations(t *testing.T) {
 			t.Errorf("DELETE of %.20q: %d %s", id, w.Code, w.Body)
 		}
 	}
+}
+
+// difference is the first line of now that is not in before, or of before that is not in now.
+func difference(before, now string) string {
+	for _, pair := range [][2]string{{now, before}, {before, now}} {
+		for line := range strings.Lines(pair[0]) {
+			if !strings.Contains(pair[1], line) {
+				return fmt.Sprintf("%.500q", line)
+			}
+		}
+	}
+	return "the order of lines"
 }
 
 // TestHostileForms says the same of the pages' forms, at the claim and after it.

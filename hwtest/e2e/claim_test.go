@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"hearth.alt/appliance/cli"
 	"hearth.alt/appliance/sealed"
 	"hearth.alt/hwtest/box"
+	"hearth.alt/hwtest/netlab"
 	"hearth.alt/services/claimcode"
 )
 
@@ -47,8 +49,12 @@ func claimForm(i int) url.Values {
 	}
 }
 
+// told is how a claim that does not win is answered: led on, told that somebody else was first, or asked to wait.
+var told = regexp.MustCompile(`^(200|303|409|429)\b`)
+
 // A thousand claims at once, with the right secret, by every way there is: exactly one makes a household, everybody
-// else is told so, and one person belongs.
+// else is told so, and one person belongs. They come from eight addresses, as one may have 64 connections at a time
+// and what is beyond them is closed.
 func TestAThousandClaims(t *testing.T) {
 	t.Parallel()
 	h := newHome(t, box.Options{})
@@ -65,9 +71,13 @@ func TestAThousandClaims(t *testing.T) {
 		answers[way+": "+answer]++
 	}
 	// A visitor of the https pages proves the code once, as in one browser with many windows.
-	visitor := h.lanHost()
-	proved := h.browser(visitor, "https://"+boxAt4)
-	proved.post("/claim", url.Values{"code": {h.Code()}}, 303)
+	var visitors [8]*netlab.Host
+	var proved [len(visitors)]*browser
+	for i := range visitors {
+		visitors[i] = h.lanHost()
+		proved[i] = h.browser(visitors[i], "https://"+boxAt4)
+		proved[i].post("/claim", url.Values{"code": {h.Code()}}, 303)
+	}
 	begin := make(chan struct{})
 	room := make(chan struct{}, 200) // what is under way at once; more would only wait in the listeners' queues
 	var wg sync.WaitGroup
@@ -81,17 +91,17 @@ func TestAThousandClaims(t *testing.T) {
 	}
 	for i := range each {
 		run(func() {
-			resp, page, err := proved.peek("POST", "/claim/names", claimForm(i))
+			resp, _, err := proved[i%len(proved)].peek("POST", "/claim/names", claimForm(i))
 			switch {
 			case err != nil:
-				note("https", false, "no answer")
+				note("https", false, "no answer: "+err.Error())
 			default:
-				note("https", resp.StatusCode == 303 && resp.Header.Get("Location") == "/claim/words", fmt.Sprint(resp.StatusCode, resp.Header.Get("Location"), len(page) > 0))
+				note("https", resp.StatusCode == 303 && resp.Header.Get("Location") == "/claim/words", fmt.Sprintf("%d %s", resp.StatusCode, resp.Header.Get("Location")))
 			}
 		})
 		run(func() {
 			// Each its own browser: hello, then the form inside the seal. One that is told to wait waits.
-			c := &sealed.Client{HTTP: visitor.Client(), Base: "http://" + boxAt4}
+			c := &sealed.Client{HTTP: visitors[i%len(visitors)].Client(), Base: "http://" + boxAt4}
 			for try := 0; ; try++ {
 				err := c.Hello(t.Context(), key)
 				var out *sealed.Response
@@ -135,18 +145,11 @@ func TestAThousandClaims(t *testing.T) {
 	if len(winners) != 1 {
 		t.Errorf("%d claims won: %v", len(winners), winners)
 	}
-	unanswered := 0
 	for k, n := range answers {
 		t.Logf("%4d %s", n, k)
-		// One address has 64 connections at a time; what is beyond them is closed, and nothing else may go unanswered.
-		if k == "https: no answer" || strings.HasSuffix(k, "EOF") || strings.Contains(k, "connection reset") {
-			unanswered += n
-		} else if strings.Contains(k, "no answer") || strings.Contains(k, " 500") || strings.Contains(k, "422") {
+		if _, answer, _ := strings.Cut(k, ": "); !told.MatchString(answer) {
 			t.Errorf("%d times %s", n, k)
 		}
-	}
-	if unanswered > 200 {
-		t.Errorf("%d of 1,002 claims got no answer", unanswered)
 	}
 	owners := h.people()
 	if len(owners) != 1 {
@@ -157,7 +160,7 @@ func TestAThousandClaims(t *testing.T) {
 			t.Errorf("%s is %+v", name, p)
 		}
 		// Whoever won can sign in, and nobody else's password was left behind.
-		b := h.browser(visitor, "https://"+boxAt4)
+		b := h.browser(visitors[0], "https://"+boxAt4)
 		b.signIn(name, "a lantern in the orchard")
 	}
 	h.Stop()

@@ -264,6 +264,21 @@ func (h *Host) Dial(ctx context.Context, network, address string) (c net.Conn, e
 	return c, err
 }
 
+// Lost counts packets that the host's own interfaces threw away for lack of room. What is proved by silence asks for it.
+func (h *Host) Lost() (n uint64) {
+	h.lab.t.Helper()
+	links, err := h.nl.LinkList()
+	if err != nil {
+		h.lab.t.Fatalf("%s: listing interfaces: %v", h.name, err)
+	}
+	for _, l := range links {
+		if s := l.Attrs().Statistics; s != nil {
+			n += s.TxDropped
+		}
+	}
+	return n
+}
+
 // Client is an HTTP client whose connections start inside the host. It keeps none open, follows no proxy and no
 // redirect.
 func (h *Host) Client() *http.Client {

@@ -104,6 +104,11 @@ func (h *Host) phone(text string, names map[string]netip.Addr) (*Phone, error) {
 		return nil, err
 	}
 	p.Tun = h.port("tun0")
+	// A burst waits here rather than getting lost: 500 packets, the default, are less than a port scan sends at once.
+	if err := h.nl.LinkSetTxQLen(p.Tun.link(), 10_000); err != nil {
+		p.dev.Close()
+		return nil, fmt.Errorf("the queue of tun0: %w", err)
+	}
 	p.Tun.Add(s.Address...)
 	for _, peer := range s.Peers {
 		for _, a := range peer.AllowedIPs {
