@@ -101,7 +101,7 @@ type Config struct {
 	// CacheBytes bounds the cache; 0 is 8 MiB.
 	CacheBytes int
 	// Roots judges the certificates of upstreams; nil is the system's, and where there are none (the image)
-	// the list of x/crypto/x509roots/fallback.
+	// the list of x/crypto/x509roots/fallback/bundle.
 	Roots *x509.CertPool
 	// Log receives what happens, never what was asked; nil is silence.
 	Log *slog.Logger

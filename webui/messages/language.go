@@ -4,8 +4,10 @@ import (
 	"embed"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
+	"sync"
 
 	"golang.org/x/text/feature/plural"
 	"golang.org/x/text/language"
@@ -28,9 +30,10 @@ type Language struct {
 // English is the tag of the source language and of the last resort.
 const English = "en"
 
+// Both are made at first use: the keeper and most verbs speak to nobody.
 var (
-	languages = load()
-	matcher   = newMatcher()
+	languages = sync.OnceValue(load)
+	matcher   = sync.OnceValue(newMatcher)
 )
 
 func load() []*Language {
@@ -76,19 +79,19 @@ func newLanguage(tag string, file []byte) (*Language, error) {
 }
 
 func newMatcher() language.Matcher {
-	tags := make([]language.Tag, len(languages))
-	for i, l := range languages {
+	tags := make([]language.Tag, len(languages()))
+	for i, l := range languages() {
 		tags[i] = l.tag
 	}
 	return language.NewMatcher(tags)
 }
 
 // Languages lists them all, English first.
-func Languages() []*Language { return append([]*Language(nil), languages...) }
+func Languages() []*Language { return slices.Clone(languages()) }
 
 // Lookup returns the language with exactly this tag, and nil when the house does not speak it.
 func Lookup(tag string) *Language {
-	for _, l := range languages {
+	for _, l := range languages() {
 		if l.Tag == tag {
 			return l
 		}
@@ -109,8 +112,8 @@ func Choose(tag, acceptLanguage string) *Language {
 	if err != nil || len(wanted) == 0 {
 		return Lookup(English)
 	}
-	if _, i, confidence := matcher.Match(wanted...); confidence > language.No {
-		return languages[i]
+	if _, i, confidence := matcher().Match(wanted...); confidence > language.No {
+		return languages()[i]
 	}
 	return Lookup(English)
 }

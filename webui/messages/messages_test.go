@@ -273,7 +273,7 @@ func TestParseRefuses(t *testing.T) {
 
 // FuzzParse looks for texts that break the parser, or that the printer cannot say.
 func FuzzParse(f *testing.F) {
-	for _, l := range languages {
+	for _, l := range languages() {
 		for _, text := range l.texts {
 			f.Add(text)
 		}
