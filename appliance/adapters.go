@@ -3,7 +3,6 @@ package appliance
 import (
 	"context"
 	"crypto/ecdsa"
-	"crypto/tls"
 	"errors"
 	"io/fs"
 	"log/slog"
@@ -235,7 +234,7 @@ func callerOf(x account.Session) services.Caller {
 
 // leaf is the certificate that https shows now, DER.
 func (a *appliance) leaf() []byte {
-	c, err := a.certificate.GetCertificate(&tls.ClientHelloInfo{})
+	c, err := a.certificate.Current()
 	if err != nil || len(c.Certificate) == 0 {
 		return nil
 	}

@@ -308,7 +308,7 @@ func newHouse(t *testing.T, h *house) *certificate.Service {
 
 func leaf(t *testing.T, s *certificate.Service) *x509.Certificate {
 	t.Helper()
-	c, err := s.GetCertificate(&tls.ClientHelloInfo{})
+	c, err := s.Current()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -423,7 +423,7 @@ func TestLifeOfALeaf(t *testing.T) {
 
 		// The chain verifies from the root that is handed out.
 		roots, middle := x509.NewCertPool(), x509.NewCertPool()
-		c, _ := s.GetCertificate(nil)
+		c, _ := s.Current()
 		root, err := x509.ParseCertificate(s.RootDER())
 		if err != nil {
 			t.Fatal(err)
@@ -468,6 +468,35 @@ func TestKeeperThatCannotSign(t *testing.T) {
 			t.Errorf("it did not recover: %+v", got)
 		}
 	})
+}
+
+// Whoever calls in the moment of a start is not sent away: browsers showed an error page for it.
+func TestFirstHandshakeWaits(t *testing.T) {
+	h := &house{m: claimed("attic"), known: true}
+	h.makeCA(t, params(time.Now()))
+	s, err := certificate.New(certificate.Config{
+		Members: h, Signer: h, Now: time.Now, Known: func() bool { return true },
+		Addresses: func() []netip.Addr { return nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Current(); !errors.Is(err, certificate.ErrNone) {
+		t.Fatalf("before anything: %v", err)
+	}
+	ours, theirs := net.Pipe()
+	go func() {
+		time.Sleep(100 * time.Millisecond)
+		s.Run(t.Context())
+	}()
+	go tls.Server(ours, &tls.Config{GetCertificate: s.GetCertificate}).Handshake()
+	c := tls.Client(theirs, &tls.Config{InsecureSkipVerify: true})
+	if err := c.HandshakeContext(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.ConnectionState().PeerCertificates[0].VerifyHostname("attic.local"); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestProfiles(t *testing.T) {

@@ -67,6 +67,7 @@ type Config struct {
 type Service struct {
 	c      Config
 	reload chan struct{}
+	tried  chan struct{} // closed when Run has tried once
 
 	mu     sync.Mutex
 	leaf   *tls.Certificate // nil until the first one
@@ -98,7 +99,7 @@ func New(c Config) (*Service, error) {
 	if c.Claim == nil {
 		c.Claim = func() (tls.Certificate, bool) { return tls.Certificate{}, false }
 	}
-	return &Service{c: c, reload: make(chan struct{}, 1), health: services.Health{
+	return &Service{c: c, reload: make(chan struct{}, 1), tried: make(chan struct{}), health: services.Health{
 		Name: "certificate", Message: services.Say("certificate.starting", "The box's certificate is being made."),
 	}}, nil
 }
@@ -106,10 +107,13 @@ func New(c Config) (*Service, error) {
 // Run issues leaves until ctx ends. What goes wrong is told by Health and tried again; it never ends Run.
 func (s *Service) Run(ctx context.Context) error {
 	retry, ask := firstRetry, true
+	tried := sync.OnceFunc(func() { close(s.tried) })
 	for {
 		m, changed := s.c.Members.Watch()
 		wait := lookAgain
-		if err := s.makeSo(ctx, m, ask); err != nil && ctx.Err() == nil {
+		err := s.makeSo(ctx, m, ask)
+		tried()
+		if err != nil && ctx.Err() == nil {
 			wait, retry, ask = retry, min(2*retry, lookAgain), true
 			s.c.Log.Warn("making the certificate", "err", err, "again", wait)
 		} else {
@@ -301,21 +305,37 @@ func (s *Service) sign(ctx context.Context, w want, ca *x509.Certificate, now ti
 	return &tls.Certificate{Certificate: [][]byte{der, ca.Raw}, PrivateKey: key, Leaf: leaf}, nil
 }
 
-// ErrNone is returned by GetCertificate while there is nothing to show.
+// ErrNone is returned by Current and GetCertificate while there is nothing to show.
 var ErrNone = errors.New("the box has no certificate yet")
 
-// GetCertificate is for tls.Config. Before the claim, and until the first leaf is made, it is the claim certificate.
-func (s *Service) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+// patience is how long a handshake waits for the first leaf after a start.
+const patience = 3 * time.Second
+
+// Current returns what handshakes are shown: the leaf; before the claim, and until the first leaf is made, the claim
+// certificate. Where there is neither it is ErrNone.
+func (s *Service) Current() (*tls.Certificate, error) {
 	s.mu.Lock()
-	leaf := s.leaf
-	s.mu.Unlock()
-	if leaf != nil {
-		return leaf, nil
+	defer s.mu.Unlock()
+	if s.leaf != nil {
+		return s.leaf, nil
 	}
 	if c, ok := s.c.Claim(); ok {
 		return &c, nil
 	}
 	return nil, ErrNone
+}
+
+// GetCertificate is for tls.Config: Current, which the first handshakes after a start wait for.
+func (s *Service) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if c, err := s.Current(); err == nil {
+		return c, nil
+	}
+	select {
+	case <-s.tried:
+	case <-time.After(patience):
+	case <-hello.Context().Done():
+	}
+	return s.Current()
 }
 
 // RootDER returns the root that devices install; nil until the first leaf is made. Never hand it out over plain http
