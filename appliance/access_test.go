@@ -188,7 +188,7 @@ func answered(path string, status int, header http.Header, body string) outcome 
 				return unclaimed
 			case "household-lost":
 				return isLost
-			case "confirm-password":
+			case "confirm-password", "not-for-apps":
 				return password
 			}
 		}

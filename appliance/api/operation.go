@@ -55,6 +55,7 @@ var (
 	ErrClaimed   = &services.Problem{Kind: services.KindConflict, Code: "already-claimed", Say: services.Say("access.already-claimed", "This box already has an owner.")}
 	ErrLost      = &services.Problem{Kind: services.KindUnavailable, Code: "household-lost", Say: services.Say("access.lost", "The box cannot read whose it is: the record of who belongs is damaged from its beginning. It lets nobody in and cannot be claimed, so that nothing is lost. Bring the record back from a backup.")}
 	ErrFresh     = &services.Problem{Kind: services.KindSignIn, Code: "confirm-password", Say: services.Say("access.confirm-password", "Type your password once more to go on.")}
+	ErrKeyboard  = &services.Problem{Kind: services.KindDenied, Code: "not-for-apps", Say: services.Say("access.not-for-apps", "An app's password is not enough for this. Do it on the house's own pages, or on the box itself.")}
 )
 
 // Allow says whether caller may pass: nil, or the refusal. fresh says whether the caller gave the password a short
