@@ -3,7 +3,6 @@ package appliance
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -78,18 +77,13 @@ func (c *console) Run(ctx context.Context) error {
 	return serveHTTP(ctx, c.server, &sameUser{l})
 }
 
-// listenUnix binds path even where it is longer than a socket address may be (108 bytes), through the folder's
-// descriptor.
 func listenUnix(path string) (*net.UnixListener, error) {
-	if len(path) < 100 {
-		return net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	}
-	dir, err := os.Open(filepath.Dir(path))
+	name, release, err := cli.ShortSocket(path)
 	if err != nil {
 		return nil, err
 	}
-	defer dir.Close()
-	return net.ListenUnix("unix", &net.UnixAddr{Name: fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), filepath.Base(path)), Net: "unix"})
+	defer release()
+	return net.ListenUnix("unix", &net.UnixAddr{Name: name, Net: "unix"})
 }
 
 // sameUser accepts connections of our own user and of root only (SO_PEERCRED, unix(7)).

@@ -13,7 +13,7 @@ import (
 // Version is the program's version; the build sets it (-ldflags -X).
 var Version = "dev"
 
-// Options are the flags of hearth run (../../shared/DESIGN.md, section 5). An empty address means the default for a
+// Options are the flags of hearth run (DESIGN.md, section 5). An empty address means the default for a
 // device or for --dev.
 type Options struct {
 	State      string // the state root

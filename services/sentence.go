@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Sentence is one whole message for people, in the words of the house (../shared/look/LOOK.md, section 2). It
+// Sentence is one whole message for people, in the words of the house (LOOK.md, section 2). It
 // carries its key in the message files (webui/messages/*.json), the English text with {name} in place of each
 // argument, and the arguments; webui shows it in the reader's language, String in English.
 //

@@ -273,18 +273,26 @@ var ErrNotYours = &services.Problem{
 	Say: services.Say("cli.not-yours", "The Hearth of this state folder belongs to another user of this computer. Run this as that user or as root."),
 }
 
-// dial connects to a socket even where its path is longer than a socket address may be (108 bytes, unix(7)), through the
-// folder's descriptor.
-func dial(ctx context.Context, socket string) (net.Conn, error) {
-	if len(socket) >= 100 {
-		dir, err := os.Open(filepath.Dir(socket))
-		if err != nil {
-			return nil, &net.OpError{Op: "dial", Net: "unix", Err: err}
-		}
-		defer dir.Close()
-		socket = fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), filepath.Base(socket))
+// ShortSocket is another name for the socket at path where path is longer than a socket address may be (108 bytes,
+// unix(7)): it leads through the folder's descriptor and holds until release is called.
+func ShortSocket(path string) (name string, release func(), err error) {
+	if len(path) < 100 {
+		return path, func() {}, nil
 	}
-	return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return "", nil, err
+	}
+	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), filepath.Base(path)), func() { dir.Close() }, nil
+}
+
+func dial(ctx context.Context, socket string) (net.Conn, error) {
+	name, release, err := ShortSocket(socket)
+	if err != nil {
+		return nil, &net.OpError{Op: "dial", Net: "unix", Err: err}
+	}
+	defer release()
+	return (&net.Dialer{}).DialContext(ctx, "unix", name)
 }
 
 // Call asks the box with this state root to do o. in holds the input by json name.

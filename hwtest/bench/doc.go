@@ -1,4 +1,4 @@
-// Package bench measures what the house promises about speed and size, beside its budgets (../../shared/DESIGN.md,
+// Package bench measures what the house promises about speed and size, beside its budgets (DESIGN.md,
 // section 7): `make bench` writes hwtest/bench/latest.md.
 //
 //	Suites ── go test -bench ──> samples ── Rows ──> min / median / max, ratio, verdict ──> latest.md

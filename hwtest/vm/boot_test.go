@@ -352,25 +352,6 @@ func TestAmd64Boots(t *testing.T) {
 	clean(t, m, 2*GiB)
 }
 
-// Boot to the first page, by firmware, against the smallest gokrazy image there can be. The budget is 1.3 times that.
-func BenchmarkBootToPage(b *testing.B) {
-	took := map[string]time.Duration{}
-	for b.Loop() {
-		for name, program := range map[string]string{"hearth": vm.Hearth, "hello": vm.Hello} {
-			m := vm.New(b, vm.Options{Image: vm.Image(b, "arm64", program), Disk: 4 * GiB})
-			start := time.Now()
-			m.Start()
-			m.WaitPage(2 * time.Minute)
-			took[name] += time.Since(start)
-			m.Cut()
-		}
-	}
-	for name, d := range took {
-		b.ReportMetric(d.Seconds()/float64(b.N), name+"-s")
-	}
-	b.ReportMetric(took["hearth"].Seconds()/took["hello"].Seconds(), "ratio")
-}
-
 // damage overwrites part of /perm with a pattern.
 func damage(t *testing.T, m *vm.Machine, at, n int64) {
 	t.Helper()

@@ -1,5 +1,5 @@
 // Package components holds the parts that pages are made of: the frame (Layout), the drawings, and each part of
-// ../shared/look/LOOK.md, section 6, as one templ component over a small view value. Components know words only by
+// LOOK.md, section 6, as one templ component over a small view value. Components know words only by
 // their keys and places only by their paths; they compute nothing but which class says what.
 //
 // No component writes a style attribute, a script or an event handler into a page: the Content-Security-Policy forbids
