@@ -518,6 +518,16 @@ func TestSigningOutAnswers(t *testing.T) {
 	}
 }
 
+// A member was once asked "Remove Olga?", with a button that was then refused.
+func TestOnlyWhoMayRemoveIsAsked(t *testing.T) {
+	h := takenIn(t, t.TempDir())
+	path := "/people/" + string(h.who[services.RoleOwner].id)
+	w := h.ask(services.FaceTunnel, as(h.request(services.FaceTunnel, "GET", path+"/remove", http.NoBody), h.who[services.RoleMember]))
+	if w.Code != http.StatusSeeOther || w.Header().Get("Location") != path {
+		t.Errorf("a member who would remove the owner: %d to %q, want 303 to %s", w.Code, w.Header().Get("Location"), path)
+	}
+}
+
 // ---- the audit log ----
 
 // TestAuditOnce says which events each operation leaves: each change of what is kept exactly once, each call on the

@@ -17,6 +17,9 @@ func (p *Pages) Ask(rq *web.Request) error {
 	if err != nil {
 		return err
 	}
+	if !who.MayRemove {
+		return rq.Redirect("/people/" + string(who.ID)) // there is nothing to ask
+	}
 	pg := &web.Page{Title: rq.T("personremove.title", "name", who.Name), Nav: "/people"}
 	pg.Request = rq
 	c := components.Confirm{
