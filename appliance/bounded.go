@@ -3,21 +3,23 @@ package appliance
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 )
 
 // bounded is l with at most maxConnections connections open, and at most maxFromOne of one address (an IPv4 address, an
-// IPv6 /64; loopback counts as nobody's). One too many is closed at once and never waits in a queue: whoever holds all
-// that is theirs keeps nobody else out.
+// IPv6 /64; loopback counts as nobody's). One too many is closed at once and never waits in a queue. When all places
+// are taken, the address that holds the most gives up its oldest for one that holds fewer: whoever has many addresses
+// keeps nobody out either.
 func bounded(l net.Listener) net.Listener {
-	return &boundedListener{Listener: l, from: map[netip.Prefix]int{}}
+	return &boundedListener{Listener: l, from: map[netip.Prefix][]*boundedConn{}}
 }
 
 type boundedListener struct {
 	net.Listener
 	mu   sync.Mutex
 	all  int
-	from map[netip.Prefix]int
+	from map[netip.Prefix][]*boundedConn // oldest first
 }
 
 func (l *boundedListener) Accept() (net.Conn, error) {
@@ -26,41 +28,65 @@ func (l *boundedListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		key := source(c.RemoteAddr().String())
-		if !l.enter(key) {
-			c.Close()
-			continue
+		b := &boundedConn{Conn: c, l: l, key: source(c.RemoteAddr().String())}
+		if l.enter(b) {
+			return b, nil
 		}
-		return &boundedConn{Conn: c, leave: sync.OnceFunc(func() { l.leave(key) })}, nil
+		c.Close()
 	}
 }
 
-func (l *boundedListener) enter(key netip.Prefix) bool {
+func (l *boundedListener) enter(c *boundedConn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.all >= maxConnections || l.from[key] >= maxFromOne && !key.Addr().IsLoopback() {
+	mine := len(l.from[c.key])
+	if mine >= maxFromOne && !c.key.Addr().IsLoopback() {
 		return false
 	}
+	if l.all >= maxConnections {
+		var most netip.Prefix
+		for key, conns := range l.from {
+			if len(conns) > len(l.from[most]) && !key.Addr().IsLoopback() {
+				most = key
+			}
+		}
+		if len(l.from[most]) <= mine+1 {
+			return false
+		}
+		oldest := l.from[most][0]
+		l.removeLocked(oldest)
+		go oldest.Conn.Close() // TLS may wait for the other end
+	}
 	l.all++
-	l.from[key]++
+	l.from[c.key] = append(l.from[c.key], c)
 	return true
 }
 
-func (l *boundedListener) leave(key netip.Prefix) {
+func (l *boundedListener) leave(c *boundedConn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.removeLocked(c)
+}
+
+// removeLocked forgets c, once.
+func (l *boundedListener) removeLocked(c *boundedConn) {
+	at := slices.Index(l.from[c.key], c)
+	if at < 0 {
+		return
+	}
 	l.all--
-	if l.from[key]--; l.from[key] == 0 {
-		delete(l.from, key)
+	if l.from[c.key] = slices.Delete(l.from[c.key], at, at+1); len(l.from[c.key]) == 0 {
+		delete(l.from, c.key)
 	}
 }
 
 type boundedConn struct {
 	net.Conn
-	leave func()
+	l   *boundedListener
+	key netip.Prefix
 }
 
 func (c *boundedConn) Close() error {
-	defer c.leave()
+	defer c.l.leave(c)
 	return c.Conn.Close()
 }

@@ -1,6 +1,9 @@
 package appliance
 
 import (
+	"errors"
+	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -53,6 +56,56 @@ func TestOneAddressDoesNotHoldEveryConnection(t *testing.T) {
 		case <-time.After(30 * time.Second):
 			t.Fatal("another address is kept out")
 		}
+	}
+}
+
+// Eight addresses held all 512, which one machine can put on.
+func TestManyAddressesDoNotHoldEveryConnection(t *testing.T) {
+	inner := &fakeListener{conns: make(chan net.Conn)}
+	l := bounded(inner)
+	accepted := make(chan net.Conn, 2*maxConnections)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			accepted <- c
+		}
+	}()
+	defer close(inner.conns)
+	var ends []net.Conn // the other ends, in the order of their offers
+	offer := func(from string) {
+		near, far := net.Pipe()
+		t.Cleanup(func() { near.Close(); far.Close() })
+		ends = append(ends, far)
+		inner.conns <- fakeConn{near, from}
+	}
+	for i := range maxConnections {
+		offer(fmt.Sprintf("192.0.2.%d", 1+i%8))
+		<-accepted
+	}
+	offer("198.51.100.7")
+	select {
+	case c := <-accepted:
+		if c.RemoteAddr().String() != "198.51.100.7:5" {
+			t.Errorf("%v was let in", c.RemoteAddr())
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("another address is kept out")
+	}
+	closed := 0
+	for _, far := range ends {
+		far.SetReadDeadline(time.Now().Add(time.Millisecond))
+		if _, err := far.Read(make([]byte, 1)); errors.Is(err, io.EOF) {
+			closed++
+		}
+	}
+	if closed != 1 {
+		t.Errorf("%d connections were closed for it, want 1", closed)
+	}
+	if open := l.(*boundedListener).all; open != maxConnections {
+		t.Errorf("%d connections are counted, want %d", open, maxConnections)
 	}
 }
 
