@@ -49,8 +49,8 @@ cover: ## what the short tests reach, into out/cover.html
 	go tool cover -html out/cover.out -o out/cover.html
 	go tool cover -func out/cover.out | tail -n 1
 
-test-all: deps ## the full figures; hours
-	HEARTH_TEST_ALL=1 $(TESTRUN) -all $(PACKAGES)
+test-all: deps ## the full figures, an hour or two, into hwtest/bench/all.md
+	$(TESTRUN) -all -record hwtest/bench/all.md $(PACKAGES)
 
 deps: ## install what the tests need: Debian packages as root, axe-core by lock file
 	@hwtest/deps

@@ -329,7 +329,7 @@ func walk(t *testing.T, h *testHouse, whose api.Ownership) {
 			}
 		}
 	}
-	t.Logf("ownership %d: %d cells", whose, cells)
+	t.Attr("figure", fmt.Sprintf("%d cells of face, role, class and route on a box that is %s", cells, map[api.Ownership]string{api.Unclaimed: "unclaimed", api.Claimed: "claimed", api.Lost: "lost"}[whose]))
 }
 
 // sealedLine is the line of the same path that is inside the seal, when there is one.

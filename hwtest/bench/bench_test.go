@@ -230,7 +230,7 @@ func TestMachine(t *testing.T) {
 	if got := cpuModel("BogoMIPS : 1\n"); got != "" {
 		t.Errorf("%q", got)
 	}
-	if d := describe(); strings.Contains(d, "|") || !strings.Contains(d, " cores") {
+	if d := Machine(); strings.Contains(d, "|") || !strings.Contains(d, " cores") {
 		t.Errorf("%q", d)
 	}
 }

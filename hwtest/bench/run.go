@@ -41,9 +41,9 @@ func Run(ctx context.Context, c Config) error {
 	} else if !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	machine := describe()
+	machine := Machine()
 	place := func() Place {
-		return Place{Date: time.Now(), Commit: commit(ctx, c.Root), Load: load()}
+		return Place{Date: time.Now(), Commit: Commit(ctx, c.Root), Load: load()}
 	}
 	for _, r := range Rows {
 		switch {
@@ -111,7 +111,8 @@ func lastLine(out string, err error) string {
 	return err.Error()
 }
 
-func commit(ctx context.Context, root string) string {
+// Commit is the commit that is checked out in root, "+" behind it when files differ from it.
+func Commit(ctx context.Context, root string) string {
 	git := func(args ...string) string {
 		cmd := exec.CommandContext(ctx, "git", args...)
 		cmd.Dir = root
@@ -122,8 +123,8 @@ func commit(ctx context.Context, root string) string {
 		return strings.TrimSpace(string(out))
 	}
 	id := git("rev-parse", "--short=10", "HEAD")
-	// The page itself may differ: it is what is being written.
-	if id != "" && git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!hwtest/bench/latest.md") != "" {
+	// The pages of figures may differ: they are what is being written.
+	if id != "" && git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!hwtest/bench/*.md") != "" {
 		id += "+"
 	}
 	return cmp.Or(id, "unknown")
@@ -139,8 +140,8 @@ func load() string {
 	return first
 }
 
-// describe is the class of this machine. It names no host.
-func describe() string {
+// Machine is the class of this machine. It names no host.
+func Machine() string {
 	model := ""
 	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		model = cpuModel(string(b))

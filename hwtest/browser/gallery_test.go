@@ -1,6 +1,7 @@
 package browser
 
 import (
+	"fmt"
 	"net/http/httptest"
 	"os"
 	"strings"
@@ -44,6 +45,7 @@ func TestGallery(t *testing.T) {
 	defer srv.Close()
 	b := Start(t)
 	pages := map[string]bool{}
+	t.Attr("figure", fmt.Sprintf("%d states of pages in %d views each", len(webtest.Scenes()), len(visits())))
 	for _, s := range webtest.Scenes() {
 		pages[s.Page] = true
 		if only != "" && !strings.HasPrefix(s.Name, only) {

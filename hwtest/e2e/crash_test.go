@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -93,6 +94,10 @@ func TestCrashPoints(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 3))
+	var crashes, tried atomic.Int32
+	t.Cleanup(func() {
+		t.Attr("figure", fmt.Sprintf("%d crashes at %d points of the writing paths", crashes.Load(), tried.Load()))
+	})
 	for _, point := range list {
 		if slices.ContainsFunc(keys(elsewhere), func(p string) bool { return strings.HasPrefix(point, p) }) {
 			continue
@@ -106,6 +111,7 @@ func TestCrashPoints(t *testing.T) {
 		}
 		t.Run(point, func(t *testing.T) {
 			t.Parallel()
+			tried.Add(1)
 			for _, n := range times {
 				if !crash(t, program, point, n, seed) {
 					if n == 1 {
@@ -113,6 +119,7 @@ func TestCrashPoints(t *testing.T) {
 					}
 					break
 				}
+				crashes.Add(1)
 			}
 		})
 	}

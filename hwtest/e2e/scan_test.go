@@ -84,6 +84,9 @@ func scan(t *testing.T, h *netlab.Host, from netip.Addr, ports []uint16, targets
 			}
 		}
 	}
+	if len(ports) > len(known) {
+		t.Attr("figure", fmt.Sprintf("from %s: %d ports of %d addresses, TCP and UDP; %d answered", h.Name(), len(ports), len(targets), len(answered)))
+	}
 	if n := h.Lost() - lost; n != 0 {
 		t.Errorf("%d packets of a scan got lost in %s itself", n, h.Name())
 	}

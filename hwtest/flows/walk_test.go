@@ -1,6 +1,7 @@
 package flows
 
 import (
+	"fmt"
 	"context"
 	"net/http"
 	"os"
@@ -198,6 +199,7 @@ func TestEveryPage(t *testing.T) {
 	v.press(`form[action="/signout"] button`)
 	w.look(v, false, "/signin", "/join", "/join/accept")
 
+	t.Attr("figure", fmt.Sprintf("%d lines of the route table in %d views each, axe-core and pictures", len(w.seen), len(views())))
 	for _, r := range pageRoutes() {
 		for _, lan := range []bool{false, true} {
 			if m := mark("GET "+r.Path, lan); on(r, lan) && !w.seen[m] {

@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
@@ -319,7 +320,7 @@ func (s secrets) in(t *testing.T, pcap string) []string {
 			found["a cookie that works: "+c.Name] = true
 		}
 	}
-	t.Logf("the capture: %d bytes, %d streams, %d HTTP messages, %d cookies", len(raw), len(all), requests, len(tried))
+	t.Attr("figure", fmt.Sprintf("the capture: %d bytes, %d streams, %d HTTP messages, %d cookies tried", len(raw), len(all), requests, len(tried)))
 	var out []string
 	for what := range found {
 		out = append(out, what)

@@ -18,6 +18,7 @@ type event struct {
 	Test        string
 	Elapsed     float64 // seconds
 	Output      string
+	Key, Value  string // of action "attr": testing.T.Attr
 	ImportPath  string // build events: what was built, "pkg [pkg.test]"
 	FailedBuild string // the ImportPath that kept this package from being tested
 }
@@ -32,11 +33,15 @@ type Package struct {
 
 	Passed, Failed int
 	Skipped        []Skip
+	Figures        []Figure
 	Output         string // of what failed, in the order it was printed; "" when OK
 }
 
 // Skip is one test that did not run.
 type Skip struct{ Package, Test, Reason string }
+
+// Figure is what a test says of its size, with t.Attr("figure", "500 kills, ..."): how many cases it tried.
+type Figure struct{ Test, Text string }
 
 // line is one piece of output and its place among all of its package.
 type line struct {
@@ -138,6 +143,10 @@ func (c *collector) take(e event) {
 		t.lines = append(t.lines, line{p.count, e.Output})
 	case "pass":
 		t.state, t.lines = "pass", nil
+	case "attr":
+		if e.Key == "figure" {
+			p.pkg.Figures = append(p.pkg.Figures, Figure{e.Test, e.Value})
+		}
 	case "skip":
 		t.state = "skip"
 		p.pkg.Skipped = append(p.pkg.Skipped, Skip{p.pkg.Name, e.Test, reason(t.lines)})

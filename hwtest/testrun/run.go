@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 )
@@ -21,6 +22,10 @@ type Config struct {
 	Timed    bool     // a package over twice its budget fails the run; All switches it off
 	Budgets  Budgets
 	Out, Err io.Writer
+
+	// Record, when not nil, gets a page of what ran: packages, counts, times and figures. Head begins it.
+	Record io.Writer
+	Head   string
 }
 
 // limit ends a package that hangs. go test's own 10 minutes are less than some machines need to boot.
@@ -59,6 +64,11 @@ func Run(ctx context.Context, cfg Config) (ok bool, err error) {
 		}
 	}
 	ok = r.end(time.Since(began))
+	if cfg.Record != nil {
+		if _, err := io.WriteString(cfg.Record, r.page(time.Since(began))); err != nil {
+			ended = errors.Join(ended, fmt.Errorf("recording the figures: %w", err))
+		}
+	}
 	return ok && ended == nil, ended
 }
 
@@ -136,6 +146,7 @@ type report struct {
 	passed, failed int
 	skipped        []Skip
 	slow           []string
+	packages       []Package
 }
 
 func (r *report) add(p Package) {
@@ -145,6 +156,7 @@ func (r *report) add(p Package) {
 	if p.NoTests {
 		return
 	}
+	r.packages = append(r.packages, p)
 	folder := strings.TrimPrefix(p.Name, module)
 	word, note := "ok", fmt.Sprintf("%d passed", p.Passed)
 	if !p.OK {
@@ -188,4 +200,31 @@ func (r *report) end(took time.Duration) bool {
 	fmt.Fprintf(out, "in %s\n", took.Round(time.Second))
 	fmt.Fprintf(out, "%d passed, %d failed, %d skipped\n", r.passed, r.failed, len(r.skipped))
 	return ok
+}
+
+// page is the record: what failed first, then each figure a test gave, then every package.
+func (r *report) page(took time.Duration) string {
+	var b strings.Builder
+	b.WriteString(r.cfg.Head)
+	fmt.Fprintf(&b, "%d passed, %d failed, %d skipped, in %s.\n", r.passed, r.failed, len(r.skipped), took.Round(time.Second))
+	b.WriteString("\n| proof | figure |\n|---|---|\n")
+	slices.SortFunc(r.packages, func(a, b Package) int { return strings.Compare(a.Name, b.Name) })
+	for _, p := range r.packages {
+		slices.SortStableFunc(p.Figures, func(a, b Figure) int { return strings.Compare(a.Test, b.Test) })
+		for _, f := range p.Figures {
+			fmt.Fprintf(&b, "| %s %s | %s |\n", strings.TrimPrefix(p.Name, module), f.Test, f.Text)
+		}
+	}
+	b.WriteString("\n| package | result | passed | failed | seconds |\n|---|---|---|---|---|\n")
+	for _, p := range r.packages {
+		result, seconds := "ok", fmt.Sprintf("%.1f", p.Elapsed.Seconds())
+		if !p.OK {
+			result = "**FAIL**"
+		}
+		if p.Cached {
+			seconds = "kept"
+		}
+		fmt.Fprintf(&b, "| %s | %s | %d | %d | %s |\n", strings.TrimPrefix(p.Name, module), result, p.Passed, p.Failed, seconds)
+	}
+	return b.String()
 }

@@ -205,3 +205,33 @@ func TestTargets(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
+
+// The record of a full run: what tests say of their size, and every package, failed ones too.
+func TestRecord(t *testing.T) {
+	r := report{cfg: Config{All: true, Out: new(bytes.Buffer), Head: "# Head\n"}}
+	stream := strings.NewReader(`{"Action":"attr","Package":"hearth.alt/b","Test":"TestKills","Key":"figure","Value":"500 kills"}
+{"Action":"attr","Package":"hearth.alt/b","Test":"TestKills","Key":"other","Value":"not this"}
+{"Action":"pass","Package":"hearth.alt/b","Test":"TestKills","Elapsed":1}
+{"Action":"pass","Package":"hearth.alt/b","Elapsed":1.5}
+{"Action":"fail","Package":"hearth.alt/a","Test":"TestNo","Elapsed":1}
+{"Action":"fail","Package":"hearth.alt/a","Elapsed":2}
+`)
+	if err := newCollector(r.add, os.Stderr).read(stream); err != nil {
+		t.Fatal(err)
+	}
+	const want = `# Head
+1 passed, 1 failed, 0 skipped, in 1m0s.
+
+| proof | figure |
+|---|---|
+| b TestKills | 500 kills |
+
+| package | result | passed | failed | seconds |
+|---|---|---|---|---|
+| a | **FAIL** | 0 | 1 | 2.0 |
+| b | ok | 1 | 0 | 1.5 |
+`
+	if diff := cmp.Diff(want, r.page(time.Minute)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -231,6 +232,7 @@ func TestGrowSurvivesRandomCuts(t *testing.T) {
 		t.Logf("cut %d came %s after process 1", i, wait)
 		survived(t, m, data)
 	}
+	t.Attr("figure", fmt.Sprintf("%d cuts at random moments of growing /perm from 2 to 8 GiB", cuts))
 }
 
 // A damage that the check repairs costs a boot of a second more and no page.
@@ -318,9 +320,14 @@ func TestPiKernelBoots(t *testing.T) {
 	clean(t, m, 3*GiB-200<<20)
 }
 
-// The real program, on both ways to start: the claim page is the first thing a browser sees.
+// The real program, on both ways to start: the claim page is the first thing a browser sees. On amd64 in test-all.
 func TestHearthShowsTheClaimPage(t *testing.T) {
-	for _, board := range []string{"arm64", "rpi"} {
+	shown := []string{"arm64", "rpi"}
+	if os.Getenv("HEARTH_TEST_ALL") == "1" {
+		shown = append(shown, "amd64")
+	}
+	t.Attr("figure", "boards that boot to the claim page: "+strings.Join(shown, ", "))
+	for _, board := range shown {
 		t.Run(board, func(t *testing.T) {
 			m := vm.New(t, vm.Options{Image: vm.Image(t, board, vm.Hearth), Disk: 4 * GiB})
 			m.Start()

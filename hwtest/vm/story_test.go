@@ -135,7 +135,7 @@ func TestFromBlankCardToPairedPhone(t *testing.T) {
 			t.Fatal("the removed phone still reaches the box after five seconds")
 		}
 	}
-	t.Logf("the removed phone was out after %s", time.Since(removed).Round(100*time.Millisecond))
+	t.Attr("figure", fmt.Sprintf("the removed phone was out after %s", time.Since(removed).Round(100*time.Millisecond)))
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	if err := kitchen.Answers(ctx, inside); err != nil {
