@@ -1,8 +1,8 @@
 package flows
 
 import (
-	"fmt"
 	"context"
+	"fmt"
 	"net/http"
 	"os"
 	"strings"
