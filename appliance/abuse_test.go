@@ -259,7 +259,7 @@ func TestHostileOperations(t *testing.T) {
 			t.Errorf("%s: %d %.300s", name, w.Code, w.Body)
 		}
 		if now := h.kept(); now != before {
-			t.Errorf("%s changed something: %s", name, difference(before, now))
+			t.Errorf("%s changed something (-before +now):\n%s", name, cmp.Diff(before, now))
 		}
 	}
 	before := h.kept()
@@ -284,18 +284,6 @@ func TestHostileOperations(t *testing.T) {
 			t.Errorf("DELETE of %.20q: %d %s", id, w.Code, w.Body)
 		}
 	}
-}
-
-// difference is the first line of now that is not in before, or of before that is not in now.
-func difference(before, now string) string {
-	for _, pair := range [][2]string{{now, before}, {before, now}} {
-		for line := range strings.Lines(pair[0]) {
-			if !strings.Contains(pair[1], line) {
-				return fmt.Sprintf("%.500q", line)
-			}
-		}
-	}
-	return "the order of lines"
 }
 
 // TestHostileForms says the same of the pages' forms, at the claim and after it.
@@ -367,6 +355,31 @@ func mustCode(t *testing.T, h *testHouse) secret.Text {
 		t.Fatal("there is no claim code")
 	}
 	return secret.NewText(code.Text())
+}
+
+// Whoever sends more than is read is told to go: a connection whose rest nobody reads is closed.
+func TestTooMuchEndsTheConnection(t *testing.T) {
+	h := openHouse(t, t.TempDir())
+	box := httptest.NewUnstartedServer(nil)
+	box.Config = h.web.HTTPServer(services.FaceTunnel)
+	box.Start()
+	defer box.Close()
+	for _, path := range []string{"/claim", "/api/v1/claim", "/nowhere"} {
+		r, err := http.NewRequestWithContext(t.Context(), "POST", box.URL+path, strings.NewReader("code="+strings.Repeat("x", 600<<10)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = "hearth.local"
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		res, err := box.Client().Transport.RoundTrip(r)
+		if err != nil {
+			continue // closed before all was sent
+		}
+		res.Body.Close()
+		if !res.Close {
+			t.Errorf("%s: %s, and the connection stays open", path, res.Status)
+		}
+	}
 }
 
 // TestHostileWire sends what no program sends: the server answers with a refusal or hangs up, and stays well.

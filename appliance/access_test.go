@@ -188,8 +188,10 @@ func answered(path string, status int, header http.Header, body string) outcome 
 				return unclaimed
 			case "household-lost":
 				return isLost
-			case "confirm-password", "not-for-apps":
-				return password
+			case "not-for-apps": // where nobody can type one
+				if status == http.StatusForbidden {
+					return password
+				}
 			}
 		}
 		if status == http.StatusNotFound && !strings.HasPrefix(body, "{") {

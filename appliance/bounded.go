@@ -29,19 +29,24 @@ func (l *boundedListener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		b := &boundedConn{Conn: c, l: l, key: source(c.RemoteAddr().String())}
-		if l.enter(b) {
+		evicted, ok := l.enter(b)
+		if evicted != nil {
+			evicted.Conn.Close()
+		}
+		if ok {
 			return b, nil
 		}
 		c.Close()
 	}
 }
 
-func (l *boundedListener) enter(c *boundedConn) bool {
+// enter takes c in, if need be in the place of another, which the caller closes.
+func (l *boundedListener) enter(c *boundedConn) (evicted *boundedConn, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	mine := len(l.from[c.key])
 	if mine >= maxFromOne && !c.key.Addr().IsLoopback() {
-		return false
+		return nil, false
 	}
 	if l.all >= maxConnections {
 		var most netip.Prefix
@@ -51,15 +56,14 @@ func (l *boundedListener) enter(c *boundedConn) bool {
 			}
 		}
 		if len(l.from[most]) <= mine+1 {
-			return false
+			return nil, false
 		}
-		oldest := l.from[most][0]
-		l.removeLocked(oldest)
-		go oldest.Conn.Close() // TLS may wait for the other end
+		evicted = l.from[most][0]
+		l.removeLocked(evicted)
 	}
 	l.all++
 	l.from[c.key] = append(l.from[c.key], c)
-	return true
+	return evicted, true
 }
 
 func (l *boundedListener) leave(c *boundedConn) {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 )
@@ -61,51 +62,86 @@ func TestOneAddressDoesNotHoldEveryConnection(t *testing.T) {
 
 // Eight addresses held all 512, which one machine can put on.
 func TestManyAddressesDoNotHoldEveryConnection(t *testing.T) {
-	inner := &fakeListener{conns: make(chan net.Conn)}
+	inner := &fakeListener{conns: make(chan net.Conn, 1)}
 	l := bounded(inner)
-	accepted := make(chan net.Conn, 2*maxConnections)
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
+	type end struct {
+		from string
+		far  net.Conn
+	}
+	var ends []end // the other ends, in the order of their offers
+	closed := func() (which []int) {
+		for i, e := range ends {
+			e.far.SetReadDeadline(time.Now().Add(time.Millisecond))
+			if _, err := e.far.Read(make([]byte, 1)); errors.Is(err, io.EOF) {
+				which = append(which, i)
 			}
-			accepted <- c
 		}
-	}()
-	defer close(inner.conns)
-	var ends []net.Conn // the other ends, in the order of their offers
-	offer := func(from string) {
+		return which
+	}
+	// offer says whether one more connection from there is let in.
+	offer := func(from string) bool {
 		near, far := net.Pipe()
 		t.Cleanup(func() { near.Close(); far.Close() })
-		ends = append(ends, far)
+		ends = append(ends, end{from, far})
 		inner.conns <- fakeConn{near, from}
-	}
-	for i := range maxConnections {
-		offer(fmt.Sprintf("192.0.2.%d", 1+i%8))
-		<-accepted
-	}
-	offer("198.51.100.7")
-	select {
-	case c := <-accepted:
-		if c.RemoteAddr().String() != "198.51.100.7:5" {
-			t.Errorf("%v was let in", c.RemoteAddr())
+		after, sentinel := net.Pipe()
+		defer sentinel.Close()
+		go func() { inner.conns <- fakeConn{after, "127.0.0.99"} }() // loopback is always let in where there is room
+		c, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
 		}
-	case <-time.After(30 * time.Second):
+		if c.RemoteAddr().String() == "127.0.0.99:5" {
+			c.Close()
+			return false
+		}
+		<-inner.conns
+		after.Close()
+		return true
+	}
+	fill := func(from string, n int) {
+		for range n {
+			if !offer(from) {
+				t.Fatalf("%s is refused while there is room", from)
+			}
+		}
+	}
+	fill("127.0.0.1", 100) // somebody on the machine itself
+	fill("192.0.2.1", 60)
+	first := len(ends)
+	fill("192.0.2.2", 64)
+	for i := 3; i <= 6; i++ {
+		fill(fmt.Sprintf("192.0.2.%d", i), 60)
+	}
+	fill("198.51.100.1", maxConnections-100-60-64-4*60)
+
+	if !offer("203.0.113.7") {
 		t.Fatal("another address is kept out")
 	}
-	closed := 0
-	for _, far := range ends {
-		far.SetReadDeadline(time.Now().Add(time.Millisecond))
-		if _, err := far.Read(make([]byte, 1)); errors.Is(err, io.EOF) {
-			closed++
-		}
-	}
-	if closed != 1 {
-		t.Errorf("%d connections were closed for it, want 1", closed)
+	if got, want := closed(), []int{first}; !slices.Equal(got, want) {
+		t.Errorf("closed for it: %v, want %v, the oldest of the address that holds the most", got, want)
 	}
 	if open := l.(*boundedListener).all; open != maxConnections {
 		t.Errorf("%d connections are counted, want %d", open, maxConnections)
+	}
+}
+
+// With nobody holding more than the newcomer, the newcomer is the one too many.
+func TestFullIsFull(t *testing.T) {
+	l := bounded(nil).(*boundedListener)
+	conn := func(i int) *boundedConn {
+		return &boundedConn{l: l, key: source(fmt.Sprintf("10.0.%d.%d:5", i/256, i%256))}
+	}
+	for i := range maxConnections {
+		if _, ok := l.enter(conn(i)); !ok {
+			t.Fatalf("number %d is refused", i)
+		}
+	}
+	if evicted, ok := l.enter(conn(maxConnections)); ok || evicted != nil {
+		t.Error("one took the place of another that holds no more")
+	}
+	if _, ok := l.enter(conn(0)); ok {
+		t.Error("one with as many as the others is let in")
 	}
 }
 

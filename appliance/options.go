@@ -22,7 +22,7 @@ type Options struct {
 	Public     string // the public face; nothing is served there yet, whatever it says
 	DNS        string // host:port of names for the home network
 	ClientPort uint16 // UDP, client plane
-	MeshPort   uint16 // UDP, mesh plane; told over mDNS, not opened yet
+	MeshPort   uint16 // UDP, mesh plane; not opened yet
 	NoPortMap  bool
 	Dev        bool
 }

@@ -150,7 +150,7 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 	}
 	if a.discovery, err = discovery.New(discovery.Config{
 		Members: a.claim, Interfaces: homeInterface, Browse: true, Now: a.clock.Now, Log: log,
-		Ports: func() discovery.Ports { return discovery.Ports{Web: httpAt.Port()} }, // the mesh's once it listens
+		Ports: func() discovery.Ports { return discovery.Ports{Web: httpAt.Port()} }, // no mesh port: nothing listens there yet
 	}); err != nil {
 		return nil, err
 	}

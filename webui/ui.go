@@ -97,10 +97,7 @@ func (u *UI) NotHere(w http.ResponseWriter, r *http.Request) {
 
 // NotAllowed answers for a route that asks for a higher role.
 func (u *UI) NotAllowed(w http.ResponseWriter, r *http.Request) {
-	u.Fail(w, r, &services.Problem{
-		Kind: services.KindDenied, Code: "not-allowed",
-		Say: services.Say("webui.notallowed", "You are signed in, but this page is for others in the house. An owner can change that."),
-	})
+	u.Fail(w, r, web.ErrNotAllowed)
 }
 
 // NeedSignIn leads to the page that asks who it is, and from there back to the page of r.

@@ -9,6 +9,13 @@ import (
 	"hearth.alt/services/secret"
 )
 
+func about(o Operation) string {
+	if o.Fresh {
+		return "Least role: " + o.Least.String() + ". On admin.sock only: app passwords and tokens are refused (not-for-apps)."
+	}
+	return "Least role: " + o.Least.String() + "."
+}
+
 // Document returns the OpenAPI 3.1 description of /api/v1, made from the table.
 func Document() map[string]any {
 	paths := map[string]any{}
@@ -21,7 +28,7 @@ func Document() map[string]any {
 		operation := map[string]any{
 			"operationId": strings.ReplaceAll(o.Name, " ", "."),
 			"summary":     o.Summary,
-			"description": "Least role: " + o.Least.String() + ".",
+			"description": about(o),
 			"responses": map[string]any{
 				"200":     map[string]any{"description": "done", "content": jsonContent(schema(o.out))},
 				"default": map[string]any{"description": "refused", "content": jsonContent(schema(reflect.TypeFor[Failure]()))},

@@ -117,7 +117,7 @@ func Handler(h *House, log *slog.Logger, access Access) http.Handler {
 
 func serve(o *Operation, h *House, w http.ResponseWriter, r *http.Request, caller services.Caller, fresh bool) (any, error) {
 	if err := o.Allow(caller, h.Ownership(), fresh); errors.Is(err, ErrFresh) {
-		return nil, ErrKeyboard // nobody can type a password here
+		return nil, ErrNotForApps // nobody can type a password here
 	} else if err != nil {
 		return nil, err
 	}

@@ -48,14 +48,14 @@ var Private = []services.Face{services.FaceTunnel, services.FaceSecure, services
 
 // The refusals that Allow answers with; compare with errors.Is.
 var (
-	ErrNotHere   = &services.Problem{Kind: services.KindNotFound, Code: "not-here", Say: services.Say("access.not-here", "There is nothing at this address.")}
-	ErrSignIn    = &services.Problem{Kind: services.KindSignIn, Code: "sign-in", Say: services.Say("access.sign-in", "Sign in first.")}
-	ErrDenied    = &services.Problem{Kind: services.KindDenied, Code: "denied", Say: services.Say("access.denied", "Your role does not allow this. Ask the owner of the house.")}
-	ErrUnclaimed = &services.Problem{Kind: services.KindUnavailable, Code: "unclaimed", Say: services.Say("access.unclaimed", "This box has no owner yet. Claim it first.")}
-	ErrClaimed   = &services.Problem{Kind: services.KindConflict, Code: "already-claimed", Say: services.Say("access.already-claimed", "This box already has an owner.")}
-	ErrLost      = &services.Problem{Kind: services.KindUnavailable, Code: "household-lost", Say: services.Say("access.lost", "The box cannot read whose it is: the record of who belongs is damaged from its beginning. It lets nobody in and cannot be claimed, so that nothing is lost. Bring the record back from a backup.")}
-	ErrFresh     = &services.Problem{Kind: services.KindSignIn, Code: "confirm-password", Say: services.Say("access.confirm-password", "Type your password once more to go on.")}
-	ErrKeyboard  = &services.Problem{Kind: services.KindDenied, Code: "not-for-apps", Say: services.Say("access.not-for-apps", "An app's password is not enough for this. Do it on the house's own pages, or on the box itself.")}
+	ErrNotHere    = &services.Problem{Kind: services.KindNotFound, Code: "not-here", Say: services.Say("access.not-here", "There is nothing at this address.")}
+	ErrSignIn     = &services.Problem{Kind: services.KindSignIn, Code: "sign-in", Say: services.Say("access.sign-in", "Sign in first.")}
+	ErrDenied     = &services.Problem{Kind: services.KindDenied, Code: "denied", Say: services.Say("access.denied", "Your role does not allow this. Ask the owner of the house.")}
+	ErrUnclaimed  = &services.Problem{Kind: services.KindUnavailable, Code: "unclaimed", Say: services.Say("access.unclaimed", "This box has no owner yet. Claim it first.")}
+	ErrClaimed    = &services.Problem{Kind: services.KindConflict, Code: "already-claimed", Say: services.Say("access.already-claimed", "This box already has an owner.")}
+	ErrLost       = &services.Problem{Kind: services.KindUnavailable, Code: "household-lost", Say: services.Say("access.lost", "The box cannot read whose it is: the record of who belongs is damaged from its beginning. It lets nobody in and cannot be claimed, so that nothing is lost. Bring the record back from a backup.")}
+	ErrFresh      = &services.Problem{Kind: services.KindSignIn, Code: "confirm-password", Say: services.Say("access.confirm-password", "Type your password once more to go on.")}
+	ErrNotForApps = &services.Problem{Kind: services.KindDenied, Code: "not-for-apps", Say: services.Say("access.not-for-apps", "An app password is not enough for this. Do it on the house's own pages, or on the box itself.")}
 )
 
 // Allow says whether caller may pass: nil, or the refusal. fresh says whether the caller gave the password a short
@@ -89,7 +89,7 @@ type Operation struct {
 	Method  string // of /api/v1
 	Path    string // below /api/v1, with {name} for fields tagged path
 	Rule
-	// Private marks operations whose output holds a secret for the caller: never cached, never logged.
+	// Secret marks operations whose output holds a secret for the caller: never cached, never logged.
 	Secret bool
 
 	in, out reflect.Type

@@ -13,9 +13,10 @@ func Table() []Operation { return table }
 // anyone is everybody who belongs, wherever everything is allowed by role.
 func anyone(least services.Role) Rule { return Rule{Faces: Private, Least: least, After: true} }
 
-// keyboard is anyone who gave the password a short while ago, as the pages ask before the same: what would outlive a
-// stolen credential. An app password or a token never did (ErrKeyboard); on the console it always counts as given.
-func keyboard(least services.Role) Rule {
+// withPassword is anyone who gave the password a short while ago: for what would outlive a stolen credential. No program
+// ever did (ErrNotForApps), on the console it counts as given. The pages are milder to a signed-in browser, where a
+// device that is added shows at once and the words are known to whoever checks them.
+func withPassword(least services.Role) Rule {
 	r := anyone(least)
 	r.Fresh = true
 	return r
@@ -35,7 +36,7 @@ var table = []Operation{
 	}, (*House).ClaimHere),
 	define(Operation{
 		Name: "recover check", Summary: "Check the 24 recovery words; right ones erase the key they stand for from the box", Method: "POST", Path: "/recovery/check",
-		Rule: keyboard(services.RoleOwner), Secret: true,
+		Rule: withPassword(services.RoleOwner), Secret: true,
 	}, (*House).CheckWords),
 	define(Operation{
 		Name: "recover password", Summary: "Give a person who forgot theirs a new password, from the box itself", Method: "POST", Path: "/recovery/password",
@@ -45,15 +46,15 @@ var table = []Operation{
 	define(Operation{Name: "person list", Summary: "List who belongs", Method: "GET", Path: "/people", Rule: anyone(services.RoleMember)}, (*House).ListPeople),
 	define(Operation{
 		Name: "person add", Summary: "Invite a person; the answer holds the link they open", Method: "POST", Path: "/people",
-		Rule: keyboard(services.RoleMember), Secret: true,
+		Rule: withPassword(services.RoleMember), Secret: true,
 	}, (*House).AddPerson),
-	define(Operation{Name: "person change", Summary: "Change a person's name, role or way into the home network", Method: "POST", Path: "/people/{id}", Rule: keyboard(services.RoleMember)}, (*House).ChangePerson),
-	define(Operation{Name: "person remove", Summary: "Remove a person and everything that lets them in", Method: "DELETE", Path: "/people/{id}", Rule: keyboard(services.RoleMember)}, (*House).RemovePerson),
+	define(Operation{Name: "person change", Summary: "Change a person's name, role or way into the home network", Method: "POST", Path: "/people/{id}", Rule: withPassword(services.RoleMember)}, (*House).ChangePerson),
+	define(Operation{Name: "person remove", Summary: "Remove a person and everything that lets them in", Method: "DELETE", Path: "/people/{id}", Rule: withPassword(services.RoleMember)}, (*House).RemovePerson),
 
 	define(Operation{Name: "device list", Summary: "List phones and laptops", Method: "GET", Path: "/devices", Rule: anyone(services.RoleGuest)}, (*House).ListDevices),
 	define(Operation{
 		Name: "device add", Summary: "Add a phone or laptop; the answer holds its configuration", Method: "POST", Path: "/devices",
-		Rule: keyboard(services.RoleMember), Secret: true,
+		Rule: withPassword(services.RoleMember), Secret: true,
 	}, (*House).AddDevice),
 	define(Operation{Name: "device rename", Summary: "Give a device another name", Method: "POST", Path: "/devices/{id}", Rule: anyone(services.RoleGuest)}, (*House).RenameDevice),
 	define(Operation{Name: "device remove", Summary: "Remove a device at once", Method: "DELETE", Path: "/devices/{id}", Rule: anyone(services.RoleGuest)}, (*House).RemoveDevice),

@@ -55,8 +55,8 @@ type Keeper interface {
 	EraseRoot(ctx context.Context) error
 
 	// MakeCA makes the household's certificate authority: the root's private key lives in memory only while it signs
-	// one intermediate, whose key stays here. ErrHaveCA when there is one, sound or damaged: devices trust it, so
-	// nobody who got hold of the unprivileged process may put another in its place.
+	// one intermediate, whose key stays here. ErrHaveCA when there is one, ErrDamagedKey when there is one that cannot
+	// be read: devices trust it, so nobody who got hold of the unprivileged process may put another in its place.
 	MakeCA(ctx context.Context, spec CASpec) error
 	// CACertificates returns root and intermediate as DER; ErrNoCA before MakeCA.
 	CACertificates(ctx context.Context) (root, intermediate []byte, err error)

@@ -310,8 +310,11 @@ func (l *Local) MakeCA(_ context.Context, spec CASpec) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if _, err := l.vault.read(fileCA, 0); !errors.Is(err, errMissing) {
+	switch _, err := l.vault.read(fileCA, 0); {
+	case err == nil:
 		return ErrHaveCA
+	case !errors.Is(err, errMissing):
+		return err
 	}
 	return l.vault.write(fileCA, formatCA(scalar, root, intermediate))
 }

@@ -105,6 +105,9 @@ func TestDamagedKeysAreNotReplaced(t *testing.T) {
 					t.Fatalf("the keeper does not start: %v", err)
 				}
 				defer l.Close()
+				if err := l.MakeCA(t.Context(), keeper.CASpec{Domain: "smith.home.arpa"}); name == "ca" && !errors.Is(err, keeper.ErrDamagedKey) {
+					t.Errorf("an authority in the place of a damaged one: %v", err)
+				}
 				for n, call := range ask {
 					err := call(l)
 					if n == name && !errors.Is(err, keeper.ErrDamagedKey) {

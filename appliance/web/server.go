@@ -167,7 +167,6 @@ func (s *Server) route(route webui.Route, rule api.Rule, sealedInside bool) http
 			caller, fresh = s.pageCaller(r)
 		}
 		r = r.WithContext(webui.WithCaller(r.Context(), caller))
-		r.Body = http.MaxBytesReader(w, r.Body, MaxForm)
 		if err := rule.Allow(caller, s.whose(), fresh); err != nil {
 			s.refuse(w, r, err)
 			return
@@ -207,6 +206,7 @@ func fromContext(ctx context.Context) services.Caller {
 // sets the headers that hold for every answer.
 func (s *Server) guard(face services.Face, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, MaxForm) // with w as net/http made it, so that too much ends the connection
 		w, done := s.open.answer(w, r)
 		defer done()
 		defer func() {

@@ -5,11 +5,12 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// lastAnswer is how long a connection stays after a credential it was used with has ended, and once more as long while
-// it is being answered: whoever signs out still sees the page that says so. What is asked on it meanwhile is judged by
+// lastAnswer is how long a connection stays after a credential it was used with has ended, and twice that while it is
+// being answered: whoever signs out still sees the page that says so. What is asked on it meanwhile is judged by
 // the credentials that stand.
 const lastAnswer = time.Second
 
@@ -22,7 +23,7 @@ type sockets struct {
 // socket is one connection from its accepting to its end.
 type socket struct {
 	conn   net.Conn
-	ending bool
+	ending atomic.Bool
 	open   int             // requests that are being answered
 	used   map[string]bool // identifiers of credentials
 }
@@ -66,7 +67,9 @@ func (s *sockets) use(ctx context.Context, id string) bool {
 		one.used = map[string]bool{}
 	}
 	one.used[id] = true
-	one.ending = one.ending || len(one.used) > 64 // one that signs in without end starts anew
+	if len(one.used) > 64 { // one that signs in without end starts anew
+		one.ending.Store(true)
+	}
 	return true
 }
 
@@ -78,7 +81,7 @@ func (s *sockets) end(ids map[string]bool) {
 	for _, one := range s.all {
 		for id := range one.used {
 			if ids[id] {
-				one.ending = true
+				one.ending.Store(true)
 				time.AfterFunc(lastAnswer, func() { s.close(one) })
 				break
 			}
@@ -103,44 +106,40 @@ func (s *sockets) answer(w http.ResponseWriter, r *http.Request) (_ http.Respons
 	if !ok {
 		return w, func() {}
 	}
+	s.count(one, 1)
+	return &lastWord{ResponseWriter: w, one: one}, func() { s.count(one, -1) }
+}
+
+func (s *sockets) count(one *socket, n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	one.open++
-	ending := func() bool {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return one.ending
-	}
-	return &answer{ResponseWriter: w, ending: ending}, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		one.open--
-	}
+	one.open += n
 }
 
-type answer struct {
+// lastWord is a response that says so when it is the last on its connection.
+type lastWord struct {
 	http.ResponseWriter
-	ending func() bool
-	begun  bool
+	one   *socket
+	begun bool
 }
 
-func (a *answer) WriteHeader(code int) {
-	if !a.begun && a.ending() {
-		a.Header().Set("Connection", "close")
+func (w *lastWord) WriteHeader(code int) {
+	if !w.begun && w.one.ending.Load() {
+		w.Header().Set("Connection", "close")
 	}
-	a.begun = a.begun || code >= 200
-	a.ResponseWriter.WriteHeader(code)
+	w.begun = w.begun || code >= 200
+	w.ResponseWriter.WriteHeader(code)
 }
 
-func (a *answer) Write(b []byte) (int, error) {
-	if !a.begun {
-		a.WriteHeader(http.StatusOK)
+func (w *lastWord) Write(b []byte) (int, error) {
+	if !w.begun {
+		w.WriteHeader(http.StatusOK)
 	}
-	return a.ResponseWriter.Write(b)
+	return w.ResponseWriter.Write(b)
 }
 
 // Unwrap lets http.ResponseController reach the real writer.
-func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+func (w *lastWord) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // End closes every connection that was used with one of these credentials (Caller.Session). It does not wait.
 func (s *Server) End(ids ...string) {

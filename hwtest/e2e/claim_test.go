@@ -70,7 +70,7 @@ func TestAThousandClaims(t *testing.T) {
 		}
 		answers[way+": "+answer]++
 	}
-	// A visitor of the https pages proves the code once, as in one browser with many windows.
+	// Visitors of the https pages prove the code once each, as in one browser with many windows.
 	var visitors [8]*netlab.Host
 	var proved [len(visitors)]*browser
 	for i := range visitors {

@@ -86,19 +86,27 @@ func TestClaimSealedOnPlainHTTP(t *testing.T) {
 	v.eval(`document.querySelector("#seal button").click(), true`)
 	v.until("the page says that the code does not fit", `!document.querySelector("#seal-error").hidden && document.querySelector("#seal-error").textContent.includes("does not know this code")`)
 
-	// Eight words of which two changed places; then the sheet's own, and back to before they were typed.
+	// Eight words, one of them none; two of them changed places; then the sheet's own, and back to before they were typed.
 	c, err := claimcode.Parse(code)
 	fail(t, err, "reading the claim code")
 	sheet := c.Words()
 	swapped := slices.Clone(sheet)
-	swapped[1], swapped[6] = sheet[6], sheet[1]
+	for i := 1; ; i++ { // one swap in 256 fits the checksum, or changes nothing
+		swapped[0], swapped[i] = sheet[i], sheet[0]
+		if _, err := claimcode.Parse(strings.Join(swapped, " ")); err != nil {
+			break
+		}
+		swapped[0], swapped[i] = sheet[0], sheet[i]
+	}
 	typed := func(words []string) {
 		t.Helper()
 		v.fill("code", strings.Join(words, " "))
 		v.eval(`document.querySelector("#seal button").click(), true`)
 	}
+	typed(append([]string{"lanterne"}, sheet[1:]...))
+	v.until("the page says that a word is none", `document.querySelector("#seal-error").textContent.includes("Look at their spelling")`)
 	typed(swapped)
-	v.until("the page says that the words are no code", `document.querySelector("#seal-error").textContent.includes("or eight words")`)
+	v.until("the page says that the words do not belong together", `document.querySelector("#seal-error").textContent.includes("do not belong together")`)
 	typed(sheet)
 	v.sees("input[name=household]", "")
 	v.eval(`sessionStorage.clear(), true`)

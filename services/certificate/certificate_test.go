@@ -472,30 +472,57 @@ func TestKeeperThatCannotSign(t *testing.T) {
 
 // Whoever calls in the moment of a start is not sent away: browsers showed an error page for it.
 func TestFirstHandshakeWaits(t *testing.T) {
-	h := &house{m: claimed("attic"), known: true}
-	h.makeCA(t, params(time.Now()))
-	s, err := certificate.New(certificate.Config{
-		Members: h, Signer: h, Now: time.Now, Known: func() bool { return true },
-		Addresses: func() []netip.Addr { return nil },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Current(); !errors.Is(err, certificate.ErrNone) {
-		t.Fatalf("before anything: %v", err)
-	}
-	ours, theirs := net.Pipe()
-	go func() {
-		time.Sleep(100 * time.Millisecond)
-		s.Run(t.Context())
-	}()
-	go tls.Server(ours, &tls.Config{GetCertificate: s.GetCertificate}).Handshake()
-	c := tls.Client(theirs, &tls.Config{InsecureSkipVerify: true})
-	if err := c.HandshakeContext(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.ConnectionState().PeerCertificates[0].VerifyHostname("attic.local"); err != nil {
-		t.Error(err)
+	for _, tt := range []struct {
+		name  string
+		run   time.Duration // after which Run begins; 0 is never
+		fails error         // of the keeper
+		want  time.Duration
+		err   error
+	}{
+		{"the leaf comes", 100 * time.Millisecond, nil, 100 * time.Millisecond, nil},
+		{"nobody makes one", 0, nil, 3 * time.Second, certificate.ErrNone},
+		{"making one fails", 100 * time.Millisecond, errors.New("the keeper is gone"), 100 * time.Millisecond, certificate.ErrNone},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := &house{m: claimed("attic"), known: true, fail: tt.fails}
+				h.makeCA(t, params(time.Now()))
+				s, err := certificate.New(certificate.Config{
+					Members: h, Signer: h, Now: time.Now, Known: func() bool { return true },
+					Addresses: func() []netip.Addr { return nil },
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				if tt.run != 0 {
+					// Twice, as the supervisor does after a panic.
+					time.AfterFunc(tt.run, func() { s.Run(ctx) })
+					time.AfterFunc(tt.run+time.Minute, func() { s.Run(ctx) })
+				}
+				ours, theirs := net.Pipe()
+				defer theirs.Close()
+				began := time.Now()
+				go func() {
+					c := tls.Client(theirs, &tls.Config{InsecureSkipVerify: true})
+					if err := c.Handshake(); err == nil {
+						if err := c.ConnectionState().PeerCertificates[0].VerifyHostname("attic.local"); err != nil {
+							t.Error(err)
+						}
+					}
+					c.Close()
+				}()
+				err = tls.Server(ours, &tls.Config{GetCertificate: s.GetCertificate}).Handshake()
+				ours.Close()
+				if took := time.Since(began); !errors.Is(err, tt.err) || took != tt.want {
+					t.Errorf("%v after %v, want %v after %v", err, took, tt.err, tt.want)
+				}
+				time.Sleep(2 * time.Minute)
+				cancel()
+				synctest.Wait()
+			})
+		})
 	}
 }
 

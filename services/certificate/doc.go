@@ -19,8 +19,8 @@
 //
 // Consequences, which Health tells when they are so: a box that is renamed, or a household that moves to another
 // network, needs a new authority for https at the new <box>.local or at the new address; the names below the
-// household's domain go on working. Outlived says when it is due. Nothing makes a second authority yet; what does is
-// to call MakeCA, store the result, call Service.Reload, and have the devices install the new root.
+// household's domain go on working. Outlived says when it is due. The keeper replaces no authority yet:
+// whatever does will have to ask the owner, call Service.Reload, and have the devices install the new root.
 //
 // Before the claim the service hands out the claim certificate (services/claimcode). The box's clock may be wrong at
 // start: until something vouches for the time a leaf is made from the known lower bound, a day earlier and long

@@ -68,6 +68,7 @@ type Service struct {
 	c      Config
 	reload chan struct{}
 	tried  chan struct{} // closed when Run has tried once
+	once   sync.Once     // closes it
 
 	mu     sync.Mutex
 	leaf   *tls.Certificate // nil until the first one
@@ -107,12 +108,11 @@ func New(c Config) (*Service, error) {
 // Run issues leaves until ctx ends. What goes wrong is told by Health and tried again; it never ends Run.
 func (s *Service) Run(ctx context.Context) error {
 	retry, ask := firstRetry, true
-	tried := sync.OnceFunc(func() { close(s.tried) })
 	for {
 		m, changed := s.c.Members.Watch()
 		wait := lookAgain
 		err := s.makeSo(ctx, m, ask)
-		tried()
+		s.once.Do(func() { close(s.tried) })
 		if err != nil && ctx.Err() == nil {
 			wait, retry, ask = retry, min(2*retry, lookAgain), true
 			s.c.Log.Warn("making the certificate", "err", err, "again", wait)
@@ -134,7 +134,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 }
 
-// Reload makes Run ask the Signer for the authority again at once. Call it after the keeper made a new one.
+// Reload makes Run ask the Signer for the authority again at once. Call it after the keeper made one.
 func (s *Service) Reload() {
 	select {
 	case s.reload <- struct{}{}:
@@ -308,7 +308,7 @@ func (s *Service) sign(ctx context.Context, w want, ca *x509.Certificate, now ti
 // ErrNone is returned by Current and GetCertificate while there is nothing to show.
 var ErrNone = errors.New("the box has no certificate yet")
 
-// patience is how long a handshake waits for the first leaf after a start.
+// patience is how long a handshake waits after a start until making the first leaf was tried.
 const patience = 3 * time.Second
 
 // Current returns what handshakes are shown: the leaf; before the claim, and until the first leaf is made, the claim

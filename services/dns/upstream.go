@@ -28,7 +28,7 @@ const (
 )
 
 // useBundledRoots makes x/crypto's list of authorities the one to judge by where the system has none: the image. It
-// does what importing x509roots/fallback does, when first needed: reading the list takes a third of the program's start.
+// does what importing x509roots/fallback does, but when first needed: the keeper and the verbs never are.
 var useBundledRoots = sync.OnceFunc(func() {
 	pool := x509.NewCertPool()
 	for root := range bundle.Roots() {

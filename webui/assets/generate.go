@@ -36,7 +36,7 @@ var icons = []string{
 	"speaker", "trash-2", "tv", "user-plus", "users",
 }
 
-// signs are Hearth's own: the five states (../look/LOOK.md, section 3), each a shape of its own.
+// signs are Hearth's own: the five states (LOOK.md, section 3), each a shape of its own.
 const signs = `<symbol id="s-good" viewBox="0 0 24 24"><circle cx="12" cy="12" r="10" fill="currentColor"/><path d="m7.5 12.5 3 3 6-6.5" fill="none" stroke="var(--paper)" stroke-width="2.3" stroke-linecap="round" stroke-linejoin="round"/></symbol>
 <symbol id="s-care" viewBox="0 0 24 24"><path d="M12 2.5 23 21.5H1Z" fill="currentColor" stroke="currentColor" stroke-width="1.5" stroke-linejoin="round"/><path d="M12 9v6M12 18.3v.2" stroke="var(--paper)" stroke-width="2.3" stroke-linecap="round"/></symbol>
 <symbol id="s-act" viewBox="0 0 24 24"><path d="M7.5 1.5h9l6 6v9l-6 6h-9l-6-6v-9Z" fill="currentColor"/><path d="m8 8 8 8M16 8l-8 8" stroke="var(--paper)" stroke-width="2.5" stroke-linecap="round"/></symbol>

@@ -41,27 +41,30 @@ async function post(path, message) {
 	return body;
 }
 
+// between is what may stand between letters or words, as the box reads them.
+const between = /[\s\p{Pd},._]+/u;
 const digits = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
-// normal reads the 16 characters as the box does: Crockford base32, O is 0, I and L are 1, dashes and spaces fall away.
+// normal reads the 16 characters as the box does: Crockford base32, O is 0, I and L are 1.
 function normal(text) {
-	const code = text.toUpperCase().replace(/[\s-]/g, "").replaceAll("O", "0").replaceAll("I", "1").replaceAll("L", "1");
+	const code = text.toUpperCase().split(between).join("").replaceAll("O", "0").replaceAll("I", "1").replaceAll("L", "1");
 	return /^[0-9A-HJKMNP-TV-Z]{16}$/.test(code) ? code : "";
 }
 
 // fromWords reads the eight words of the sheet as the box does: 11 bits each, the 80 of the code before the first byte
-// of their SHA-256. It is the 16 characters, or "".
+// of their SHA-256. It returns the 16 characters, or "" for what is no eight words.
 async function fromWords(text) {
-	const words = text.toLowerCase().split(/[\s\p{Pd},._]+/u).filter(Boolean);
+	const words = text.toLowerCase().split(between).filter(Boolean);
 	if (words.length !== 8) return "";
-	const list = await fetch(new URL("words.txt", import.meta.url)).then((answer) => answer.text()).catch(() => "");
+	const list = await fetch(new URL("words.txt", import.meta.url)).then((answer) => (answer.ok ? answer.text() : "")).catch(() => "");
 	if (!list) throw new Refused("lost");
 	const numbers = words.map((word) => list.trim().split("\n").indexOf(word));
-	if (numbers.includes(-1)) return "";
+	if (numbers.includes(-1)) throw new Refused("word");
 	const all = numbers.reduce((bits, n) => (bits << 11n) | BigInt(n), 0n);
 	let code = "";
 	for (let rest = all >> 8n; code.length < 16; rest >>= 5n) code = digits[Number(rest & 31n)] + code;
-	return sha256(secretBytes(code))[0] === Number(all & 255n) ? code : "";
+	if (sha256(secretBytes(code))[0] !== Number(all & 255n)) throw new Refused("checksum");
+	return code;
 }
 
 function secretBytes(code) {

@@ -7,6 +7,12 @@ import (
 	"hearth.alt/services"
 )
 
+// ErrNotAllowed is for a page that asks for a higher role than the reader has.
+var ErrNotAllowed = &services.Problem{
+	Kind: services.KindDenied, Code: "not-allowed",
+	Say: services.Say("webui.notallowed", "You are signed in, but this page is for others in the house. An owner can change that."),
+}
+
 // Errors is what was wrong with a form, said beside its fields and summed up first on the page.
 type Errors struct {
 	List   []FieldError // in the order of the form

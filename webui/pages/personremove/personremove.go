@@ -18,7 +18,7 @@ func (p *Pages) Ask(rq *web.Request) error {
 		return err
 	}
 	if !who.MayRemove {
-		return rq.Redirect("/people/" + string(who.ID)) // there is nothing to ask
+		return web.ErrNotAllowed
 	}
 	pg := &web.Page{Title: rq.T("personremove.title", "name", who.Name), Nav: "/people"}
 	pg.Request = rq
