@@ -257,7 +257,7 @@ func (a *appliance) storage() house.Storage {
 	switch {
 	case s.Free < 64<<20 || s.Free*100 < s.Total:
 		s.State = house.StateAct
-		s.Message = services.Say("storage.full", "The disk is full.")
+		s.Message = services.Say("storage.full", "The disk is full. What is new cannot be kept until there is room again.")
 	case s.Free*10 < s.Total:
 		s.State = house.StateCare
 		s.Message = services.Say("storage.low", "The disk is nearly full.")

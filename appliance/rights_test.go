@@ -579,7 +579,7 @@ func TestAuditOnce(t *testing.T) {
 	call("POST", "/claim", `{"household":"Smith","box":"Attic","owner":"Olga","password":"turtle lantern copper forty"}`)
 	expect("the claim", "password-set", "claimed", "local claim")
 	out := call("POST", "/people", `{"name":"Mia","role":"member"}`)
-	expect("an invitation", "person-invited", "invited", "local person add")
+	expect("an invitation", "invited", "person-invited", "local person add")
 	id := fmt.Sprint(out["id"])
 	call("POST", "/people/"+id, `{"name":"Mina","lan":"no"}`)
 	expect("a change", "person-changed", "local person change")

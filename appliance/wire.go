@@ -49,6 +49,7 @@ type appliance struct {
 	pages       *pages.House
 	faces       *faces
 	console     *console
+	room        *room
 	health      *healthBoard
 
 	lastTunnel struct {
@@ -184,6 +185,7 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 		tls:  &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: a.certificate.GetCertificate, NextProtos: []string{"h2", "http/1.1"}},
 		open: func(ctx context.Context, at netip.AddrPort) (net.Listener, error) { return openTCP(ctx, k, at, o.Dev) },
 	}
+	a.room = newRoom(a.storage, a.clock.Now)
 	a.console = newConsole(o.State, a.clock.Now, a.web.HTTPServer(services.FaceConsole))
 	a.health.parts = a.services()
 	return a, nil
@@ -209,5 +211,5 @@ func (a *appliance) guarded() bool {
 
 // services lists what is supervised, in the order it is shown. It stops in reverse.
 func (a *appliance) services() []services.Service {
-	return []services.Service{a.identity, a.account, a.certificate, a.mesh, a.firewall, a.dns, a.discovery, a.faces, a.console, a.claim}
+	return []services.Service{a.identity, a.account, a.certificate, a.mesh, a.firewall, a.dns, a.discovery, a.faces, a.console, a.room, a.claim}
 }

@@ -300,11 +300,15 @@ func (h *House) AddPerson(ctx context.Context, caller services.Caller, in AddPer
 	if err != nil {
 		return AddPersonOutput{}, err
 	}
-	h.audit(ctx, caller, "person-invited", p.Name)
 	code, expires, err := h.Invite(ctx, caller, p.ID)
 	if err != nil {
+		// Nobody is left waiting for a link that there is not.
+		if e := h.Identity.RemovePerson(acting(ctx, caller), p.ID); e != nil {
+			h.Log.Warn("a person whose invitation failed stays until the invitation would have ended", "person", p.ID, "error", e)
+		}
 		return AddPersonOutput{}, err
 	}
+	h.audit(ctx, caller, "person-invited", p.Name)
 	return AddPersonOutput{ID: p.ID, Name: p.Name, Role: p.Role, State: p.State, Link: secret.Show(h.inviteLink(code)), Code: secret.Show(code), Expires: expires}, nil
 }
 

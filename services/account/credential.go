@@ -290,6 +290,27 @@ func (s *Service) make(ctx context.Context, c *credential, also []*credential, f
 	return text, nil
 }
 
+// hold makes a session that stands in memory alone, in the place of also: whoever comes to make room on a full disk must
+// get in.
+func (s *Service) hold(c *credential, also []*credential) secret.Text {
+	text := newSecret(c.kind)
+	c.id, c.hash, c.created = newID(), digestOf(text), s.c.Now().UTC().Truncate(time.Second)
+	c.used, c.usedKept = c.created, c.created
+	s.making.Lock()
+	defer s.making.Unlock()
+	s.mu.Lock()
+	have := slices.DeleteFunc(s.of(c.kind, c.person), func(o *credential) bool { return slices.Contains(also, o) })
+	if len(have) >= maxSessions {
+		slices.SortFunc(have, func(a, b *credential) int { return b.used.Compare(a.used) })
+		also = append(slices.Clip(also), have[maxSessions-1:]...)
+	}
+	s.byHash[c.hash] = c
+	ended := s.dropLocked(slices.DeleteFunc(also, func(o *credential) bool { return o.kind != KindSession }))
+	s.mu.Unlock()
+	s.tellEnded(ended)
+	return text
+}
+
 // dropLocked takes credentials out of memory and returns those that were there. mu is held.
 func (s *Service) dropLocked(cs []*credential) []Ended {
 	var out []Ended
