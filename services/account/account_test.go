@@ -267,6 +267,33 @@ func TestASessionOfTheTunnelStaysOnItsDevice(t *testing.T) {
 	}
 }
 
+// TestASessionAtSomebodyElsesPhoneStaysThere: Anna signs in on Ben's phone, over plain http inside the tunnel. Her cookie
+// was good from any machine at home, for as long as it lived.
+func TestASessionAtSomebodyElsesPhoneStaysThere(t *testing.T) {
+	s, h := setUp(t)
+	ctx := t.Context()
+	in := signIn(t, s, "Anna", other)
+	if in.Session.Device != other {
+		t.Errorf("the session is bound to %q, want Ben's phone", in.Session.Device)
+	}
+	if _, err := s.Authenticate(ctx, in.Token, other); err != nil {
+		t.Errorf("on Ben's phone: %v", err)
+	}
+	for _, d := range []services.DeviceID{"", phone} {
+		if _, err := s.Authenticate(ctx, in.Token, d); !errors.Is(err, ErrOtherDevice) {
+			t.Errorf("from %q: %v, want ErrOtherDevice", d, err)
+		}
+	}
+	h.took()
+	h.change(func(m *services.Membership) { m.Devices = m.Devices[:1] })
+	if _, err := s.Authenticate(ctx, in.Token, other); !errors.Is(err, ErrSignedOut) {
+		t.Errorf("after Ben's phone is gone: %v, want ErrSignedOut", err)
+	}
+	eventually(t, "its sockets are told", func() bool {
+		return slices.ContainsFunc(h.took(), func(e Ended) bool { return e.ID == in.Session.ID })
+	})
+}
+
 func TestListAndEnd(t *testing.T) {
 	s, _ := setUp(t)
 	ctx := t.Context()

@@ -89,7 +89,8 @@ func (c *credential) expired(now time.Time) bool {
 // stands says whether the membership still carries the credential, and the person's role now.
 //
 // A session ends with any change of role: it rotates by signing in again. The others end when the role becomes less
-// than it was when they were made, and never give more.
+// than it was when they were made, and never give more. What is bound to a device ends with it; a session may be on
+// somebody else's, all others only on one of the person's own.
 func (c *credential) stands(m *services.Membership) (services.Role, bool) {
 	p, ok := m.Person(c.person)
 	if !ok {
@@ -102,7 +103,7 @@ func (c *credential) stands(m *services.Membership) (services.Role, bool) {
 		return 0, false
 	}
 	if c.device != "" {
-		if d, ok := m.Device(c.device); !ok || d.State != services.StateActive || d.Person != c.person {
+		if d, ok := m.Device(c.device); !ok || d.State != services.StateActive || c.kind != KindSession && d.Person != c.person {
 			return 0, false
 		}
 	}

@@ -193,9 +193,6 @@ func (s *Service) enter(ctx context.Context, in SignIn, p services.Person, known
 	now := s.c.Now().UTC().Truncate(time.Second)
 	c := &credential{kind: KindSession, person: p.ID, device: in.By.Device, name: clip(in.Browser), role: p.Role, address: clip(in.By.Address), proved: now, expires: now.Add(SessionLife)}
 	m, _ := s.c.Members.Watch() // hashing took a while
-	if d, ok := m.Device(c.device); ok && d.Person != p.ID {
-		c.device = "" // at somebody else's phone: bound by the idle time, not by that phone
-	}
 	role, ok := c.stands(m)
 	if !ok {
 		return SignedIn{}, ErrRefused
@@ -423,7 +420,8 @@ func (s *Service) check(k Kind, t secret.Text, device services.DeviceID) (Sessio
 }
 
 // Authenticate says who a session's token stands for. device is the device whose tunnel address the request came from,
-// "" when it did not come over the tunnel: a session that was made over the tunnel is good from that device only.
+// "" when it did not come over the tunnel: a session that was made over the tunnel is good from that device only, whosever
+// device that is.
 // It touches memory only. Errors: ErrSignedOut, ErrOtherDevice, a Problem of KindUnavailable.
 func (s *Service) Authenticate(_ context.Context, token secret.Text, device services.DeviceID) (Session, error) {
 	return s.check(KindSession, token, device)
