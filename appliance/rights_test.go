@@ -189,6 +189,22 @@ func TestRightsOfPeople(t *testing.T) {
 	}
 }
 
+// TestAnOwnerAtSomebodyElsesPhone: what the owner changed on a guest's phone was refused, since the record named a phone
+// that was not the owner's.
+func TestAnOwnerAtSomebodyElsesPhone(t *testing.T) {
+	h := takenIn(t, t.TempDir())
+	guest := h.who[services.RoleGuest]
+	d, err := h.identity.AddDevice(t.Context(), identity.NewDevice{Person: guest.id, Name: "phone", Key: services.ClientKey{9}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	caller := h.caller(services.RoleOwner)
+	caller.Device = d.ID
+	if _, err := h.webConfig.House.ChangePerson(t.Context(), caller, api.ChangePersonInput{ID: guest.id, Name: "Gustav"}); err != nil {
+		t.Error(err)
+	}
+}
+
 func publicKey(n int) string {
 	return []string{"", "HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw="}[1][:40] + fmt.Sprintf("%03d=", n%1000)
 }

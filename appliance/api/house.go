@@ -296,14 +296,14 @@ func (h *House) AddPerson(ctx context.Context, caller services.Caller, in AddPer
 	if lan != nil && *lan && caller.Role < services.RoleAdmin {
 		return AddPersonOutput{}, errLAN
 	}
-	p, err := h.Identity.AddPerson(acting(ctx, caller), identity.NewPerson{Name: in.Name, Role: in.Role, LAN: lan, Expires: h.Now().Add(account.InvitationLife)})
+	p, err := h.Identity.AddPerson(h.acting(ctx, caller), identity.NewPerson{Name: in.Name, Role: in.Role, LAN: lan, Expires: h.Now().Add(account.InvitationLife)})
 	if err != nil {
 		return AddPersonOutput{}, err
 	}
 	code, expires, err := h.Invite(ctx, caller, p.ID)
 	if err != nil {
 		// Nobody is left waiting for a link that there is not.
-		if e := h.Identity.RemovePerson(acting(ctx, caller), p.ID); e != nil {
+		if e := h.Identity.RemovePerson(h.acting(ctx, caller), p.ID); e != nil {
 			h.Log.Warn("a person whose invitation failed stays until the invitation would have ended", "person", p.ID, "error", e)
 		}
 		return AddPersonOutput{}, err
@@ -400,7 +400,7 @@ func (h *House) ChangePerson(ctx context.Context, caller services.Caller, in Cha
 	if in.Role != services.RoleNone {
 		change.Role = &in.Role
 	}
-	if err := h.Identity.ChangePerson(acting(ctx, caller), p.ID, change); err != nil {
+	if err := h.Identity.ChangePerson(h.acting(ctx, caller), p.ID, change); err != nil {
 		return PersonOutput{}, err
 	}
 	h.audit(ctx, caller, "person-changed", p.Name)
@@ -417,7 +417,7 @@ func (h *House) RemovePerson(ctx context.Context, caller services.Caller, in Per
 	if !identity.MayChange(h.Identity.Membership(), caller.Role, p) {
 		return None{}, ErrDenied
 	}
-	if err := h.Identity.RemovePerson(acting(ctx, caller), p.ID); err != nil {
+	if err := h.Identity.RemovePerson(h.acting(ctx, caller), p.ID); err != nil {
 		return None{}, err
 	}
 	h.audit(ctx, caller, "person-removed", p.Name)
@@ -486,7 +486,7 @@ func (h *House) AddDevice(ctx context.Context, caller services.Caller, in AddDev
 		return AddDeviceOutput{}, err
 	}
 	expires := h.Now().Add(PairWithin)
-	d, err := h.Identity.AddDevice(acting(ctx, caller), identity.NewDevice{Person: p.ID, Name: in.Name, Key: key, Expires: expires})
+	d, err := h.Identity.AddDevice(h.acting(ctx, caller), identity.NewDevice{Person: p.ID, Name: in.Name, Key: key, Expires: expires})
 	if err != nil {
 		return AddDeviceOutput{}, err
 	}
@@ -536,7 +536,7 @@ func (h *House) RenameDevice(ctx context.Context, caller services.Caller, in Ren
 	if err != nil {
 		return None{}, err
 	}
-	if err := h.Identity.RenameDevice(acting(ctx, caller), d.ID, in.Name); err != nil {
+	if err := h.Identity.RenameDevice(h.acting(ctx, caller), d.ID, in.Name); err != nil {
 		return None{}, err
 	}
 	h.audit(ctx, caller, "device-renamed", in.Name)
@@ -549,7 +549,7 @@ func (h *House) RemoveDevice(ctx context.Context, caller services.Caller, in Dev
 	if err != nil {
 		return None{}, err
 	}
-	if err := h.Identity.RemoveDevice(acting(ctx, caller), d.ID); err != nil {
+	if err := h.Identity.RemoveDevice(h.acting(ctx, caller), d.ID); err != nil {
 		return None{}, err
 	}
 	h.audit(ctx, caller, "device-removed", d.Name)
@@ -630,12 +630,17 @@ func (h *House) ListAudit(ctx context.Context, caller services.Caller, in AuditI
 	return out, nil
 }
 
-// acting names the caller to the household log, so that a record says on whose behalf it was made.
-func acting(ctx context.Context, caller services.Caller) context.Context {
+// acting names the caller to the household log, so that a record says on whose behalf it was made. The device is named
+// when it is theirs: a record made through somebody else's has no effect.
+func (h *House) acting(ctx context.Context, caller services.Caller) context.Context {
 	if caller.Person == "" {
 		return ctx
 	}
-	return identity.Acting(ctx, caller.Person, caller.Device)
+	via := caller.Device
+	if d, ok := h.Identity.Membership().Device(via); !ok || d.Person != caller.Person {
+		via = ""
+	}
+	return identity.Acting(ctx, caller.Person, via)
 }
 
 // auditCall writes down that an operation was asked for on the console, as "local", and how it went.
