@@ -9,16 +9,20 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"hearth.alt/appliance/api"
 	"hearth.alt/appliance/pages"
 	"hearth.alt/services"
 	"hearth.alt/services/account"
 	"hearth.alt/services/identity"
+	"hearth.alt/services/mesh"
 	"hearth.alt/services/secret"
 	"hearth.alt/webui"
 	"hearth.alt/webui/house"
@@ -202,6 +206,32 @@ func TestAnOwnerAtSomebodyElsesPhone(t *testing.T) {
 	caller.Device = d.ID
 	if _, err := h.webConfig.House.ChangePerson(t.Context(), caller, api.ChangePersonInput{ID: guest.id, Name: "Gustav"}); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestNoDeviceWithoutSettings: on a box without an address "device add" failed and left a device that waited, whose
+// settings nobody had seen.
+func TestNoDeviceWithoutSettings(t *testing.T) {
+	h := takenIn(t, t.TempDir())
+	done := make(chan string)
+	go func() {
+		// The thread is never unlocked, so that it and its empty network end with the goroutine.
+		runtime.LockOSThread()
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			done <- "needs root: sudo go test ./appliance -run TestNoDeviceWithoutSettings"
+			return
+		}
+		_, err := h.webConfig.House.AddDevice(t.Context(), h.caller(services.RoleOwner), api.AddDeviceInput{Name: "phone"})
+		if !errors.Is(err, mesh.ErrNoAddress) {
+			t.Errorf("a device on a box without an address: %v, want no-address", err)
+		}
+		done <- ""
+	}()
+	if why := <-done; why != "" {
+		t.Skip(why)
+	}
+	if all := h.identity.Membership().Devices; len(all) != 0 {
+		t.Errorf("a device waits that nobody has the settings of: %+v", all)
 	}
 }
 

@@ -485,17 +485,24 @@ func (h *House) AddDevice(ctx context.Context, caller services.Caller, in AddDev
 	if err != nil {
 		return AddDeviceOutput{}, err
 	}
+	if len(h.Mesh.Reach().Endpoints) == 0 {
+		return AddDeviceOutput{}, mesh.ErrNoAddress
+	}
 	expires := h.Now().Add(PairWithin)
 	d, err := h.Identity.AddDevice(h.acting(ctx, caller), identity.NewDevice{Person: p.ID, Name: in.Name, Key: key, Expires: expires})
 	if err != nil {
 		return AddDeviceOutput{}, err
 	}
-	h.remember(d, private)
-	h.audit(ctx, caller, "device-added", d.Name)
 	stock, err := h.Mesh.DeviceConfig(ctx, h.Identity.Membership(), d, private)
 	if err != nil {
+		// No device is left waiting for settings that there are not.
+		if e := h.Identity.RemoveDevice(h.acting(context.WithoutCancel(ctx), caller), d.ID); e != nil {
+			h.Log.Warn("a device without settings stays until its time to pair is over", "device", d.ID, "error", e)
+		}
 		return AddDeviceOutput{}, err
 	}
+	h.remember(d, private)
+	h.audit(ctx, caller, "device-added", d.Name)
 	out := AddDeviceOutput{ID: d.ID, Name: d.Name, Config: secret.Show(stock.Text), Expires: expires, Reach: stock.Reach.Say.String()}
 	if in.PublicKey == "" {
 		if out.PNG, err = stock.PNG(); err != nil {

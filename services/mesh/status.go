@@ -86,6 +86,10 @@ type Stock struct {
 // file.
 var ErrTooLong = stock.ErrTooLong
 
+// ErrNoAddress is what DeviceConfig returns while Reach has no endpoint.
+var ErrNoAddress = &services.Problem{Kind: services.KindUnavailable, Code: "no-address",
+	Say: services.Say("mesh.config.noaddress", "This box has no address on the home network yet, so a device would not find it. Look at its cable or its Wi-Fi.")}
+
 // PNG is the QR code as a picture: level M, quiet zone 4, 6 pixels per module, black on white.
 func (s Stock) PNG() ([]byte, error) { return stock.PNG(s.Text.Reveal()) }
 
@@ -125,8 +129,7 @@ func (s *Service) DeviceConfig(ctx context.Context, m *services.Membership, d se
 	c.BoxKey = key
 	out := Stock{Reach: s.Reach()}
 	if len(out.Reach.Endpoints) == 0 {
-		return Stock{}, &services.Problem{Kind: services.KindUnavailable, Code: "no-address",
-			Say: services.Say("mesh.config.noaddress", "This box has no address on the home network yet, so a device would not find it. Look at its cable or its Wi-Fi.")}
+		return Stock{}, ErrNoAddress
 	}
 	c.Host, c.Port = out.Reach.Endpoints[0].Host, out.Reach.Endpoints[0].Port
 	if p, ok := m.Person(d.Person); ok && p.LAN {
