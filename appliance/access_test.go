@@ -231,9 +231,9 @@ func marking(next http.Handler) http.Handler {
 // aged makes every session one whose password was given long ago.
 type aged struct{ web.Credentials }
 
-func (a aged) Cookie(ctx context.Context, token secret.Text, device services.DeviceID) (services.Caller, bool, bool) {
-	c, _, ok := a.Credentials.Cookie(ctx, token, device)
-	return c, false, ok
+func (a aged) Cookie(ctx context.Context, token secret.Text, device services.DeviceID) (services.Caller, bool, error) {
+	c, _, err := a.Credentials.Cookie(ctx, token, device)
+	return c, false, err
 }
 
 // fill puts values into a pattern.

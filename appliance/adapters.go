@@ -213,19 +213,19 @@ func defaultRouter() netip.Addr {
 // credentials is account as the web server knows it.
 type credentials struct{ account *account.Service }
 
-func (c credentials) Cookie(ctx context.Context, token secret.Text, device services.DeviceID) (services.Caller, bool, bool) {
+func (c credentials) Cookie(ctx context.Context, token secret.Text, device services.DeviceID) (services.Caller, bool, error) {
 	x, err := c.account.Authenticate(ctx, token, device)
-	return callerOf(x), err == nil && c.account.Fresh(x), err == nil
+	return callerOf(x), err == nil && c.account.Fresh(x), err
 }
 
-func (c credentials) Basic(ctx context.Context, name string, password secret.Text, _ string) (services.Caller, bool) {
+func (c credentials) Basic(ctx context.Context, name string, password secret.Text, _ string) (services.Caller, error) {
 	x, err := c.account.CheckBasic(ctx, name, password)
-	return callerOf(x), err == nil
+	return callerOf(x), err
 }
 
-func (c credentials) Bearer(ctx context.Context, token secret.Text, _ string) (services.Caller, bool) {
+func (c credentials) Bearer(ctx context.Context, token secret.Text, _ string) (services.Caller, error) {
 	x, err := c.account.CheckToken(ctx, token)
-	return callerOf(x), err == nil
+	return callerOf(x), err
 }
 
 func callerOf(x account.Session) services.Caller {

@@ -242,6 +242,44 @@ func TestCredentialsByClass(t *testing.T) {
 	}
 }
 
+// TestAGoodPasswordWhileTheBoxStarts: in the moment between the ready line and the opening of the accounts a good app
+// password was answered with 401, at which apps forget it, and a good session was sent to sign in again.
+func TestAGoodPasswordWhileTheBoxStarts(t *testing.T) {
+	h := takenIn(t, t.TempDir())
+	owner := h.who[services.RoleOwner]
+	h.stop() // the accounts are closed, as they are before they are opened
+	basic := func(r *http.Request) { r.SetBasicAuth(owner.name, owner.app) }
+	bearer := func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+owner.token) }
+	cookie := func(r *http.Request) { as(r, owner) }
+	none := func(*http.Request) {}
+	for _, tt := range []struct {
+		what string
+		face services.Face
+		path string
+		with func(*http.Request)
+		want int
+	}{
+		{"app password", services.FaceSecure, "/api/v1/people", basic, 503},
+		{"token", services.FaceTunnel, "/api/v1/people", bearer, 503},
+		{"session", services.FaceSecure, "/", cookie, 503},
+		{"session that asks for the sign-ins", services.FaceTunnel, "/sessions", cookie, 503},
+		{"console that asks for the sign-ins", services.FaceConsole, "/api/v1/sessions", none, 503},
+		{"no credential", services.FaceSecure, "/api/v1/people", none, 401},
+		{"no session", services.FaceSecure, "/", none, 303},
+		{"page for everybody, with a session", services.FaceSecure, "/signin", cookie, 200},
+	} {
+		r := h.request(tt.face, "GET", tt.path, http.NoBody)
+		tt.with(r)
+		w := h.ask(tt.face, r)
+		if w.Code != tt.want {
+			t.Errorf("%s: status %d, want %d", tt.what, w.Code, tt.want)
+		}
+		if got, want := w.Header().Get("Retry-After"), map[int]string{503: "1"}[tt.want]; got != want {
+			t.Errorf("%s: Retry-After %q, want %q", tt.what, got, want)
+		}
+	}
+}
+
 // TestTrustFollowsTheListener says that an address of the tunnel gives no rights where it did not come through the
 // tunnel: anybody at home can write any address on a packet.
 func TestTrustFollowsTheListener(t *testing.T) {

@@ -574,8 +574,12 @@ func (h *House) ListSessions(ctx context.Context, caller services.Caller, in Ses
 	if err := h.MayChange(caller, p); err != nil {
 		return nil, err
 	}
+	list, err := h.Account.Sessions(p.ID)
+	if err != nil {
+		return nil, err
+	}
 	out := []SessionOutput{}
-	for _, x := range h.Account.Sessions(p.ID) {
+	for _, x := range list {
 		out = append(out, SessionOutput{ID: x.ID, Person: x.Person, Browser: x.Name, Started: x.Created, Seen: x.Used})
 	}
 	return out, nil
@@ -584,7 +588,11 @@ func (h *House) ListSessions(ctx context.Context, caller services.Caller, in Ses
 // EndSession signs a session out: one's own, or one of somebody the caller may change.
 func (h *House) EndSession(ctx context.Context, caller services.Caller, in SessionInput) (None, error) {
 	for _, p := range h.Identity.Membership().People {
-		for _, x := range h.Account.Sessions(p.ID) {
+		list, err := h.Account.Sessions(p.ID)
+		if err != nil {
+			return None{}, err
+		}
+		for _, x := range list {
 			if x.ID == in.ID && h.MayChange(caller, p) == nil {
 				return None{}, h.Account.EndSession(ctx, caller, p.ID, in.ID)
 			}

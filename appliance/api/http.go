@@ -63,6 +63,9 @@ func WriteFailure(w http.ResponseWriter, log *slog.Logger, operation string, err
 		log.Info("operation is refused", "operation", operation, "code", p.Code, "cause", p.Cause)
 	}
 	var f Failure
+	if p.Code == "not-ready" {
+		w.Header().Set("Retry-After", "1")
+	}
 	f.Error.Code, f.Error.Message, f.Error.Field = p.Code, p.Say.String(), p.Field
 	writeJSON(w, HTTPStatus(p.Kind), f)
 }
@@ -79,8 +82,9 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 // documentRule is who may read the table's own description: anybody on a private face of a box that has an owner.
 var documentRule = Rule{Faces: Private, After: true}
 
-// Access finds who calls and whether the password is fresh. The web server hands it in.
-type Access func(r *http.Request) (caller services.Caller, fresh bool)
+// Access finds who calls and whether the password is fresh. The web server hands it in. An error says why there is no
+// telling; the caller is then nobody.
+type Access func(r *http.Request) (caller services.Caller, fresh bool, err error)
 
 // Handler serves the operations and their document below Prefix. It decides nothing by itself about who calls: access
 // names the caller, the rule of the row decides.
@@ -88,8 +92,11 @@ func Handler(h *House, log *slog.Logger, access Access) http.Handler {
 	mux := http.NewServeMux()
 	for _, o := range Table() {
 		mux.HandleFunc(o.Method+" "+Prefix+o.Path, func(w http.ResponseWriter, r *http.Request) {
-			caller, fresh := access(r)
+			caller, fresh, unknown := access(r)
 			out, err := serve(&o, h, w, r, caller, fresh)
+			if unknown != nil && errors.Is(err, ErrSignIn) {
+				err = unknown
+			}
 			if caller.Face == services.FaceConsole {
 				h.auditCall(r.Context(), caller, &o, err)
 			}
@@ -104,7 +111,7 @@ func Handler(h *House, log *slog.Logger, access Access) http.Handler {
 		})
 	}
 	mux.HandleFunc("GET "+Prefix+"/openapi.json", func(w http.ResponseWriter, r *http.Request) {
-		caller, fresh := access(r)
+		caller, fresh, _ := access(r) // whoever calls, anybody may
 		if err := documentRule.Allow(caller, h.Ownership(), fresh); err != nil {
 			WriteFailure(w, log, "openapi", err)
 			return

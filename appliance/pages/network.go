@@ -127,7 +127,11 @@ func (h *House) Apps(ctx context.Context) (house.AppSettings, error) {
 		{Label: services.Say("apps.user", "Your name for apps"), Value: p.Name},
 		{Label: services.Say("apps.dns", "Names are answered by"), Value: box.Addr4.String()},
 	}
-	for _, a := range h.API.Account.List(account.KindApp, p.ID) {
+	passwords, err := h.API.Account.List(account.KindApp, p.ID)
+	if err != nil {
+		return house.AppSettings{}, err
+	}
+	for _, a := range passwords {
 		s.Passwords = append(s.Passwords, house.AppPassword{ID: a.ID, Name: a.Name, Created: a.Created, Used: a.Used})
 	}
 	return s, nil

@@ -80,8 +80,12 @@ func (h *House) Sessions(ctx context.Context) ([]house.Session, error) {
 	}
 	caller := webui.CallerOf(ctx)
 	m := h.API.Identity.Membership()
+	list, err := h.API.Account.Sessions(caller.Person)
+	if err != nil {
+		return nil, err
+	}
 	var out []house.Session
-	for _, s := range h.API.Account.Sessions(caller.Person) {
+	for _, s := range list {
 		one := house.Session{ID: s.ID, Agent: browserName(s.Name), Started: s.Created, Seen: s.Used, This: s.ID == caller.Session}
 		if d, ok := m.Device(s.Device); ok {
 			one.Where = services.Say("session.over", "Over the private network, on {device}", "device", d.Name)

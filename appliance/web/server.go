@@ -27,14 +27,15 @@ import (
 // MaxForm is the greatest body of a page's form, in bytes.
 const MaxForm = 64 << 10
 
-// Credentials knows who stands behind a cookie, a password or a token. Each answers false for a credential that is
-// not good; an error is trouble of ours.
+// Credentials knows who stands behind a cookie, a password or a token. An error whose Problem is of KindSignIn says that
+// the credential is not good. Any other is trouble of ours: there is no telling, and nobody may be told to sign in
+// again, since apps throw a password away at the first 401.
 type Credentials interface {
 	// Cookie is a session of the pages, used from device ("" is none).
-	Cookie(ctx context.Context, token secret.Text, device services.DeviceID) (caller services.Caller, fresh, ok bool)
+	Cookie(ctx context.Context, token secret.Text, device services.DeviceID) (caller services.Caller, fresh bool, err error)
 	// Basic is an app password, Bearer a token, of /api/v1 and the app protocols.
-	Basic(ctx context.Context, name string, password secret.Text, address string) (services.Caller, bool)
-	Bearer(ctx context.Context, token secret.Text, address string) (services.Caller, bool)
+	Basic(ctx context.Context, name string, password secret.Text, address string) (services.Caller, error)
+	Bearer(ctx context.Context, token secret.Text, address string) (services.Caller, error)
 }
 
 // Config says what a Server needs. Nothing may be nil but Sealed, Metrics and Around.
@@ -162,12 +163,15 @@ func (s *Server) route(route webui.Route, rule api.Rule, sealedInside bool) http
 		if sealedInside {
 			r = r.WithContext(webui.WithSealed(r.Context()))
 		}
-		caller, fresh := fromContext(r.Context()), false
+		caller, fresh, unknown := fromContext(r.Context()), false, error(nil)
 		if route.Class == webui.ClassPage {
-			caller, fresh = s.pageCaller(r)
+			caller, fresh, unknown = s.pageCaller(r)
 		}
 		r = r.WithContext(webui.WithCaller(r.Context(), caller))
 		if err := rule.Allow(caller, s.whose(), fresh); err != nil {
+			if unknown != nil && errors.Is(err, api.ErrSignIn) {
+				err = unknown
+			}
 			s.refuse(w, r, err)
 			return
 		}
@@ -289,49 +293,59 @@ func HostOf(hostport string) string {
 	return strings.TrimSuffix(strings.ToLower(host), ".")
 }
 
-func (s *Server) pageCaller(r *http.Request) (services.Caller, bool) {
+// trouble is what of a credential's error is not the credential's fault.
+func trouble(err error) error {
+	if p := services.AsProblem(err); p == nil || p.Kind == services.KindSignIn {
+		return nil
+	}
+	return err
+}
+
+// pageCaller returns who asks, and why that cannot be told: then the caller is nobody.
+func (s *Server) pageCaller(r *http.Request) (services.Caller, bool, error) {
 	caller := fromContext(r.Context())
 	token := webui.SessionToken(r)
 	if token == "" {
-		return caller, false
+		return caller, false, nil
 	}
-	known, fresh, ok := s.cfg.Credentials.Cookie(r.Context(), secret.NewText(token), caller.Device)
-	if !ok {
-		return caller, false
+	known, fresh, err := s.cfg.Credentials.Cookie(r.Context(), secret.NewText(token), caller.Device)
+	if err != nil {
+		return caller, false, trouble(err)
 	}
 	// What ends between being looked at and being noted is noticed by looking again.
 	if s.open.use(r.Context(), known.Session) {
-		if _, fresh, ok = s.cfg.Credentials.Cookie(r.Context(), secret.NewText(token), caller.Device); !ok {
-			return caller, false
+		if _, fresh, err = s.cfg.Credentials.Cookie(r.Context(), secret.NewText(token), caller.Device); err != nil {
+			return caller, false, trouble(err)
 		}
 	}
 	caller.Person, caller.Role, caller.Session = known.Person, known.Role, known.Session
-	return caller, fresh
+	return caller, fresh, nil
 }
 
 // apiCaller knows the callers of class api: cookies are ignored, so that no page of a stranger can ride on one.
-func (s *Server) apiCaller(r *http.Request) (services.Caller, bool) {
+func (s *Server) apiCaller(r *http.Request) (services.Caller, bool, error) {
 	caller := fromContext(r.Context())
 	if caller.Face == services.FaceConsole {
-		return caller, true
+		return caller, true, nil
 	}
-	check := func() (services.Caller, bool) {
+	check := func() (services.Caller, error) {
 		if name, password, basic := r.BasicAuth(); basic {
 			return s.cfg.Credentials.Basic(r.Context(), name, secret.NewText(password), r.RemoteAddr)
 		} else if token, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); bearer {
 			return s.cfg.Credentials.Bearer(r.Context(), secret.NewText(token), r.RemoteAddr)
 		}
-		return services.Caller{}, false
+		return services.Caller{}, api.ErrSignIn
 	}
-	known, ok := check()
-	if ok && s.open.use(r.Context(), known.Session) {
-		known, ok = check()
+	known, err := check()
+	if err == nil && s.open.use(r.Context(), known.Session) {
+		known, err = check()
 	}
-	if ok {
-		caller.Person, caller.Role, caller.Session = known.Person, known.Role, known.Session
+	if err != nil {
+		return caller, false, trouble(err)
 	}
+	caller.Person, caller.Role, caller.Session = known.Person, known.Role, known.Session
 	// An app password is not a person at the keyboard: it is never fresh.
-	return caller, false
+	return caller, false, nil
 }
 
 // healthz answers 200 "ok" when every service is ready and well, else 503 and the names of those that are not. It

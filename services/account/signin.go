@@ -457,22 +457,26 @@ func (s *Service) SignOut(ctx context.Context, by services.Caller, token secret.
 	return s.end(context.WithoutCancel(ctx), []*credential{c}, Event{Actor: c.person, Face: by.Face, Address: by.Address, Action: "sign-out", Object: c.id})
 }
 
-// Sessions lists a person's sessions, newest first.
-func (s *Service) Sessions(id services.PersonID) []Session { return s.List(KindSession, id) }
+// Sessions lists a person's sessions; see List.
+func (s *Service) Sessions(id services.PersonID) ([]Session, error) { return s.List(KindSession, id) }
 
-// List lists a person's credentials of one kind, newest first; those that have ended are left out. It is memory.
-func (s *Service) List(k Kind, id services.PersonID) []Session {
+// List lists a person's credentials of one kind, newest first; those that have ended are left out. It is memory. Error: a
+// Problem of KindUnavailable, since before Run has read them there is no telling.
+func (s *Service) List(k Kind, id services.PersonID) ([]Session, error) {
 	m, _ := s.c.Members.Watch()
 	now := s.c.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.db == nil {
+		return nil, notReady()
+	}
 	var out []Session
 	for _, c := range s.of(k, id) {
 		if role, ok := c.stands(m); ok && !c.expired(now) {
 			out = append(out, c.session(role))
 		}
 	}
-	return out
+	return out, nil
 }
 
 // End ends one credential of a person, of any kind but the password, by its ID. The caller has checked that by may.

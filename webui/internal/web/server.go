@@ -257,6 +257,9 @@ func (rq *Request) trouble(p *services.Problem) Trouble {
 		rq.W.Header().Set("Retry-After", "60")
 	case services.KindUnavailable:
 		t.Status, t.Title = http.StatusServiceUnavailable, rq.T("error.unavailable")
+		if p.Code == "not-ready" {
+			rq.W.Header().Set("Retry-After", "1")
+		}
 	default:
 		t.Status, t.Title = http.StatusInternalServerError, rq.T("error.internal")
 	}
