@@ -15,8 +15,9 @@ import (
 const maxName = 64
 
 // cleanName returns the form of a name that is kept: NFC, every space a plain one, none at the ends, 1 to 64
-// characters of which at least one can be seen. Control characters and those that change the direction of other
-// text are refused. field is the input's name in the Problem.
+// characters of which at least one can be seen. Two names that look the same are one name: control characters, those
+// that change the direction of other text and those that cannot be seen are refused, and so is a word that mixes
+// alphabets. field is the input's name in the Problem.
 func cleanName(field, name string) (string, error) {
 	bad := func(say services.Sentence) (string, error) {
 		return "", &services.Problem{Kind: services.KindInvalid, Code: "name-invalid", Field: field, Say: say}
@@ -32,9 +33,10 @@ func cleanName(field, name string) (string, error) {
 		return r
 	}, norm.NFC.String(name))
 	name = strings.Trim(name, " ")
-	for _, r := range name {
+	runes := []rune(name)
+	for i, r := range runes {
 		switch {
-		case unicode.IsControl(r), r == '\u2028', r == '\u2029', unicode.Is(unicode.Bidi_Control, r), r == utf8.RuneError, unicode.Is(unicode.Noncharacter_Code_Point, r):
+		case unicode.IsControl(r), r == '\u2028', r == '\u2029', r == utf8.RuneError, unicode.Is(unicode.Noncharacter_Code_Point, r), hidden(r) && !joins(runes, i):
 			return bad(services.Say("identity.name.control", "A name cannot hold line breaks, tabs or other hidden signs."))
 		case unicode.In(r, unicode.L, unicode.N, unicode.P, unicode.S):
 			seen = true
@@ -45,6 +47,8 @@ func cleanName(field, name string) (string, error) {
 		return bad(services.Say("identity.name.empty", "A name is needed here."))
 	case !seen:
 		return bad(services.Say("identity.name.invisible", "This name could not be seen. Use at least one letter."))
+	case mixed(name):
+		return bad(services.Say("identity.name.scripts", "A word in this name mixes letters of two alphabets, so it could pass for another name. Write each word in one alphabet."))
 	case utf8.RuneCountInString(name) > maxName || len(name) > 255:
 		return bad(services.Say("identity.name.long", "A name has at most {most} characters.", "most", maxName))
 	}
@@ -52,8 +56,91 @@ func cleanName(field, name string) (string, error) {
 }
 
 // foldName returns what two names have in common that people would take for one: upper case and compatible forms
-// are alike.
-func foldName(s string) string { return norm.NFKC.String(strings.ToLower(norm.NFKC.String(s))) }
+// are alike, and what cannot be seen is not there. It judges names of older programs too, which were not cleaned so.
+func foldName(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if hidden(r) {
+			return -1
+		}
+		return r
+	}, s)
+	return norm.NFKC.String(strings.ToLower(norm.NFKC.String(s)))
+}
+
+// hidden says whether r is a sign that cannot be seen by itself: format characters and those that Unicode lets programs
+// leave out when they have no picture (Default_Ignorable_Code_Point, UAX #44), and the empty pattern of Braille.
+func hidden(r rune) bool {
+	return unicode.In(r, unicode.Cf, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) || r == '\u2800'
+}
+
+// joining are the scripts whose letters hang together, where a joiner shows (RFC 5892, appendix A.1, with its table of
+// Joining_Type brought down to scripts).
+var joining = []*unicode.RangeTable{unicode.Arabic, unicode.Syriac, unicode.Nko, unicode.Mongolian, unicode.Mandaic, unicode.Phags_Pa, unicode.Adlam, unicode.Hanifi_Rohingya}
+
+// joins says whether the hidden sign at i changes how its neighbours look, as in 👩‍👧, ❤️ and words of Persian and Hindi.
+func joins(name []rune, i int) bool {
+	var before, after rune
+	if i > 0 {
+		before = name[i-1]
+	}
+	if i+1 < len(name) {
+		after = name[i+1]
+	}
+	letter := before // the letter that the marks before i stand on
+	for j := i - 1; j > 0 && unicode.Is(unicode.Mn, letter); j-- {
+		letter = name[j-1]
+	}
+	switch name[i] {
+	case '\ufe0e', '\ufe0f': // as text, as a picture
+		return unicode.Is(unicode.S, before)
+	case '\u200c', '\u200d':
+		const virama = 9 // its combining class
+		hangs := unicode.In(letter, joining...) && unicode.In(after, joining...) || norm.NFC.PropertiesString(string(before)).CCC() == virama
+		return hangs || name[i] == '\u200d' && unicode.In(after, unicode.S) && (unicode.Is(unicode.S, before) || before == '\ufe0f')
+	}
+	return false
+}
+
+// mixed says whether a word of name has letters of two alphabets, as "Аnn" with a Cyrillic А. The scripts of East
+// Asia go together, and with Latin (UTS #39, section 5.2, "highly restrictive").
+func mixed(name string) bool {
+	for _, word := range strings.FieldsFunc(name, func(r rune) bool { return !hidden(r) && !unicode.In(r, unicode.L, unicode.M, unicode.N) }) {
+		found := map[string]bool{}
+		for _, r := range word {
+			if s := script(r); s != "" {
+				found[s] = true
+			}
+		}
+		east := found["East Asia"]
+		delete(found, "East Asia")
+		if len(found) > 1 || len(found) == 1 && east && !found["Latin"] {
+			return true
+		}
+	}
+	return false
+}
+
+func eastAsian(r rune) bool {
+	return unicode.In(r, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Bopomofo, unicode.Hangul)
+}
+
+// script names the script of a letter, "" for what several share.
+func script(r rune) string {
+	switch {
+	case !unicode.IsLetter(r), unicode.In(r, unicode.Common, unicode.Inherited):
+		return ""
+	case unicode.Is(unicode.Latin, r):
+		return "Latin"
+	case eastAsian(r):
+		return "East Asia"
+	}
+	for name, table := range unicode.Scripts {
+		if unicode.Is(table, r) {
+			return name
+		}
+	}
+	return ""
+}
 
 // letters that do not come apart into an ASCII letter and a mark, or whose language writes them as two. German
 // umlauts follow DIN 5007-2; Greek and Cyrillic the letters that sound nearest.
