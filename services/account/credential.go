@@ -331,7 +331,7 @@ func (s *Service) tellEnded(e []Ended) {
 }
 
 // end ends credentials: at once in memory, then on disk. When the disk refuses, they stay ended, the erasing is tried
-// again by Run, and the error says so.
+// again by Run, and the error, ErrEndedNotKept with its cause, says so.
 func (s *Service) end(ctx context.Context, cs []*credential, e ...Event) error {
 	if len(cs) == 0 {
 		return nil
@@ -343,7 +343,10 @@ func (s *Service) end(ctx context.Context, cs []*credential, e ...Event) error {
 	}
 	s.mu.Unlock()
 	s.tellEnded(ended)
-	return s.bury(ctx, e...)
+	if err := s.bury(ctx, e...); err != nil {
+		return &services.Problem{Kind: ErrEndedNotKept.Kind, Code: ErrEndedNotKept.Code, Say: ErrEndedNotKept.Say, Cause: err}
+	}
+	return nil
 }
 
 // bury erases the rows of what has ended.

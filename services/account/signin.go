@@ -54,6 +54,9 @@ var (
 		Say: services.Say("account.no-person", "Nobody in this household has that account.")}
 	ErrNoCredential = &services.Problem{Kind: services.KindNotFound, Code: "no-such-credential",
 		Say: services.Say("account.no-credential", "It has ended already.")}
+	// ErrEndedNotKept comes from what ends something: it has ended, and only the writing down is still to be done.
+	ErrEndedNotKept = &services.Problem{Kind: services.KindUnavailable, Code: "ended-not-kept",
+		Say: services.Say("account.ended-not-kept", "It has ended, but the box could not write that down yet. It tries again every minute; if the power fails before then, it counts again.")}
 )
 
 func fold(name string) string { return strings.ToLower(norm.NFKC.String(strings.TrimSpace(name))) }
@@ -446,7 +449,7 @@ func (s *Service) CheckToken(_ context.Context, token secret.Text) (Session, err
 	return s.check(KindToken, token, "")
 }
 
-// SignOut ends the session of a token. One that has ended is no error.
+// SignOut ends the session of a token. One that has ended is no error. Error: ErrEndedNotKept.
 func (s *Service) SignOut(ctx context.Context, by services.Caller, token secret.Text) error {
 	s.mu.Lock()
 	c := s.byHash[digestOf(token)]
@@ -480,7 +483,7 @@ func (s *Service) List(k Kind, id services.PersonID) ([]Session, error) {
 }
 
 // End ends one credential of a person, of any kind but the password, by its ID. The caller has checked that by may.
-// Error: ErrNoCredential.
+// Errors: ErrNoCredential, ErrEndedNotKept.
 func (s *Service) End(ctx context.Context, by services.Caller, person services.PersonID, id string) error {
 	s.mu.Lock()
 	var c *credential
@@ -502,7 +505,7 @@ func (s *Service) EndSession(ctx context.Context, by services.Caller, person ser
 }
 
 // EndOthers ends all sessions of a person but the one with the ID keep ("" is none), and forgets their known browsers.
-// It returns how many sessions ended.
+// It returns how many sessions ended. Error: ErrEndedNotKept.
 func (s *Service) EndOthers(ctx context.Context, by services.Caller, person services.PersonID, keep string) (int, error) {
 	s.mu.Lock()
 	gone := s.of(KindSession, person)

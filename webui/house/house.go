@@ -178,12 +178,16 @@ type Signing interface {
 	SignIn(ctx context.Context, name string, password secret.Text) (session string, err error)
 	// Refresh proves the caller's password once more, for dangerous acts. Problems: field "password", KindBusy.
 	Refresh(ctx context.Context, password secret.Text) error
-	// SignOut ends the caller's own session.
+	// SignOut ends the caller's own session. It may return ErrEndedNotKept.
 	SignOut(ctx context.Context) error
 	// ChangePassword sets a new one for the caller and ends their other sessions. Problems: fields "password" (the old
 	// one) and "new".
 	ChangePassword(ctx context.Context, old, new secret.Text) error
 }
+
+// ErrEndedNotKept is what ending a session or a password returns when it has ended and the box could not write that
+// down yet; its own sentence says so.
+var ErrEndedNotKept = &services.Problem{Kind: services.KindUnavailable, Code: "ended-not-kept"}
 
 // Sessions lists and ends places where the caller is signed in.
 type Sessions interface {

@@ -158,6 +158,15 @@ func (rq *Request) Note(path string, said services.Sentence) error {
 	return rq.Redirect(path)
 }
 
+// NotKept leads on after what ended and could not be written down; any other err comes back.
+func (rq *Request) NotKept(path string, err error) error {
+	if !errors.Is(err, house.ErrEndedNotKept) {
+		return err
+	}
+	rq.Server.Log.Warn("what ended is not written down yet", "path", rq.R.URL.Path, "error", err)
+	return rq.Note(path, services.AsProblem(err).Say)
+}
+
 // Page is a page about to be shown.
 type Page struct {
 	*Request

@@ -64,7 +64,7 @@ func (p *Pages) Add(rq *web.Request) error {
 // Revoke is POST /apps/revoke.
 func (p *Pages) Revoke(rq *web.Request) error {
 	if err := p.House.RevokeAppPassword(rq.R.Context(), rq.Text("password")); err != nil {
-		return err
+		return rq.NotKept("/apps", err)
 	}
 	return rq.Done("/apps", services.Say("webui.apps.revoked", "That password no longer works."))
 }

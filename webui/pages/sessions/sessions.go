@@ -50,12 +50,12 @@ func (p *Pages) End(rq *web.Request) error {
 	ctx := rq.R.Context()
 	if id := rq.Text("session"); id != "" {
 		if err := p.House.EndSession(ctx, id); err != nil {
-			return err
+			return rq.NotKept("/sessions", err)
 		}
 		return rq.Done("/sessions", services.Say("webui.session.ended", "That place is signed out."))
 	}
 	if err := p.House.EndOtherSessions(ctx); err != nil {
-		return err
+		return rq.NotKept("/sessions", err)
 	}
 	return rq.Done("/sessions", services.Say("webui.session.others", "Every other place is signed out."))
 }

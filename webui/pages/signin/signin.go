@@ -3,6 +3,8 @@
 package signin
 
 import (
+	"errors"
+
 	"hearth.alt/services"
 	"hearth.alt/webui/components"
 	"hearth.alt/webui/house"
@@ -66,10 +68,13 @@ func (p *Pages) Prove(rq *web.Request) error {
 
 // SignOut is POST /signout.
 func (p *Pages) SignOut(rq *web.Request) error {
-	if err := p.House.SignOut(rq.R.Context()); err != nil {
-		return err
+	err := p.House.SignOut(rq.R.Context())
+	if err == nil || errors.Is(err, house.ErrEndedNotKept) {
+		web.ClearSession(rq.W, rq.R)
 	}
-	web.ClearSession(rq.W, rq.R)
+	if err != nil {
+		return rq.NotKept("/signin", err)
+	}
 	return rq.Done("/signin", services.Say("webui.signedout", "You are signed out here."))
 }
 
