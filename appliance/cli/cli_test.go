@@ -123,3 +123,19 @@ func TestSecretsAreNotFlags(t *testing.T) {
 		}
 	}
 }
+
+// TestShowObeysNoText: what strangers choose, such as the name of their browser, went to the terminal with its escapes.
+func TestShowObeysNoText(t *testing.T) {
+	var out bytes.Buffer
+	err := show(&out, []byte(`[{"browser":"x\u009b2J\u001b[31mOWNED\u202e\u2028evil\ttab \u200b👩\u200d👧","ok":true}]`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := out.String(), "BROWSER                        OK   \nx?2J?[31mOWNED??evil?tab ?👩\u200d👧  yes  \n"; got != want {
+		t.Errorf("shown as %q, want %q", got, want)
+	}
+	out.Reset()
+	if err := show(&out, []byte(`{"config":"[Interface]\nDNS = 10.0.0.1"}`)); err != nil || !strings.Contains(out.String(), "[Interface]\nDNS = 10.0.0.1") {
+		t.Errorf("a configuration is shown as %q, %v", out.String(), err)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+	"unicode"
 )
 
 // show writes an answer for a person: a list of things as a table, one thing as name and value, words one a line.
@@ -70,6 +71,8 @@ func table(w io.Writer, rows []any) error {
 	return tw.Flush()
 }
 
+// cell writes a value in one place of a table. Texts come from strangers too: what would move the cursor, change colours
+// or turn the order of letters is shown as a question mark. Lines are left, as a configuration has them.
 func cell(v any) string {
 	switch v := v.(type) {
 	case nil:
@@ -95,7 +98,13 @@ func cell(v any) string {
 		if v == "" {
 			return "-"
 		}
-		return v
+		return strings.Map(func(r rune) rune {
+			joiner := r == '\u200c' || r == '\u200d' // within emoji, and in words of Persian and Hindi
+			if r != '\n' && !joiner && unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
+				return '?'
+			}
+			return r
+		}, v)
 	}
 	return fmt.Sprint(v)
 }

@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode"
 
 	"hearth.alt/services"
 	"hearth.alt/services/secret"
@@ -301,6 +302,27 @@ func TestASessionAtSomebodyElsesPhoneStaysThere(t *testing.T) {
 	eventually(t, "its sockets are told", func() bool {
 		return slices.ContainsFunc(h.took(), func(e Ended) bool { return e.ID == in.Session.ID })
 	})
+}
+
+// TestWhatABrowserSaysObeysNoTerminal: a User-Agent with escapes was kept, and "hearth session list" printed it.
+func TestWhatABrowserSaysObeysNoTerminal(t *testing.T) {
+	s, _ := setUp(t)
+	by := from("192.168.1.7")
+	agent := "x\u009b2J\x1b[31mOWNED\u202e\u2028evil\r\n\x7f \xff Firefox 👩\u200d👧 Ä"
+	in, err := s.SignIn(t.Context(), SignIn{By: by, Name: "Anna", Password: secret.NewText(good), Browser: agent})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := in.Session.Name, "x?2J?[31mOWNED??evil??? ? Firefox 👩\u200d👧 Ä"; got != want {
+		t.Errorf("kept as %q, want %q", got, want)
+	}
+	if err := s.Audit(t.Context(), Event{Action: "x", Object: agent}); err != nil {
+		t.Fatal(err)
+	}
+	events, err := s.Events(t.Context(), time.Time{}, 1)
+	if err != nil || len(events) != 1 || strings.ContainsFunc(events[0].Object, unicode.IsControl) {
+		t.Errorf("the audit log has %+v, %v", events, err)
+	}
 }
 
 func TestListAndEnd(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 
 	"hearth.alt/services"
 	"hearth.alt/services/durable"
@@ -29,8 +30,16 @@ type Event struct {
 // maxEventText bounds each text of an Event, in bytes.
 const maxEventText = 200
 
+// clip bounds a text that strangers may have chosen, such as a User-Agent, and puts a question mark for every sign that a
+// terminal would obey or that turns the order of letters.
 func clip(s string) string {
-	s = strings.ToValidUTF8(s, "?")
+	s = strings.Map(func(r rune) rune {
+		joiner := r == '\u200c' || r == '\u200d' // within emoji, and in words of Persian and Hindi
+		if !joiner && unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
+			return '?'
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?"))
 	if len(s) > maxEventText {
 		s = strings.ToValidUTF8(s[:maxEventText], "")
 	}
