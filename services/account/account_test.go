@@ -3,6 +3,7 @@ package account
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -1215,6 +1216,55 @@ func TestEndedStaysEndedWhenTheDiskRefuses(t *testing.T) {
 	n := 0
 	if err := db.QueryRow("SELECT count(*) FROM credential WHERE id = ?", in.Session.ID).Scan(&n); err != nil || n != 0 || !s.Health().OK {
 		t.Errorf("%d rows left, %v, health %+v", n, err, s.Health())
+	}
+}
+
+// TestHealthHearsOfEveryWriting: while every sign-in and every app password failed to be written down, Health said that
+// all was well, since it heard of the rounds of Run only.
+func TestHealthHearsOfEveryWriting(t *testing.T) {
+	s, _ := setUp(t)
+	db, _ := s.database()
+	create := func() error {
+		_, _, err := s.CreateAppPassword(t.Context(), from(""), NewCredential{Person: anna, Name: "x"})
+		return err
+	}
+	refuse := func() {
+		t.Helper()
+		if _, err := db.Exec("CREATE TRIGGER refuse BEFORE INSERT ON credential BEGIN SELECT raise(ABORT, 'disk full'); END"); err != nil {
+			t.Fatal(err)
+		}
+		if create() == nil {
+			t.Fatal("it was written down all the same")
+		}
+		if got := s.Health(); got.OK || !got.Ready || got.Message.Key != "account.disk" {
+			t.Errorf("after a request that was not written down: health %+v", got)
+		}
+		s.report(s.sweep(t.Context())) // a round with nothing to write
+		if s.Health().OK {
+			t.Error("a round that wrote nothing made it well")
+		}
+		if _, err := db.Exec("DROP TRIGGER refuse"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refuse()
+	if err := create(); err != nil || !s.Health().OK {
+		t.Errorf("a request that is written down: %v, health %+v", err, s.Health())
+	}
+	refuse()
+	if err := s.tryAgain(t.Context()); err != nil || !s.Health().OK {
+		t.Errorf("a round after that: %v, health %+v", err, s.Health())
+	}
+	// What a request cannot have, or no longer waits for, says nothing about the disk.
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, err := range []error{
+		s.write(gone, nil, Event{Action: "x"}),
+		s.write(t.Context(), func(*sql.Tx) error { return ErrRefused }),
+	} {
+		if err == nil || !s.Health().OK {
+			t.Errorf("after %v: health %+v", err, s.Health())
+		}
 	}
 }
 

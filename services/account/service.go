@@ -47,6 +47,8 @@ type Service struct {
 	refused   map[refusal]int // refused sign-ins not yet in the audit log
 	setAside  string          // where a damaged database went, "" is none
 	broken    bool            // the audit log does not verify
+	unkept    bool            // the last writing did not go in
+	stuck     bool            // the last round of Run ended with an error
 	health    services.Health
 }
 
@@ -84,10 +86,26 @@ func (s *Service) Ready() <-chan struct{} {
 	return s.opened
 }
 
-// write is the one way to the disk: fn and the events in one transaction, on disk when it returns nil.
+// write is the one way to the disk: fn and the events in one transaction, on disk when it returns nil. Whether it went in
+// is told in Health at once.
 //
 // Crash points: account.write.ready, account.write.committed.
 func (s *Service) write(ctx context.Context, fn func(*sql.Tx) error, events ...Event) error {
+	err := s.transact(ctx, fn, events)
+	var said *services.Problem
+	if errors.As(err, &said) || ctx.Err() != nil {
+		return err // the request's fault or its end; it says nothing about the disk
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.db != nil && s.unkept != (err != nil) {
+		s.unkept = err != nil
+		s.assess()
+	}
+	return err
+}
+
+func (s *Service) transact(ctx context.Context, fn func(*sql.Tx) error, events []Event) error {
 	db, err := s.database()
 	if err != nil {
 		return err
@@ -132,13 +150,13 @@ func (s *Service) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
 			defer cancel()
-			if err := errors.Join(s.keepRefused(ctx), s.keepUsed(ctx, 0)); err != nil {
+			if err := errors.Join(s.bury(ctx), s.keepRefused(ctx), s.keepUsed(ctx, 0)); err != nil {
 				s.c.Log.Warn("writing accounts at the stop", "err", err)
 			}
 			return nil
 		case <-changed:
 		case <-tick.C:
-			errs := []error{s.keepRefused(ctx), s.keepUsed(ctx, usedEvery)}
+			errs := []error{s.keepRefused(ctx), s.keepUsed(ctx, usedEvery), s.tryAgain(ctx)}
 			if minute%(24*60) == 0 {
 				errs = append(errs, s.keepAudit(ctx))
 			}
@@ -284,6 +302,17 @@ func (s *Service) sweep(ctx context.Context) error {
 	return s.bury(ctx, events...)
 }
 
+// tryAgain finds out whether a disk that refused takes something again, though nothing waits to be written down.
+func (s *Service) tryAgain(ctx context.Context) error {
+	s.mu.Lock()
+	unkept := s.unkept
+	s.mu.Unlock()
+	if !unkept {
+		return nil
+	}
+	return s.write(ctx, nil, Event{Action: "kept-again"})
+}
+
 // keepUsed writes down when credentials were last used, those whose row is older than age.
 func (s *Service) keepUsed(ctx context.Context, age time.Duration) error {
 	type row struct {
@@ -371,7 +400,7 @@ func (s *Service) Health() services.Health {
 	return s.health
 }
 
-// report sets the health from the outcome of the last round.
+// report takes the outcome of the last round into the health.
 func (s *Service) report(err error) {
 	if err != nil && errors.Is(err, context.Canceled) {
 		return
@@ -381,8 +410,14 @@ func (s *Service) report(err error) {
 	if err != nil {
 		s.c.Log.Warn("keeping accounts", "err", err)
 	}
+	s.stuck = err != nil
+	s.assess()
+}
+
+// assess makes the health of what is known; mu is held.
+func (s *Service) assess() {
 	switch {
-	case err != nil:
+	case s.unkept || s.stuck:
 		s.tell(true, false, services.Say("account.disk", "Sign-in works, but the box could not write down what changed. It tries again every minute; look at the storage."))
 	case s.setAside != "" && len(s.passwords) == 0:
 		s.tell(true, false, services.Say("account.damaged", "The file with the passwords was damaged and is set aside. Nobody can sign in with a password until a new one is made at the box itself. Paired phones keep their tunnel."))
