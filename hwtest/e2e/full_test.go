@@ -97,6 +97,13 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("a new password: %v\n%s", err, page)
 	}
 
+	// Signing out is never answered with "nothing was changed": it has ended, whether or not that could be written down.
+	other.post("/signout", url.Values{}, 303)
+	if page := other.get("/signin", 200); !strings.Contains(page, "You are signed out") && !strings.Contains(page, "It has ended") {
+		t.Errorf("signing out says nothing of it:\n%s", page)
+	}
+	other.get("/sessions", 303)
+
 	if err := os.Remove(full); err != nil {
 		t.Fatal(err)
 	}
