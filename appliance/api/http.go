@@ -19,7 +19,7 @@ import (
 )
 
 // MaxBody is the greatest request body of /api/v1, in bytes.
-const MaxBody = 64 << 10
+const MaxBody = 16 << 10
 
 // Prefix is where the operations live on every private face and on admin.sock.
 const Prefix = "/api/v1"

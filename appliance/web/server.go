@@ -25,7 +25,7 @@ import (
 )
 
 // MaxForm is the greatest body of a page's form, in bytes.
-const MaxForm = 64 << 10
+const MaxForm = 16 << 10
 
 // Credentials knows who stands behind a cookie, a password or a token. Each answers false for a credential that is
 // not good; an error is trouble of ours.
@@ -60,6 +60,7 @@ type Server struct {
 	faces  map[services.Face]http.Handler
 	inside http.Handler // nil without Sealed
 	open   sockets
+	load   load
 }
 
 // New builds the muxes of all faces once.
@@ -80,6 +81,9 @@ func New(cfg Config) (*Server, error) {
 			continue // links only; no http is spoken there
 		}
 		s.faces[face] = s.guard(face, s.mux(face))
+		if face != services.FaceConsole {
+			s.faces[face] = s.bound(s.faces[face])
+		}
 	}
 	return s, nil
 }
@@ -362,16 +366,17 @@ func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
 	s.cfg.Metrics.ServeHTTP(w, r)
 }
 
-// HTTPServer returns a server for a face with the limits every listener of ours has. With 512 connections to a listener
-// they hold what strangers can take: a head of 16 KiB, a body of 64 KiB and 32 requests at once on a connection of HTTP/2.
+// HTTPServer returns a server for a face with the limits every listener of ours has: a head of 16 KiB, a body of 16 KiB,
+// 16 requests at once and 64 KiB not yet read on a connection of HTTP/2. With the bounds on connections (512 a listener)
+// and on requests under way they hold what strangers can take far below the memory of the process.
 func (s *Server) HTTPServer(face services.Face) *http.Server {
 	return &http.Server{
 		ConnContext:       s.open.connected,
 		ConnState:         s.open.changed,
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 32, MaxReceiveBufferPerConnection: 256 << 10, MaxReceiveBufferPerStream: 128 << 10},
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 16, MaxReceiveBufferPerConnection: 64 << 10, MaxReceiveBufferPerStream: MaxForm},
 		Handler:           s.Handler(face),
 		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       30 * time.Second,
+		ReadTimeout:       15 * time.Second,
 		WriteTimeout:      60 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
