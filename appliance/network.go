@@ -91,7 +91,8 @@ func (a *appliance) hosts(face services.Face, host string) bool {
 }
 
 // hosts says whether the box answers to host on face. Names and addresses are exact; on a loopback connection the
-// loopback names are ours too. mdns is what the box is called on the home network, "hearth-2.local" after another one
+// loopback names are ours too, and at home the box's name alone, which routers give to whoever asked them for an
+// address. mdns is what the box is called on the home network, "hearth-2.local" after another one
 // there had its name first. While the claim secret is held (claiming), whoever opened hearth.local for the claim may go
 // on there to the words and the first phone.
 func hosts(m *services.Membership, mdns string, claiming bool, face services.Face, host string) bool {
@@ -99,6 +100,9 @@ func hosts(m *services.Membership, mdns string, claiming bool, face services.Fac
 		return false
 	}
 	if slices.Contains(names(m, mdns), host) || claiming && host == claimcode.Host {
+		return true
+	}
+	if box, ok := m.Box(); face == services.FaceLAN && (ok && host == box.Label || !ok && host+".local" == claimcode.Host) {
 		return true
 	}
 	if host == "localhost" {

@@ -22,6 +22,7 @@ import (
 	"hearth.alt/services"
 	"hearth.alt/services/secret"
 	"hearth.alt/webui"
+	"hearth.alt/webui/assets"
 )
 
 // MaxForm is the greatest body of a page's form, in bytes.
@@ -226,7 +227,7 @@ func (s *Server) guard(face services.Face, next http.Handler) http.Handler {
 		caller := services.Caller{Face: face, Address: r.RemoteAddr}
 		if face == services.FaceConsole {
 			caller.Role = services.RoleOwner
-		} else if !s.cfg.Hosts(face, HostOf(r.Host)) {
+		} else if !s.cfg.Hosts(face, HostOf(r.Host)) && !strings.HasPrefix(r.URL.Path, assets.Prefix) { // the refusal has a stylesheet
 			ctx := context.WithValue(r.Context(), contextKey{}, caller)
 			s.cfg.UI.Fail(w, r.WithContext(webui.WithCaller(ctx, caller)), errMisdirected)
 			return
@@ -246,7 +247,7 @@ func (s *Server) guard(face services.Face, next http.Handler) http.Handler {
 // errMisdirected answers a name that is not ours with 421 (RFC 9110, section 15.5.20); webui knows its code.
 var errMisdirected = &services.Problem{
 	Kind: services.KindDenied, Code: "misdirected",
-	Say: services.Say("access.misdirected", "This box does not answer to that name."),
+	Say: services.Say("access.misdirected", "You have found the box, but it does not answer to the name in the address bar, so that no page from elsewhere can pass for it. Its own address always works."),
 }
 
 func setHeaders(h http.Header) {

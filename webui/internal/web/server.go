@@ -5,8 +5,11 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -278,8 +281,27 @@ func (rq *Request) trouble(p *services.Problem) Trouble {
 	}
 	if p.Code == "misdirected" {
 		t.Status, t.Title = http.StatusMisdirectedRequest, rq.T("error.misdirected")
+		if at := reached(rq.R); at != "" {
+			t.Action, t.Link = rq.T("error.misdirected.do", "address", at), at
+		}
 	}
 	return t
+}
+
+// reached is the address at which r came in, as a browser would open it; "" when it is not known.
+func reached(r *http.Request) string {
+	at, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	if !ok {
+		return ""
+	}
+	scheme, usual := "http", 80
+	if r.TLS != nil {
+		scheme, usual = "https", 443
+	}
+	a := at.AddrPort()
+	a = netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port())
+	host := strings.TrimSuffix(a.String(), ":"+strconv.Itoa(usual))
+	return scheme + "://" + host + "/"
 }
 
 // SignInPath is the page that asks who it is, and then leads back to where r wanted to go.
