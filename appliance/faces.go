@@ -46,6 +46,14 @@ type faces struct {
 
 	mu     sync.Mutex
 	health services.Health
+	secure netip.AddrPort // where https listens, once it does
+}
+
+// secureAt is where https listens, which --dev may have chosen itself; zero before.
+func (f *faces) secureAt() netip.AddrPort {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.secure
 }
 
 func (f *faces) Health() services.Health {
@@ -87,6 +95,11 @@ func (f *faces) Run(ctx context.Context) error {
 		plain.Close()
 		f.say(false, false, services.Say("web.taken", "The pages could not be opened on {address}.", "address", f.https))
 		return fmt.Errorf("opening --https %s: %w", f.https, err)
+	}
+	if at, ok := secure.Addr().(*net.TCPAddr); ok {
+		f.mu.Lock()
+		f.secure = at.AddrPort()
+		f.mu.Unlock()
 	}
 	f.say(true, true, services.Say("web.ready", "The pages answer on this box."))
 	plain, secure = &homeOnly{plain, f.members}, &homeOnly{secure, f.members}

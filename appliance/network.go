@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -82,6 +83,31 @@ func names(m *services.Membership, mdns string) []string {
 		return list
 	}
 	return append(list, mdns)
+}
+
+// door is where a browser at home opens https. configured holds until it is open. While a claim goes on the box is not
+// announced by its name yet, and the name it has ends with the claim: then the door is its address.
+func (a *appliance) door(configured netip.AddrPort) string {
+	at := a.faces.secureAt()
+	if !at.IsValid() {
+		at = configured
+	}
+	if at.Addr().Unmap().IsLoopback() {
+		return netip.AddrPortFrom(at.Addr().Unmap(), at.Port()).String()
+	}
+	host := a.discovery.Name()
+	if own := lookHome().addresses; (host == "" || host == claimcode.Host) && len(own) > 0 {
+		if host = own[0].String(); own[0].Is6() {
+			host = "[" + host + "]"
+		}
+	}
+	if box, ok := a.identity.Membership().Box(); host == "" && ok {
+		host = box.Label + ".local"
+	}
+	if at.Port() != 443 {
+		host += ":" + strconv.Itoa(int(at.Port()))
+	}
+	return host
 }
 
 // hosts says whether the box answers to host on face now.

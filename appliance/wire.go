@@ -160,7 +160,7 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 	a.health = newHealthBoard()
 	house := &api.House{
 		Version: Version, Log: log, Now: a.clock.Now, Identity: a.identity, Account: a.account, Mesh: a.mesh, Names: a.discovery,
-		Health: a.health.All, Addresses: func() []netip.Addr { return lookHome().addresses },
+		Health: a.health.All, Door: func() string { return a.door(httpsAt) }, Addresses: func() []netip.Addr { return lookHome().addresses },
 		Networks: func() []netip.Prefix { return lookHome().networks },
 	}
 	a.claim.reload = a.certificate.Reload

@@ -11,7 +11,6 @@ import (
 
 	"hearth.alt/services"
 	"hearth.alt/services/account"
-	"hearth.alt/services/claimcode"
 	"hearth.alt/services/discovery"
 	"hearth.alt/services/identity"
 	"hearth.alt/services/mesh"
@@ -33,6 +32,8 @@ type House struct {
 	Names    *discovery.Service
 	// Health lists what every service says, in the order they are shown.
 	Health func() []services.Health
+	// Door is the host, with the port where it is not 443, at which a browser at home opens https.
+	Door func() string
 	// Addresses are the box's own on the home network, IPv4 first.
 	Addresses func() []netip.Addr
 	// Networks are the home networks the box is in; the household's own is chosen apart from them.
@@ -42,7 +43,7 @@ type House struct {
 
 	mu       sync.Mutex
 	pairings map[services.DeviceID]pairing
-	invites  map[services.PersonID]secret.Text
+	invites  map[services.PersonID]invitation
 	reads    map[string]*reads
 }
 
@@ -312,12 +313,22 @@ func (h *House) AddPerson(ctx context.Context, caller services.Caller, in AddPer
 	return AddPersonOutput{ID: p.ID, Name: p.Name, Role: p.Role, State: p.State, Link: secret.Show(h.inviteLink(code)), Code: secret.Show(code), Expires: expires}, nil
 }
 
-// pending finds an invited person whose invitation caller may make and see. Whoever has the code becomes that person,
-// so it takes the right to give their role: an admin never sees the invitation of an owner.
-func (h *House) pending(caller services.Caller, id services.PersonID) error {
+// invitation is a code that the box remembers, so that the page can show it again.
+type invitation struct {
+	code    secret.Text
+	state   services.State // of the person when it was made
+	expires time.Time
+}
+
+// invitable finds a person whose invitation caller may make and see. Whoever has the code becomes that person, so it
+// takes the right to give their role: an admin never sees the invitation of an owner.
+func (h *House) invitable(caller services.Caller, id services.PersonID) error {
 	p, ok := h.Identity.Membership().Person(id)
-	if !ok || p.State != services.StatePending {
+	if !ok || p.State != services.StatePending && p.State != services.StateActive {
 		return ErrNoPerson
+	}
+	if p.ID == caller.Person {
+		return ErrDenied // whoever is in has a password to change
 	}
 	if !identity.MayChange(h.Identity.Membership(), caller.Role, p) || !identity.MayGrant(caller.Role, p.Role) {
 		return ErrDenied
@@ -325,10 +336,10 @@ func (h *House) pending(caller services.Caller, id services.PersonID) error {
 	return nil
 }
 
-// Invite makes a new invitation code for a pending person; the former one is void. The code stays in memory so that
-// the page can show it again.
+// Invite makes a new invitation code: for a pending person, or for one who forgot their password and chooses another
+// with it. The former one is void.
 func (h *House) Invite(ctx context.Context, caller services.Caller, id services.PersonID) (secret.Text, time.Time, error) {
-	if err := h.pending(caller, id); err != nil {
+	if err := h.invitable(caller, id); err != nil {
 		return secret.Text{}, time.Time{}, err
 	}
 	code, expires, err := h.Account.CreateInvitation(ctx, caller, id)
@@ -338,40 +349,40 @@ func (h *House) Invite(ctx context.Context, caller services.Caller, id services.
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.invites == nil {
-		h.invites = map[services.PersonID]secret.Text{}
+		h.invites = map[services.PersonID]invitation{}
 	}
 	m := h.Identity.Membership()
-	for id := range h.invites {
-		if old, ok := m.Person(id); !ok || old.State != services.StatePending {
+	for id, old := range h.invites {
+		if p, ok := m.Person(id); !ok || p.State != old.state || !h.Now().Before(old.expires) {
 			delete(h.invites, id)
 		}
 	}
-	h.invites[id] = code
+	p, _ := m.Person(id)
+	h.invites[id] = invitation{code, p.State, expires}
 	return code, expires, nil
 }
 
-// InviteCode returns the code of a pending person while the box remembers it; empty when it does not.
-func (h *House) InviteCode(caller services.Caller, id services.PersonID) (code, link secret.Text, err error) {
-	if err := h.pending(caller, id); err != nil {
-		return code, link, err
+// InviteCode returns the code of a person who is invited, or who may choose another password, while the box remembers
+// it and it is good; empty when it is not.
+func (h *House) InviteCode(caller services.Caller, id services.PersonID) (code, link secret.Text, expires time.Time, err error) {
+	if err := h.invitable(caller, id); err != nil {
+		return code, link, expires, err
 	}
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	code, ok := h.invites[id]
+	held, ok := h.invites[id]
+	h.mu.Unlock()
 	if !ok {
-		return code, link, nil
+		return code, link, expires, nil
 	}
-	return code, h.inviteLink(code), nil
+	if _, err := h.Account.Invitation(held.code); err != nil {
+		return code, link, expires, nil // used, or over
+	}
+	return held.code, h.inviteLink(held.code), held.expires, nil
 }
 
 // inviteLink holds the code in its fragment, which no browser sends.
 func (h *House) inviteLink(code secret.Text) secret.Text {
-	name := h.Names.Name()
-	if name == "" || name == claimcode.Host { // the name of the claim ends with it
-		box, _ := h.Identity.Membership().Box()
-		name = box.Label + ".local"
-	}
-	return secret.NewText("https://" + name + "/join#" + code.Reveal())
+	return secret.NewText("https://" + h.Door() + "/join#" + code.Reveal())
 }
 
 // ChangePerson changes what is given, all of it or nothing. One's own name is one's own to change.

@@ -190,16 +190,14 @@ func (h *House) Invitation(ctx context.Context, id services.PersonID) (house.Inv
 	if err != nil {
 		return house.Invitation{}, err
 	}
-	inv := house.Invitation{Person: p, Expires: p.Expires}
-	if p.State != services.StatePending {
-		return inv, nil // it was accepted
-	}
-	code, link, err := h.API.InviteCode(webui.CallerOf(ctx), id)
+	code, link, expires, err := h.API.InviteCode(webui.CallerOf(ctx), id)
 	if err != nil {
 		return house.Invitation{}, err
 	}
-	inv.Code, inv.Link = secret.Show(code), secret.Show(link)
-	return inv, nil
+	if expires.IsZero() {
+		expires = p.Expires
+	}
+	return house.Invitation{Person: p, Code: secret.Show(code), Link: secret.Show(link), Expires: expires}, nil
 }
 
 // RenewInvitation makes a new code; the former one is void.
@@ -243,10 +241,10 @@ func (h *House) ReadInvitation(ctx context.Context, code secret.Text) (house.Wel
 	}
 	m := h.API.Identity.Membership()
 	p, ok := m.Person(id)
-	if !ok || p.State != services.StatePending {
+	if !ok {
 		return house.Welcome{}, errNoInvitation
 	}
-	return house.Welcome{Name: p.Name, Household: m.Household.Name, Role: p.Role, Expires: p.Expires}, nil
+	return house.Welcome{Name: p.Name, Household: m.Household.Name, Role: p.Role, Back: p.State == services.StateActive, Expires: p.Expires}, nil
 }
 
 var errNoInvitation = &services.Problem{
@@ -264,10 +262,12 @@ func (h *House) AcceptInvitation(ctx context.Context, code secret.Text, name str
 	if err != nil {
 		return "", at("password", err)
 	}
-	if err := h.API.Identity.ActivatePerson(ctx, id); err != nil {
-		return "", err
+	if !w.Back {
+		if err := h.API.Identity.ActivatePerson(ctx, id); err != nil {
+			return "", err
+		}
 	}
-	if name != "" && name != w.Name {
+	if name != "" && name != w.Name && !w.Back {
 		if err := h.API.Identity.RenamePerson(ctx, id, name); err != nil {
 			return "", err
 		}

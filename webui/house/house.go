@@ -260,6 +260,7 @@ type Welcome struct {
 	Name      string
 	Household string
 	Role      services.Role
+	Back      bool // they belong already, and choose another password
 	Expires   time.Time
 }
 
