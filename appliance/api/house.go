@@ -189,6 +189,36 @@ func (h *House) ResetPassword(ctx context.Context, caller services.Caller, in Pa
 	return PasswordOutput{Name: p.Name, Password: secret.Show(password)}, err
 }
 
+// WayInByWords makes an invitation for an owner who forgot their password and has the recovery words: whoever has them
+// has the household. Errors: those of identity's CheckWords, with field "words"; errNoOwner.
+func (h *House) WayInByWords(ctx context.Context, caller services.Caller, name string, words []string) (secret.Text, error) {
+	if h.Ownership() != Claimed {
+		return secret.Text{}, ErrUnclaimed
+	}
+	pending := h.Identity.WordsPending()
+	if err := h.Identity.CheckWords(ctx, words); err != nil {
+		return secret.Text{}, err
+	}
+	if pending {
+		h.audit(ctx, caller, "words-confirmed", "")
+	}
+	p, err := h.person(name)
+	if err != nil || p.Role != services.RoleOwner || p.State != services.StateActive {
+		return secret.Text{}, errNoOwner
+	}
+	code, _, err := h.Account.CreateInvitation(ctx, caller, p.ID)
+	if err != nil {
+		return secret.Text{}, err
+	}
+	h.audit(ctx, caller, "way-in-by-words", p.Name)
+	return code, nil
+}
+
+var errNoOwner = &services.Problem{
+	Kind: services.KindInvalid, Code: "no-owner", Field: "name",
+	Say: services.Say("house.no-owner", "The words are right, and no owner of this house has that name. Type the name as it stands in the list of people."),
+}
+
 // least is the second line behind the rules: every function of the house asks again who calls.
 func least(caller services.Caller, role services.Role) error {
 	switch {
