@@ -60,6 +60,9 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) (err error) {
 		return err
 	}
 	defer local.Close()
+	if err := checkPorts(ctx, o, local); err != nil {
+		return err
+	}
 	if os.Getuid() == 0 && !o.Dev {
 		return keeper.Run(ctx, childConfig(o, log), local)
 	}

@@ -70,7 +70,7 @@ type Problem struct {
 // Error is the English sentence, then the cause.
 func (p *Problem) Error() string {
 	if p.Cause != nil {
-		return p.Say.String() + ": " + p.Cause.Error()
+		return strings.TrimSuffix(p.Say.String(), ".") + ": " + p.Cause.Error()
 	}
 	return p.Say.String()
 }

@@ -176,7 +176,7 @@ func (s *Service) runPlane(ctx context.Context) error {
 	} else {
 		work.Go(func() { mapper.Run(ctx) })
 	}
-	s.cfg.Log.Info("client plane up", "port", p.port, "interface", p.name)
+	s.cfg.Log.Debug("client plane up", "port", p.port, "interface", p.name)
 	s.say(true, true, services.Say("mesh.health.well", "Phones and laptops can come in."))
 
 	pairing := make(map[services.DeviceID]context.CancelFunc)
@@ -193,7 +193,7 @@ func (s *Service) runPlane(ctx context.Context) error {
 			s.cfg.Log.Error("some devices are not as the membership says", "err", err)
 		}
 		if added+removed > 0 {
-			s.cfg.Log.Info("devices follow the membership", "revision", m.Revision, "added", added, "removed", removed, "now", len(p.peers))
+			s.cfg.Log.Debug("devices follow the membership", "revision", m.Revision, "added", added, "removed", removed, "now", len(p.peers))
 			dirty = dirty || s.forgetStrangers(m)
 		}
 		dirty = s.noteHeard(p) || dirty
