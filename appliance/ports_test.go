@@ -100,6 +100,35 @@ func TestRepeatsGrowQuiet(t *testing.T) {
 	}
 }
 
+func TestGreeting(t *testing.T) {
+	for name, tt := range map[string]struct {
+		g         greeting
+		want, not []string
+	}{
+		"unclaimed": {greeting{at: "http://127.0.0.1:8480/", code: "AAAA-BBBB", state: "/s", program: "hearth"},
+			[]string{"Open this in a browser: http://127.0.0.1:8480/#AAAA-BBBB\n", "sudo hearth run --dev --state /s"}, []string{"Sign in"}},
+		"go run": {greeting{at: "http://127.0.0.1:8480/", state: "/s", program: "/t/go-build1/exe/hearth"},
+			[]string{"go build -o out/hearth", "sudo out/hearth run"}, nil},
+		"claimed, as root": {greeting{at: "http://127.0.0.1:8480/", state: "/s", whose: api.Claimed, tunnel: true},
+			[]string{"Sign in at http://127.0.0.1:8480/\n"}, []string{"browser:", "sudo"}},
+	} {
+		got := tt.g.String()
+		for _, w := range tt.want {
+			if !strings.Contains(got, w) {
+				t.Errorf("%s: %q is missing from\n%s", name, w, got)
+			}
+		}
+		for _, w := range tt.not {
+			if strings.Contains(got, w) {
+				t.Errorf("%s: %q stands in\n%s", name, w, got)
+			}
+		}
+	}
+	if got := webAddress(&net.TCPAddr{IP: net.IPv6unspecified, Port: 80}); strings.Contains(got, "[::]") {
+		t.Errorf("a browser is to open %s", got)
+	}
+}
+
 type lockedBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
