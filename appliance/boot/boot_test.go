@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"hearth.alt/appliance/textqr"
 	"hearth.alt/boards"
 	"hearth.alt/boards/disk"
 	"hearth.alt/services/claimcode"
@@ -491,7 +492,7 @@ func TestScreenCodeCanBeScanned(t *testing.T) {
 		t.Skip("zbarimg is not installed: apt-get install zbar-tools && go test ./appliance/boot")
 	}
 	const url = "http://hearth.local/#7QK4-M2VX-9TRD-HC6P"
-	rows := strings.Split(strings.TrimRight(halfBlocks(url), "\n"), "\n")
+	rows := strings.Split(strings.TrimRight(textqr.Draw(url), "\n"), "\n")
 	width := len([]rune(rows[0]))
 	const dot = 6
 	pix := make([]byte, 0, width*dot*len(rows)*2*dot)

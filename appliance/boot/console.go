@@ -10,8 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"rsc.io/qr"
-
+	"hearth.alt/appliance/textqr"
 	"hearth.alt/services/claimcode"
 )
 
@@ -32,7 +31,7 @@ func (v View) Screen() string {
 		s.WriteString("  " + l + "\n")
 	}
 	if !v.Code.IsZero() && v.Trouble == "" {
-		s.WriteString("\n" + halfBlocks(v.Code.URL("")))
+		s.WriteString("\n" + textqr.Draw(v.Code.URL("")))
 	}
 	return s.String()
 }
@@ -61,36 +60,6 @@ func host(a netip.Addr) string {
 		return "[" + a.String() + "]"
 	}
 	return a.String()
-}
-
-// halfBlocks draws a QR code with two dots in each character cell, light on dark, with its quiet zone. The kernel's
-// own console font has all three characters.
-func halfBlocks(text string) string {
-	c, err := qr.Encode(text, qr.L)
-	if err != nil {
-		return ""
-	}
-	const quiet = 2
-	light := func(x, y int) bool { return !c.Black(x, y) }
-	var s strings.Builder
-	for y := -quiet; y < c.Size+quiet; y += 2 {
-		s.WriteString("  ")
-		for x := -quiet; x < c.Size+quiet; x++ {
-			top, bottom := light(x, y), light(x, y+1) && y+1 < c.Size+quiet
-			switch {
-			case top && bottom:
-				s.WriteRune('█')
-			case top:
-				s.WriteRune('▀')
-			case bottom:
-				s.WriteRune('▄')
-			default:
-				s.WriteByte(' ')
-			}
-		}
-		s.WriteByte('\n')
-	}
-	return s.String()
 }
 
 // ownAddresses lists the box's addresses on the home network, IPv4 first; not the tunnel's.
@@ -140,9 +109,13 @@ func watch(v View) {
 				f.Close()
 			}
 		}
-		if s := strings.Join(v.lines(), " | "); s != said {
+		if s := strings.Join(v.lines(), "\n"); s != said {
 			said = s
-			log.Printf("hearth: %s", s)
+			for l := range strings.Lines(s) {
+				if l = strings.TrimSpace(l); l != "" {
+					log.Printf("hearth: %s", l)
+				}
+			}
 			if !v.Code.IsZero() && v.Trouble == "" {
 				log.Printf("hearth: %s", v.Code.URL(""))
 			}
