@@ -615,3 +615,24 @@ func FuzzReadCode(f *testing.F) {
 		readCode(c, b)
 	})
 }
+
+// TestSerialConsoleIsCalm names a bug: complaints about what the image never has, and the whole screen again for each
+// new address, in lines folded with bars, stood before the claim code.
+func TestSerialConsoleIsCalm(t *testing.T) {
+	var out strings.Builder
+	w := calm{&out}
+	for _, l := range []string{"\"/cmdline.txt\" not found\n", "getting SBOM: open x: no such file\n", "hearth: starts\n", "getting EEPROM version: x\n"} {
+		if n, err := w.Write([]byte(l)); n != len(l) || err != nil {
+			t.Error(n, err)
+		}
+	}
+	if out.String() != "hearth: starts\n" {
+		t.Errorf("%q", out.String())
+	}
+	if got := news("", "waiting\n\ncode"); !slices.Equal(got, []string{"waiting", "code"}) {
+		t.Errorf("%q", got)
+	}
+	if got := news("waiting\n\ncode", "here\n\ncode"); !slices.Equal(got, []string{"here"}) {
+		t.Errorf("%q", got)
+	}
+}

@@ -2,6 +2,7 @@ package boot
 
 import (
 	"fmt"
+	"io"
 	"log"
 	"net"
 	"net/netip"
@@ -87,6 +88,30 @@ func ownAddresses() []netip.Addr {
 	return out
 }
 
+// news are the lines of now that before had not: the serial console scrolls, and repeats nothing.
+func news(before, now string) []string {
+	old := strings.Split(before, "\n")
+	return slices.DeleteFunc(strings.Split(now, "\n"), func(l string) bool { return strings.TrimSpace(l) == "" || slices.Contains(old, l) })
+}
+
+// foreign are complaints of gokrazy's about what an image of ours never has. They stood between the reader of a serial
+// console and the claim code.
+var foreign = []string{
+	`"/cmdline.txt" not found`, "getting SBOM: ", "getting EEPROM version: ", "(not critical) could not read running EEPROM",
+}
+
+// calm is a log without what is foreign. Package log writes one message at a time.
+type calm struct{ to io.Writer }
+
+func (c calm) Write(b []byte) (int, error) {
+	for _, f := range foreign {
+		if strings.HasPrefix(string(b), f) {
+			return len(b), nil
+		}
+	}
+	return c.to.Write(b)
+}
+
 // watch keeps the screen (tty1) and the serial console's log true to the box: it looks every two seconds and writes
 // when something changed. It never returns.
 func watch(v View) {
@@ -109,16 +134,15 @@ func watch(v View) {
 				f.Close()
 			}
 		}
-		if s := strings.Join(v.lines(), "\n"); s != said {
+		s := strings.Join(v.lines(), "\n")
+		if !v.Code.IsZero() && v.Trouble == "" {
+			s += "\n" + v.Code.URL("")
+		}
+		if s != said {
+			for _, l := range news(said, s) {
+				log.Printf("hearth: %s", l)
+			}
 			said = s
-			for l := range strings.Lines(s) {
-				if l = strings.TrimSpace(l); l != "" {
-					log.Printf("hearth: %s", l)
-				}
-			}
-			if !v.Code.IsZero() && v.Trouble == "" {
-				log.Printf("hearth: %s", v.Code.URL(""))
-			}
 		}
 	}
 }
