@@ -94,7 +94,7 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 		switch {
 		case errors.Is(err, ErrNoTunnel):
-			s.say(true, false, services.Say("mesh.health.noroot", "This box may not make a tunnel on this computer, so phones cannot come in. At home everything else works."))
+			s.say(true, false, services.Say("mesh.health.noroot", "This box may not make a tunnel on this computer, so phones cannot come in: stop Hearth and start it as root. At home everything else works."))
 			pause = time.Minute
 		case errors.Is(err, syscall.EADDRINUSE):
 			s.say(true, false, services.Say("mesh.health.port", "Another program uses the port {port} that phones come in by. The box keeps asking for it.", "port", int(s.cfg.Port)))
