@@ -87,13 +87,13 @@ func faceOf(a netip.Addr, secure bool) services.Face {
 func (f *faces) Run(ctx context.Context) error {
 	plain, err := f.open(ctx, f.http)
 	if err != nil {
-		f.say(false, false, services.Say("web.taken", "The pages could not be opened on {address}.", "address", f.http))
+		f.say(false, false, services.Say("web.taken", "The pages could not be opened on {address}. The box tries again by itself; when this stays, another program uses that address.", "address", f.http))
 		return fmt.Errorf("opening --http %s: %w", f.http, err)
 	}
 	secure, err := f.open(ctx, f.https)
 	if err != nil {
 		plain.Close()
-		f.say(false, false, services.Say("web.taken", "The pages could not be opened on {address}.", "address", f.https))
+		f.say(false, false, services.Say("web.taken", "The pages could not be opened on {address}. The box tries again by itself; when this stays, another program uses that address.", "address", f.https))
 		return fmt.Errorf("opening --https %s: %w", f.https, err)
 	}
 	if at, ok := secure.Addr().(*net.TCPAddr); ok {
@@ -198,7 +198,7 @@ func (f *faces) keepServing(ctx context.Context, a netip.AddrPort, secure *tls.C
 		l, err := f.open(ctx, a)
 		if err == nil {
 			pause = 100 * time.Millisecond
-			f.log.Info("the tunnel face is open", "address", a)
+			f.log.Debug("the tunnel face is open", "address", a)
 			l = bounded(l)
 			if secure != nil {
 				l = tls.NewListener(l, secure)

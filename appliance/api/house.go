@@ -470,18 +470,33 @@ func (h *House) RemovePerson(ctx context.Context, caller services.Caller, in Per
 // ErrNoDevice says that no device is meant, or none that the caller may know of.
 var ErrNoDevice = &services.Problem{Kind: services.KindNotFound, Code: "no-device", Say: services.Say("house.no-device", "There is no such device in this household.")}
 
-// device finds a device that caller may change.
-func (h *House) device(caller services.Caller, id services.DeviceID) (services.Device, error) {
+// ErrSeveralDevices says that the name that was given is that of more than one device.
+var ErrSeveralDevices = &services.Problem{
+	Kind: services.KindConflict, Code: "several-devices",
+	Say: services.Say("house.several-devices", "Several devices have that name. Give the ID of the one that is meant; the list of devices shows it."),
+}
+
+// device finds a device that caller may change, by ID or by name, any case. Who may not change it learns nothing of it.
+func (h *House) device(caller services.Caller, which services.DeviceID) (services.Device, error) {
 	m := h.Identity.Membership()
-	d, ok := m.Device(id)
-	if !ok {
-		return d, ErrNoDevice
+	var found []services.Device
+	for _, d := range m.Devices {
+		p, _ := m.Person(d.Person)
+		switch {
+		case h.MayChange(caller, p) != nil:
+		case d.ID == which:
+			return d, nil
+		case strings.EqualFold(d.Name, string(which)):
+			found = append(found, d)
+		}
 	}
-	p, _ := m.Person(d.Person)
-	if err := h.MayChange(caller, p); err != nil {
-		return d, ErrNoDevice // who may not change it learns nothing of it
+	switch len(found) {
+	case 0:
+		return services.Device{}, ErrNoDevice
+	case 1:
+		return found[0], nil
 	}
-	return d, nil
+	return services.Device{}, ErrSeveralDevices
 }
 
 // ListDevices lists the devices that caller may change: all for an admin, their own for others.
@@ -615,6 +630,12 @@ func (h *House) ListSessions(ctx context.Context, caller services.Caller, in Ses
 	return out, nil
 }
 
+// errNoSession is account.ErrNoCredential to those who compare, in words for somebody who typed an ID.
+var errNoSession = &services.Problem{
+	Kind: services.KindNotFound, Code: account.ErrNoCredential.Code,
+	Say: services.Say("house.no-session", "Nobody is signed in there: it has ended, or there is no session with that ID. The list of sessions shows them all."),
+}
+
 // EndSession signs a session out: one's own, or one of somebody the caller may change.
 func (h *House) EndSession(ctx context.Context, caller services.Caller, in SessionInput) (None, error) {
 	for _, p := range h.Identity.Membership().People {
@@ -624,7 +645,7 @@ func (h *House) EndSession(ctx context.Context, caller services.Caller, in Sessi
 			}
 		}
 	}
-	return None{}, account.ErrNoCredential
+	return None{}, errNoSession
 }
 
 // ShowNetwork says where the box is in the network and what it found there.
@@ -646,12 +667,20 @@ func (h *House) ShowNetwork(_ context.Context, caller services.Caller, _ None) (
 	return n, nil
 }
 
+var errLimit = &services.Problem{
+	Kind: services.KindInvalid, Code: "bad-input", Field: "limit",
+	Say: services.Say("api.limit", "limit is a whole number from 1 on. Nothing was changed."),
+}
+
 // ListAudit lists what happened, newest first.
 func (h *House) ListAudit(ctx context.Context, caller services.Caller, in AuditInput) ([]AuditOutput, error) {
 	if err := least(caller, services.RoleAdmin); err != nil {
 		return nil, err
 	}
-	if in.Limit <= 0 {
+	if in.Limit < 0 {
+		return nil, errLimit
+	}
+	if in.Limit == 0 {
 		in.Limit = 100
 	}
 	events, err := h.Account.Events(ctx, time.Time{}, in.Limit)

@@ -59,6 +59,19 @@ func TestEveryVerb(t *testing.T) {
 				}
 			}
 			plain := append(append([]string{}, verb...), words...)
+			file := filepath.Join(state, "file")
+			if err := os.WriteFile(file, []byte("words\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			for _, f := range o.Fields() {
+				switch {
+				case f.Arg != "" || f.Optional:
+				case f.File != "":
+					plain = append(plain, "--"+f.File+"-file", file)
+				default:
+					plain = append(plain, "--"+f.Flag, "word")
+				}
+			}
 			for what, args := range map[string][]string{
 				"--state before": append([]string{"--state", state}, plain...),
 				"--state after":  append(append([]string{}, plain...), "--state", state),
