@@ -133,6 +133,7 @@ func (h *House) view(ctx context.Context, m *services.Membership, p services.Per
 	may := identity.MayChange(m, caller.Role, p)
 	v.MayChange = may || v.You
 	v.MayRemove = may && !v.You
+	v.MayLAN = may && caller.Role >= services.RoleAdmin
 	if may {
 		for r := services.RoleGuest; r <= services.RoleOwner; r++ {
 			if identity.MayGrant(caller.Role, r) {
@@ -208,15 +209,19 @@ func (h *House) RenewInvitation(ctx context.Context, id services.PersonID) error
 	return err
 }
 
-// ChangePerson sets name, role and LAN; one's own name is one's own to change.
+// ChangePerson sets name, role and LAN; one's own name is one's own to change. What the page does not ask stays as it
+// is, and what was asked past the page is refused by the table, never dropped.
 func (h *House) ChangePerson(ctx context.Context, id services.PersonID, form house.PersonForm) error {
 	p, err := h.Person(ctx, id)
 	if err != nil {
 		return err
 	}
 	in := api.ChangePersonInput{ID: id, Name: form.Name, Role: form.Role, LAN: yesNo(form.LAN)}
-	if p.You && !p.MayRemove && len(p.Roles) == 1 {
-		in.Role, in.LAN = services.RoleNone, ""
+	if form.Role == p.Role {
+		in.Role = services.RoleNone
+	}
+	if !p.MayLAN && (!form.LAN || p.LAN) {
+		in.LAN = ""
 	}
 	_, err = h.API.ChangePerson(ctx, webui.CallerOf(ctx), in)
 	return err

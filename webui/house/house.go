@@ -237,7 +237,9 @@ type Person struct {
 	// MayChange and MayRemove say what the caller may do to them; Roles lists those the caller may give them, least
 	// first.
 	MayChange, MayRemove bool
-	Roles                []services.Role
+	// MayLAN says whether the caller may change whether their devices reach the home network.
+	MayLAN bool
+	Roles  []services.Role
 }
 
 // PersonForm is what is asked of a person.

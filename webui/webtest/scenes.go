@@ -75,7 +75,7 @@ func health(name string, ok bool, text string, args ...any) services.Health {
 func person(id services.PersonID, name string, role services.Role, you bool) house.Person {
 	return house.Person{
 		Person: services.Person{ID: id, Name: name, Role: role, State: services.StateActive, LAN: role >= services.RoleMember},
-		You:    you, Seen: ago(3 * time.Minute), MayChange: true, MayRemove: !you, Roles: allRoles,
+		You:    you, Seen: ago(3 * time.Minute), MayChange: true, MayRemove: !you, MayLAN: true, Roles: allRoles,
 	}
 }
 
@@ -311,6 +311,17 @@ func wrong(kind services.Kind, field, text string) error {
 	return &services.Problem{Kind: kind, Code: "wrong", Field: field, Say: say(text)}
 }
 
+// asBen is what a member may see and do: their own name, their own devices, nothing of the owner's.
+func asBen(h *House) *House {
+	h.TheFrame.Person, h.TheDevices = "Ben", h.TheDevices[2:]
+	for i := range h.ThePeople {
+		p := &h.ThePeople[i]
+		p.You = p.ID == benID
+		p.MayChange, p.MayRemove, p.MayLAN, p.Roles = p.You, false, false, []services.Role{p.Role}
+	}
+	return h
+}
+
 func with(h *House, change func(*House)) *House { change(h); return h }
 
 // Scenes returns every page in every state worth a look. A test compares it with the route table.
@@ -370,6 +381,8 @@ func Scenes() []Scene {
 
 		get("devices", "devices", "many", "/devices", owner, with(well(), func(h *House) { h.TheDevices = append(h.TheDevices, pending(false)) })),
 		get("devices-empty", "devices", "empty", "/devices", owner, fresh()),
+		get("devices-none", "devices", "empty", "/devices", member, with(well(), func(h *House) { h.TheFrame.Person, h.TheDevices = "Ben", nil })),
+		get("devices-yours", "devices", "one", "/devices", member, with(well(), func(h *House) { h.TheFrame.Person, h.TheDevices = "Ben", h.TheDevices[2:3] })),
 		get("devices-one", "devices", "one", "/devices", owner, with(well(), func(h *House) { h.TheDevices = h.TheDevices[:1] })),
 		get("devices-many", "devices", "many", "/devices", member, many()),
 		get("devices-long", "devices", "long", "/devices", owner, long()),
@@ -407,6 +420,8 @@ func Scenes() []Scene {
 		get("invitation-long", "personinvite", "long", "/people/"+gr+"/invitation", owner, long()),
 		get("person", "person", "one", "/people/"+ben, owner, well()),
 		get("person-you", "person", "many", "/people/"+string(annID), owner, well()),
+		get("person-member", "person", "one", "/people/"+ben, member, asBen(well())),
+		get("person-other", "person", "one", "/people/"+string(annID), member, asBen(well())),
 		get("person-long", "person", "long", "/people/"+ben, owner, long()),
 		get("personremove", "personremove", "one", "/people/"+ben+"/remove", owner, well()),
 		get("personremove-pending", "personremove", "empty", "/people/"+gr+"/remove", owner, well()),
