@@ -6,6 +6,8 @@ import (
 
 	"hearth.alt/appliance/api"
 	"hearth.alt/services"
+	"hearth.alt/services/account"
+	"hearth.alt/services/secret"
 	"hearth.alt/webui"
 	"hearth.alt/webui/house"
 )
@@ -40,5 +42,23 @@ func TestPersonPageKeepsItsWord(t *testing.T) {
 		if p, _ := h.rooms().Person(owner, me); p.LAN != lan {
 			t.Errorf("LAN is %v after %v was saved", p.LAN, lan)
 		}
+	}
+}
+
+// TestPasswordHint names the bug: the pages asked for ten characters, the house for twelve.
+func TestPasswordHint(t *testing.T) {
+	if house.MinPassword != account.MinPassword {
+		t.Errorf("the pages ask for %d characters, the house for %d", house.MinPassword, account.MinPassword)
+	}
+}
+
+// TestWrongOwnPassword names the bug: who typed their old password wrongly was told that a name did not fit, though
+// no name was asked.
+func TestWrongOwnPassword(t *testing.T) {
+	h := takenIn(t, t.TempDir())
+	ctx := webui.WithCaller(t.Context(), h.caller(services.RoleMember))
+	err := h.rooms().ChangePassword(ctx, secret.NewText("nothing like it"), secret.NewText("seven quiet otters swim"))
+	if p := services.AsProblem(err); p == nil || p.Field != "password" || p.Say.Key != "account.not-yours" {
+		t.Errorf("a wrong password until now is told as %v", err)
 	}
 }

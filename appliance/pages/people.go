@@ -42,7 +42,7 @@ func (h *House) Refresh(ctx context.Context, password secret.Text) error {
 	}
 	in, err := h.API.Account.Prove(ctx, through(ctx, "", password))
 	if err != nil {
-		return at("password", err)
+		return at("password", yours(err))
 	}
 	let(ctx, in)
 	return nil
@@ -67,10 +67,21 @@ func (h *House) ChangePassword(ctx context.Context, old, new secret.Text) error 
 		if bad := services.AsProblem(err); bad.Kind == services.KindInvalid {
 			return at("new", &services.Problem{Kind: bad.Kind, Code: bad.Code, Say: bad.Say})
 		}
-		return at("password", err)
+		return at("password", yours(err))
 	}
 	let(ctx, in)
 	return nil
+}
+
+// yours says that the password is wrong to somebody who is signed in and typed no name.
+func yours(err error) error {
+	if !errors.Is(err, account.ErrRefused) {
+		return err
+	}
+	return &services.Problem{
+		Kind: services.KindInvalid, Code: account.ErrRefused.Code,
+		Say: services.Say("account.not-yours", "This is not your password. Type it once more."),
+	}
 }
 
 // Sessions lists where the caller is signed in.

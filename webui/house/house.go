@@ -172,6 +172,9 @@ type ClaimForm struct {
 
 // ---------- Signing in ----------
 
+// MinPassword is the fewest characters a password has: that of services/account, which a test compares.
+const MinPassword = 12
+
 // Signing is how people come in and go.
 type Signing interface {
 	// SignIn returns a session token for the cookie. Problems: field "name" or "password", KindBusy when throttled.

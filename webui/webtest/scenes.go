@@ -234,7 +234,7 @@ func fresh() *House {
 	h.TheOverview.Devices, h.TheOverview.People = house.DeviceCount{}, house.PeopleCount{All: 1}
 	h.TheOverview.Troubles = []house.Trouble{{
 		ID: "words", State: house.StateCare, What: say("The recovery words are not confirmed yet."),
-		Why: say("Nobody has shown yet that the 24 words are on paper."), Means: say("If the box breaks today, the household cannot be brought back."),
+		Why: say("Nobody has shown yet that the 24 words are on paper."), Means: say("Without the words no later version can bring the household back if the box is lost."),
 		Do: say("Write the words down and check three of them."), Action: "/claim/words", Label: say("Write down the words"),
 	}}
 	return h

@@ -408,7 +408,7 @@ func namesBody(pg *web.Page, form house.ClaimForm) templ.Component {
 			return templ_7745c5c3_Err
 		}
 		templ_7745c5c3_Err = components.Input(pg, components.Field{
-			Name: "password", Label: pg.T("claim.names.password"), Hint: pg.T("claim.names.password.hint"), Type: "password",
+			Name: "password", Label: pg.T("claim.names.password"), Hint: pg.T("claim.names.password.hint", "min", house.MinPassword), Type: "password",
 			Auto: "new-password",
 		}).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {

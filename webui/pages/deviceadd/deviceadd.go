@@ -15,6 +15,7 @@ import (
 type House interface {
 	house.Devices
 	house.People // for whom a device may be added
+	house.Framing
 }
 
 // Pages are the form and the code.
@@ -80,6 +81,7 @@ type pairView struct {
 	path    string
 	code    components.Code
 	text    string
+	address string // of the house through the tunnel
 	canScan bool
 }
 
@@ -98,6 +100,7 @@ func (p *Pages) Pair(rq *web.Request) error {
 	v := pairView{p: got, path: "/devices/" + string(got.Device.ID), canScan: !got.Device.OwnKey, text: got.Config.Reveal()}
 	switch got.State {
 	case house.PairDone:
+		v.address = p.House.Doors(rq.R.Context()).Tunnel
 		pg.Title = rq.T("pair.done", "device", got.Device.Name)
 		pg.Body = doneBody(pg, v)
 	case house.PairExpired:

@@ -130,7 +130,7 @@ func acceptBody(pg *web.Page, code string, w house.Welcome, name string) templ.C
 			return templ_7745c5c3_Err
 		}
 		templ_7745c5c3_Err = components.Input(pg, components.Field{
-			Name: "password", Label: pg.T("claim.names.password"), Hint: pg.T("claim.names.password.hint"), Type: "password", Auto: "new-password",
+			Name: "password", Label: pg.T("claim.names.password"), Hint: pg.T("claim.names.password.hint", "min", house.MinPassword), Type: "password", Auto: "new-password",
 		}).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
