@@ -154,7 +154,7 @@ func (h *House) RemoveDevice(ctx context.Context, id services.DeviceID) error {
 // Reach says where a device added now will work.
 func (h *House) Reach(context.Context) house.Reach {
 	r := h.API.Mesh.Reach()
-	out := house.Reach{Kind: house.ReachHome, Say: r.Say}
+	out := house.Reach{Kind: house.ReachHome, Proven: r.Proven, Say: r.Say}
 	if len(r.Endpoints) > 0 {
 		out.Endpoint = r.Endpoints[0].String()
 	}

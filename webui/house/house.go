@@ -349,6 +349,7 @@ const (
 // Reach says where a device will work, and by which address.
 type Reach struct {
 	Kind     ReachKind
+	Proven   bool              // a device did come in from outside; else Kind is what should be
 	Endpoint string            // "198.51.100.7:51820" or a name with a port; as it stands in the QR code
 	Say      services.Sentence // one sentence for the owner
 }
