@@ -1,12 +1,18 @@
 package appliance
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"net/netip"
 	"testing"
+	"time"
 
 	"hearth.alt/appliance/api"
+	"hearth.alt/appliance/pages"
 	"hearth.alt/services"
 	"hearth.alt/services/account"
+	"hearth.alt/services/mesh"
 	"hearth.alt/services/secret"
 	"hearth.alt/webui"
 	"hearth.alt/webui/house"
@@ -61,4 +67,49 @@ func TestWrongOwnPassword(t *testing.T) {
 	if p := services.AsProblem(err); p == nil || p.Field != "password" || p.Say.Key != "account.not-yours" {
 		t.Errorf("a wrong password until now is told as %v", err)
 	}
+}
+
+// TestWaysBack names the bug: with --dev the claim page named ways back at which nothing listens.
+func TestWaysBack(t *testing.T) {
+	h := openHouse(t, t.TempDir())
+	home := []netip.Addr{netip.MustParseAddr("192.168.1.20"), netip.MustParseAddr("fd3a:91c4:7::20")}
+	for _, tt := range []struct{ http, https, ways, secure string }{
+		{"127.0.0.1:8480", "127.0.0.1:8443", "[127.0.0.1:8480]", "[https://127.0.0.1:8443/]"},
+		{
+			"[::]:80", "[::]:443", "[hearth.local 192.168.1.20 [fd3a:91c4:7::20]]",
+			"[https://hearth.local/ https://192.168.1.20/ https://[fd3a:91c4:7::20]/]",
+		},
+		{
+			"0.0.0.0:8080", "0.0.0.0:8443", "[hearth.local:8080 192.168.1.20:8080 [fd3a:91c4:7::20]:8080]",
+			"[https://hearth.local:8443/ https://192.168.1.20:8443/ https://[fd3a:91c4:7::20]:8443/]",
+		},
+	} {
+		h.rooms().Surroundings = func() pages.Surroundings {
+			return pages.Surroundings{Addresses: home, HTTP: netip.MustParseAddrPort(tt.http), HTTPS: netip.MustParseAddrPort(tt.https)}
+		}
+		if d := h.rooms().Doors(t.Context()); fmt.Sprint(d.Ways) != tt.ways || fmt.Sprint(d.Secure) != tt.secure {
+			t.Errorf("pages at %s and %s: ways %v, secure %v", tt.http, tt.https, d.Ways, d.Secure)
+		}
+	}
+}
+
+// TestNoCodeThatCannotWork names the bug: where Hearth may not make a tunnel, the page of a new device showed a code.
+func TestNoCodeThatCannotWork(t *testing.T) {
+	h := takenIn(t, t.TempDir())
+	m, err := mesh.New(mesh.Config{Members: h.identity, Keys: h.keeper, Dir: t.TempDir(), NoPortMap: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- m.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	h.rooms().API.Mesh = m
+	for range 200 {
+		if !h.rooms().Reach(ctx).First.IsZero() {
+			return
+		}
+		time.Sleep(25 * time.Millisecond)
+	}
+	t.Errorf("nothing is said before a code: %+v, %v", h.rooms().Reach(ctx), m.Health().Message)
 }

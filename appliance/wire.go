@@ -167,7 +167,8 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 		API: house, ClaimCode: a.claim.code, Guesses: &a.claim.guesses,
 		Leaf: a.leaf, Root: a.certificate.RootDER, DNS: a.dns,
 		Surroundings: func() pages.Surroundings {
-			return pages.Surroundings{Addresses: lookHome().addresses, Router: defaultRouter(), HTTPS: httpsAt.Port()}
+			plain, secure := a.faces.at()
+			return pages.Surroundings{Addresses: lookHome().addresses, Router: defaultRouter(), HTTP: plain, HTTPS: secure}
 		},
 		Storage: a.storage, LostJournal: lostJournal,
 	}

@@ -56,10 +56,11 @@ type Frame struct {
 
 // Doors says how this box is reached, for the pages that anyone on the home network may see. Nothing in it is secret.
 type Doors struct {
-	Names     []string     // "hearth.local", then the box's own names, no dot at the end
-	Addresses []netip.Addr // on the home network, IPv4 first
-	Tunnel    string       // the URL inside the private network, "http://box.smith.home.arpa/"; "" before the claim
-	Secure    []string     // https URLs on the home network, best first
+	// Ways is what to type into a browser, best first: the box's names and addresses on the home network, with the port
+	// where it is not 80; on a computer that keeps the pages to itself, the address that listens there.
+	Ways   []string
+	Tunnel string   // the URL inside the private network, "http://box.smith.home.arpa/"; "" before the claim
+	Secure []string // https URLs on the home network, best first
 	// Fingerprint is the SHA-256 of the certificate that https shows, as browsers write it (pairs of upper-case hex
 	// digits with colons); Short is the first eight bytes of the box's own mark as the claim sheet prints it,
 	// "b7f2 91c4 e0a3 5d68".
@@ -352,6 +353,8 @@ type Reach struct {
 	Proven   bool              // a device did come in from outside; else Kind is what should be
 	Endpoint string            // "198.51.100.7:51820" or a name with a port; as it stands in the QR code
 	Say      services.Sentence // one sentence for the owner
+	// First is what is to be done before any device can come in; zero when one can, or will by itself.
+	First services.Sentence
 }
 
 // ---------- Network ----------

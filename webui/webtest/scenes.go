@@ -54,7 +54,7 @@ const fingerprint = "5B:2E:9C:41:7D:08:AF:33:16:E4:90:5C:7A:D2:88:1B:64:F0:3E:9D
 
 func doors(claimed bool) house.Doors {
 	d := house.Doors{
-		Names: []string{"hearth.local"}, Addresses: []netip.Addr{addr("192.168.1.20"), addr("fd3a:91c4:7::20")},
+		Ways:   []string{"hearth.local", "192.168.1.20", "[fd3a:91c4:7::20]"},
 		Secure: []string{"https://hearth.local/", "https://192.168.1.20/"}, Fingerprint: fingerprint, Short: "b7f2 91c4 e0a3 5d68",
 	}
 	d.Sealed = !claimed
@@ -388,6 +388,12 @@ func Scenes() []Scene {
 		get("devices-long", "devices", "long", "/devices", owner, long()),
 		get("deviceadd", "deviceadd", "empty", "/devices/add", owner, well()),
 		get("deviceadd-long", "deviceadd", "long", "/devices/add", owner, long()),
+		get("deviceadd-first", "deviceadd", "broken", "/devices/add", owner, with(well(), func(h *House) {
+			h.TheReach = house.Reach{
+				Kind: house.ReachUnknown, Say: say("This box may not make a tunnel on this computer, so phones cannot come in. At home everything else works."),
+				First: say("Stop Hearth and start it once more with administrator rights, on Linux with sudo before the command. Nothing is lost."),
+			}
+		})),
 		post(get("deviceadd-wrong", "deviceadd", "broken", "/devices/add", owner, well()), url.Values{"name": {"Laptop"}, "key": {"abc"}, "person": {ben}},
 			wrong(services.KindInvalid, "key", "This is no public key: it has 3 characters, and a key has 44."), 422),
 		get("pair", "deviceadd", "loading", "/devices/"+string(newID)+"/pair", owner, well()),

@@ -34,6 +34,12 @@ func (p *Pages) Form(rq *web.Request) error {
 
 func (p *Pages) form(rq *web.Request, form house.DeviceForm, e web.Errors) error {
 	ctx := rq.R.Context()
+	if r := p.House.Reach(ctx); !r.First.IsZero() {
+		pg := &web.Page{Title: rq.T("deviceadd.first"), Nav: "/devices"}
+		pg.Request = rq
+		pg.Body = firstBody(pg, r)
+		return rq.Render(pg)
+	}
 	people, err := p.House.People(ctx)
 	if err != nil {
 		return err
@@ -61,6 +67,9 @@ func (p *Pages) form(rq *web.Request, form house.DeviceForm, e web.Errors) error
 func (p *Pages) Add(rq *web.Request) error {
 	form := house.DeviceForm{
 		Name: rq.Text("name"), Person: services.PersonID(rq.Text("person")), PublicKey: rq.Text("key"),
+	}
+	if !p.House.Reach(rq.R.Context()).First.IsZero() {
+		return p.form(rq, form, web.Errors{}) // no code that cannot work
 	}
 	if form.Person != "" && !form.Person.Valid() {
 		form.Person = ""
