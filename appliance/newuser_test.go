@@ -113,3 +113,31 @@ func TestNoCodeThatCannotWork(t *testing.T) {
 	}
 	t.Errorf("nothing is said before a code: %+v, %v", h.rooms().Reach(ctx), m.Health().Message)
 }
+
+// TestSeenAndUsed names the bugs: people who were signed in this minute were "never" seen, and an app password made a
+// second ago was used "a moment ago". It also looks that an invitation by page and by command line give the same reach.
+func TestSeenAndUsed(t *testing.T) {
+	h := takenIn(t, t.TempDir())
+	mia := h.caller(services.RoleMember)
+	ctx := webui.WithCaller(t.Context(), mia)
+	if p, err := h.rooms().Person(ctx, mia.Person); err != nil || p.Seen.IsZero() {
+		t.Errorf("somebody signed in was last seen %v, %v", p.Seen, err)
+	}
+	if _, err := h.rooms().NewAppPassword(ctx, "calendar"); err != nil {
+		t.Fatal(err)
+	}
+	s, err := h.rooms().Apps(ctx)
+	if err != nil || len(s.Passwords) == 0 || s.Passwords[0].Name != "calendar" || !s.Passwords[0].Used.IsZero() {
+		t.Errorf("a new password: %+v, %v", s.Passwords, err)
+	}
+	owner := webui.WithCaller(t.Context(), h.caller(services.RoleOwner))
+	for role, want := range map[services.Role]bool{services.RoleGuest: false, services.RoleMember: true, services.RoleAdmin: true} {
+		id, err := h.rooms().Invite(owner, house.PersonForm{Name: "New " + role.String(), Role: role})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p, _ := h.identity.Membership().Person(id); p.LAN != want {
+			t.Errorf("an invited %v reaches the home network: %v", role, p.LAN)
+		}
+	}
+}

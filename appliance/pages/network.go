@@ -128,7 +128,11 @@ func (h *House) Apps(ctx context.Context) (house.AppSettings, error) {
 		{Label: services.Say("apps.dns", "Names are answered by"), Value: box.Addr4.String()},
 	}
 	for _, a := range h.API.Account.List(account.KindApp, p.ID) {
-		s.Passwords = append(s.Passwords, house.AppPassword{ID: a.ID, Name: a.Name, Created: a.Created, Used: a.Used})
+		w := house.AppPassword{ID: a.ID, Name: a.Name, Created: a.Created}
+		if a.Used.After(a.Created) { // making it counts as its first use
+			w.Used = a.Used
+		}
+		s.Passwords = append(s.Passwords, w)
 	}
 	return s, nil
 }

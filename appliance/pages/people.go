@@ -141,6 +141,11 @@ func (h *House) view(ctx context.Context, m *services.Membership, p services.Per
 			}
 		}
 	}
+	for _, s := range h.API.Account.Sessions(p.ID) {
+		if s.Used.After(v.Seen) {
+			v.Seen = s.Used
+		}
+	}
 	may := identity.MayChange(m, caller.Role, p)
 	v.MayChange = may || v.You
 	v.MayRemove = may && !v.You
@@ -187,12 +192,13 @@ func (h *House) Person(ctx context.Context, id services.PersonID) (house.Person,
 	return house.Person{}, api.ErrNoPerson
 }
 
-// Invite adds a pending person with an invitation.
+// Invite adds a pending person with an invitation. Whether their devices reach the home network follows their role, as
+// on the command line: yes, but for guests. Their page changes it.
 func (h *House) Invite(ctx context.Context, form house.PersonForm) (services.PersonID, error) {
 	if err := h.least(ctx, services.RoleMember); err != nil {
 		return "", err
 	}
-	out, err := h.API.AddPerson(ctx, webui.CallerOf(ctx), api.AddPersonInput{Name: form.Name, Role: form.Role, LAN: yesNo(form.LAN)})
+	out, err := h.API.AddPerson(ctx, webui.CallerOf(ctx), api.AddPersonInput{Name: form.Name, Role: form.Role})
 	return out.ID, err
 }
 

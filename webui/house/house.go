@@ -216,7 +216,7 @@ type People interface {
 	People(ctx context.Context) ([]Person, error)
 	// Person returns one; a Problem of KindNotFound when there is none the caller may see.
 	Person(ctx context.Context, id services.PersonID) (Person, error)
-	// Invite adds a pending person and makes an invitation. Problems have the fields of PersonForm.
+	// Invite adds a pending person and makes an invitation; it takes name and role of the form. Problems have its fields.
 	Invite(ctx context.Context, form PersonForm) (services.PersonID, error)
 	// Invitation returns the link of a pending person while the box still holds it (its code is kept as a hash only;
 	// the link itself stays in memory for a while). Link is empty when it is gone: then RenewInvitation makes a new one.
@@ -450,7 +450,7 @@ type AppPassword struct {
 	ID      string
 	Name    string
 	Created time.Time
-	Used    time.Time
+	Used    time.Time // zero is never
 }
 
 // File is a download.
