@@ -141,3 +141,23 @@ func TestSeenAndUsed(t *testing.T) {
 		}
 	}
 }
+
+// TestEveryWrongWord names the bug: of two wrong words at the check only the first was named.
+func TestEveryWrongWord(t *testing.T) {
+	h := takenIn(t, t.TempDir())
+	owner := webui.WithCaller(t.Context(), h.caller(services.RoleOwner))
+	asked, err := h.rooms().AskedWords(owner)
+	if err != nil || len(asked) != 3 {
+		t.Fatal(asked, err)
+	}
+	words, err := h.rooms().Words(owner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	right := secret.NewText(words[asked[1]-1].Reveal())
+	err = h.rooms().ConfirmWords(owner, map[int]secret.Text{asked[0]: secret.NewText("nonsense"), asked[1]: right})
+	all, ok := err.(interface{ Unwrap() []error })
+	if !ok || len(all.Unwrap()) != 2 {
+		t.Errorf("two wrong words are told as %v", err)
+	}
+}

@@ -179,7 +179,7 @@ type Crumb struct{ Path, Name string }
 type place struct{ path, icon, key string }
 
 func everyday(services.Role) []place {
-	return []place{{"/apps", "key-round", "nav.apps"}}
+	return []place{{"/apps", "shield-check", "nav.apps"}}
 }
 
 func thehouse(r services.Role) []place {

@@ -158,7 +158,7 @@ type Claiming interface {
 	// AskedWords returns the positions (1 to 24, ascending) the check asks for; the same until the words are confirmed.
 	AskedWords(ctx context.Context) ([]int, error)
 	// ConfirmWords compares the answers, by position, and then erases the root's private half. Problems have the
-	// field "word<position>".
+	// field "word<position>"; several are joined (errors.Join).
 	ConfirmWords(ctx context.Context, answers map[int]secret.Text) error
 }
 

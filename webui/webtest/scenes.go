@@ -1,6 +1,7 @@
 package webtest
 
 import (
+	"errors"
 	"net/netip"
 	"net/url"
 	"time"
@@ -353,8 +354,9 @@ func Scenes() []Scene {
 		get("claim-words", "claim", "one", "/claim/words", owner, fresh()),
 		get("claim-check", "claim", "one", "/claim/check", owner, fresh()),
 		post(get("claim-check-wrong", "claim", "broken", "/claim/check", owner, fresh()),
-			url.Values{"word4": {"stone"}, "word11": {"letter"}, "word20": {"salad"}},
-			wrong(services.KindInvalid, "word11", "Word number 11 is another one. Look at your paper once more."), 422),
+			url.Values{"word4": {"stone"}, "word11": {"letter"}, "word20": {"salat"}},
+			errors.Join(wrong(services.KindInvalid, "word11", "Word number 11 is another one. Look at your paper once more."),
+				wrong(services.KindInvalid, "word20", "Word number 20 is another one. Look at your paper once more.")), 422),
 
 		get("signin", "signin", "empty", "/signin", nobodySecure, well()),
 		post(get("signin-wrong", "signin", "broken", "/signin", nobodySecure, well()), url.Values{"name": {"Ann"}, "password": {"x"}},
@@ -377,6 +379,7 @@ func Scenes() []Scene {
 			}}
 		})),
 		get("events", "events", "many", "/events", owner, many()),
+		get("events-member", "events", "many", "/events", member, asBen(many())),
 		get("events-empty", "events", "empty", "/events", owner, fresh()),
 
 		get("devices", "devices", "many", "/devices", owner, with(well(), func(h *House) { h.TheDevices = append(h.TheDevices, pending(false)) })),
@@ -413,6 +416,7 @@ func Scenes() []Scene {
 		get("deviceremove-long", "deviceremove", "long", "/devices/"+phone+"/remove", owner, long()),
 
 		get("people", "people", "many", "/people", owner, well()),
+		get("people-member", "people", "many", "/people", member, asBen(well())),
 		get("people-one", "people", "one", "/people", owner, fresh()),
 		get("people-long", "people", "long", "/people", owner, long()),
 		get("personinvite", "personinvite", "empty", "/people/invite", owner, well()),

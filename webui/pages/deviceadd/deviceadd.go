@@ -154,7 +154,7 @@ func (p *Pages) Act(rq *web.Request) error {
 		return err
 	}
 	if got.State == house.PairWaiting {
-		return rq.Note(here, services.Say("webui.pair.waiting", "{device} has not said hello yet. Is the tunnel switched on in its app?", "device", got.Device.Name))
+		return rq.Note(here, services.Say("webui.pair.waiting", "The house has not heard from {device} yet. Is the tunnel switched on in its app?", "device", got.Device.Name))
 	}
 	return rq.Redirect(here)
 }

@@ -39,7 +39,7 @@ func body(pg *web.Page, rows []row) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = components.Heading(pg, nil, "", pg.HTML("sessions.title", "n", len(rows)), pg.HTML("sessions.answer")).Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = components.Heading(pg, nil, "", pg.HTML("sessions.title", "n", len(rows)), pg.HTML("sessions.answer", "n", len(rows))).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
