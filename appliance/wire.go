@@ -161,7 +161,7 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 	a.health = newHealthBoard()
 	house := &api.House{
 		Version: Version, Log: log, Now: a.clock.Now, Identity: a.identity, Account: a.account, Mesh: a.mesh, Names: a.discovery,
-		Health: a.health.All, Door: func() string { return a.door(httpsAt) }, Addresses: func() []netip.Addr { return lookHome().addresses },
+		Health: a.health.All, Door: a.door, Addresses: func() []netip.Addr { return lookHome().addresses },
 		Networks: func() []netip.Prefix { return lookHome().networks },
 	}
 	a.claim.reload = a.certificate.Reload
@@ -169,7 +169,8 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 		API: house, ClaimCode: a.claim.code, Guesses: &a.claim.guesses,
 		Leaf: a.leaf, Root: a.certificate.RootDER, DNS: a.dns,
 		Surroundings: func() pages.Surroundings {
-			return pages.Surroundings{Addresses: lookHome().addresses, Router: defaultRouter(), HTTPS: httpsAt.Port()}
+			plain, secure := a.faces.at()
+			return pages.Surroundings{Addresses: lookHome().addresses, Router: defaultRouter(), HTTP: plain, HTTPS: secure}
 		},
 		Storage: a.storage, LostJournal: lostJournal,
 	}

@@ -42,7 +42,7 @@ func (h *House) Refresh(ctx context.Context, password secret.Text) error {
 	}
 	in, err := h.API.Account.Prove(ctx, through(ctx, "", password))
 	if err != nil {
-		return at("password", err)
+		return at("password", yours(err))
 	}
 	let(ctx, in)
 	return nil
@@ -67,10 +67,21 @@ func (h *House) ChangePassword(ctx context.Context, old, new secret.Text) error 
 		if bad := services.AsProblem(err); bad.Kind == services.KindInvalid {
 			return at("new", &services.Problem{Kind: bad.Kind, Code: bad.Code, Say: bad.Say})
 		}
-		return at("password", err)
+		return at("password", yours(err))
 	}
 	let(ctx, in)
 	return nil
+}
+
+// yours says that the password is wrong to somebody who is signed in and typed no name.
+func yours(err error) error {
+	if !errors.Is(err, account.ErrRefused) {
+		return err
+	}
+	return &services.Problem{
+		Kind: services.KindInvalid, Code: account.ErrRefused.Code,
+		Say: services.Say("account.not-yours", "This is not your password. Type it once more."),
+	}
 }
 
 // Sessions lists where the caller is signed in.
@@ -130,9 +141,15 @@ func (h *House) view(ctx context.Context, m *services.Membership, p services.Per
 			}
 		}
 	}
+	for _, s := range h.API.Account.Sessions(p.ID) {
+		if s.Used.After(v.Seen) {
+			v.Seen = s.Used
+		}
+	}
 	may := identity.MayChange(m, caller.Role, p)
 	v.MayChange = may || v.You
 	v.MayRemove = may && !v.You
+	v.MayLAN = may && caller.Role >= services.RoleAdmin
 	if may {
 		for r := services.RoleGuest; r <= services.RoleOwner; r++ {
 			if identity.MayGrant(caller.Role, r) {
@@ -175,12 +192,13 @@ func (h *House) Person(ctx context.Context, id services.PersonID) (house.Person,
 	return house.Person{}, api.ErrNoPerson
 }
 
-// Invite adds a pending person with an invitation.
+// Invite adds a pending person with an invitation. Whether their devices reach the home network follows their role, as
+// on the command line: yes, but for guests. Their page changes it.
 func (h *House) Invite(ctx context.Context, form house.PersonForm) (services.PersonID, error) {
 	if err := h.least(ctx, services.RoleMember); err != nil {
 		return "", err
 	}
-	out, err := h.API.AddPerson(ctx, webui.CallerOf(ctx), api.AddPersonInput{Name: form.Name, Role: form.Role, LAN: yesNo(form.LAN)})
+	out, err := h.API.AddPerson(ctx, webui.CallerOf(ctx), api.AddPersonInput{Name: form.Name, Role: form.Role})
 	return out.ID, err
 }
 
@@ -206,15 +224,19 @@ func (h *House) RenewInvitation(ctx context.Context, id services.PersonID) error
 	return err
 }
 
-// ChangePerson sets name, role and LAN; one's own name is one's own to change.
+// ChangePerson sets name, role and LAN; one's own name is one's own to change. What the page does not ask stays as it
+// is, and what was asked past the page is refused by the table, never dropped.
 func (h *House) ChangePerson(ctx context.Context, id services.PersonID, form house.PersonForm) error {
 	p, err := h.Person(ctx, id)
 	if err != nil {
 		return err
 	}
 	in := api.ChangePersonInput{ID: id, Name: form.Name, Role: form.Role, LAN: yesNo(form.LAN)}
-	if p.You && !p.MayRemove && len(p.Roles) == 1 {
-		in.Role, in.LAN = services.RoleNone, ""
+	if form.Role == p.Role {
+		in.Role = services.RoleNone
+	}
+	if !p.MayLAN && (!form.LAN || p.LAN) {
+		in.LAN = ""
 	}
 	_, err = h.API.ChangePerson(ctx, webui.CallerOf(ctx), in)
 	return err
