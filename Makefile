@@ -10,8 +10,8 @@ NPM_CI   := npm ci --ignore-scripts --no-audit --no-fund
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-run: ## Hearth on this computer, with its state in ./.state
-	go run ./appliance/cmd/hearth run --dev
+run: ## Hearth on this computer, with its state in ./.state; RUNFLAGS="--state DIR" names another folder
+	go run ./appliance/cmd/hearth run --dev $(RUNFLAGS)
 
 test: deps ## every test, sampled where the full figure is long: 25 minutes on two cores
 	$(TESTRUN) $(PACKAGES)
@@ -31,8 +31,8 @@ gallery: ## every page in every state, on a local address
 image: ## BOARD=rpi|arm64|amd64: out/hearth-BOARD.img, the same bytes from the same commit
 	go run ./image/cmd/mkimage -board $(BOARD)
 
-flash: ## DISK=/dev/X BOARD=B: write the image to a card, with its claim secret and sheet
-	go run ./image/cmd/flash -board $(BOARD) -disk $(or $(DISK),$(error say which disk: make flash DISK=/dev/sdX))
+flash: ## DISK=/dev/X or a new file, BOARD=B, FLASHFLAGS="-yes": write the image to a card, with its claim secret and sheet
+	go run ./image/cmd/flash -board $(BOARD) -disk $(or $(DISK),$(error say which disk: make flash DISK=/dev/sdX)) $(FLASHFLAGS)
 
 vm: ## BOARD=B: boot the image in QEMU, with its console here
 	go run ./hwtest/cmd/vm -board $(BOARD)

@@ -85,7 +85,7 @@ func TestThousandClaims(t *testing.T) {
 				}
 				return
 			}
-			c := h.sealedClient(fmt.Sprintf("192.0.2.%d:99", i%250))
+			c := h.sealedClient(fmt.Sprintf("192.0.%d.%d:99", 2+i/250, i%250)) // each its own address: one has its share only
 			if err := c.Hello(t.Context(), psk); err != nil {
 				var refused *sealed.Refused
 				if !errors.As(err, &refused) {

@@ -97,9 +97,9 @@ func authority(m *services.Membership, now time.Time) keeper.CASpec {
 	}
 }
 
-// openTCP opens one listener through the keeper. With --dev a taken port is replaced by a free one.
-func openTCP(ctx context.Context, k keeper.Keeper, at netip.AddrPort, dev bool) (net.Listener, error) {
-	f, err := listenOrFree(ctx, k, keeper.ListenSpec{Network: keeper.TCP, Address: at, Shared: !dev}, dev)
+// openTCP opens one listener through the keeper; free says whether a free port will do for a taken one.
+func openTCP(ctx context.Context, k keeper.Keeper, at netip.AddrPort, dev, free bool) (net.Listener, error) {
+	f, err := listenOrFree(ctx, k, keeper.ListenSpec{Network: keeper.TCP, Address: at, Shared: !dev}, free)
 	if err != nil {
 		return nil, err
 	}
@@ -107,10 +107,10 @@ func openTCP(ctx context.Context, k keeper.Keeper, at netip.AddrPort, dev bool) 
 	return net.FileListener(f)
 }
 
-// listenOrFree asks for a socket; with --dev, and not on a tunnel address, any free port will do for a taken one.
-func listenOrFree(ctx context.Context, k keeper.Keeper, spec keeper.ListenSpec, dev bool) (*os.File, error) {
+// listenOrFree asks for a socket; free says whether any free port will do for a taken one: for the defaults of --dev.
+func listenOrFree(ctx context.Context, k keeper.Keeper, spec keeper.ListenSpec, free bool) (*os.File, error) {
 	f, err := k.Listen(ctx, spec)
-	if dev && errors.Is(err, keeper.ErrTaken) && spec.Address.Port() >= 1024 {
+	if free && errors.Is(err, keeper.ErrTaken) && spec.Address.Port() >= 1024 {
 		spec.Address = netip.AddrPortFrom(spec.Address.Addr(), 0)
 		return k.Listen(ctx, spec)
 	}
@@ -122,6 +122,7 @@ type nameSockets struct {
 	keeper keeper.Keeper
 	lan    netip.AddrPort
 	dev    bool
+	free   bool        // a free port will do for lan's
 	tunnel func() bool // whether the tunnel interface is there
 
 	had atomic.Bool // whether it was, when the sockets were opened
@@ -155,8 +156,8 @@ func (n *nameSockets) open(ctx context.Context, m *services.Membership) (dns.Soc
 }
 
 func (n *nameSockets) add(ctx context.Context, s *dns.Sockets, at netip.AddrPort) error {
-	dev := n.dev && at == n.lan
-	u, err := listenOrFree(ctx, n.keeper, keeper.ListenSpec{Network: keeper.UDP, Address: at, Shared: !n.dev}, dev)
+	free := n.free && at == n.lan
+	u, err := listenOrFree(ctx, n.keeper, keeper.ListenSpec{Network: keeper.UDP, Address: at, Shared: !n.dev}, free)
 	if err != nil {
 		return err
 	}
@@ -166,7 +167,7 @@ func (n *nameSockets) add(ctx context.Context, s *dns.Sockets, at netip.AddrPort
 		return err
 	}
 	s.Packet = append(s.Packet, p)
-	t, err := listenOrFree(ctx, n.keeper, keeper.ListenSpec{Network: keeper.TCP, Address: at, Shared: !n.dev}, dev)
+	t, err := listenOrFree(ctx, n.keeper, keeper.ListenSpec{Network: keeper.TCP, Address: at, Shared: !n.dev}, free)
 	if err != nil {
 		return err
 	}

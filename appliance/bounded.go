@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+
+	"hearth.alt/appliance/web"
 )
 
 // bounded is l with at most maxConnections connections open, and at most maxFromOne of one address (an IPv4 address, an
@@ -28,7 +30,7 @@ func (l *boundedListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		b := &boundedConn{Conn: c, l: l, key: source(c.RemoteAddr().String())}
+		b := &boundedConn{Conn: c, l: l, key: web.Source(c.RemoteAddr().String())}
 		evicted, ok := l.enter(b)
 		if evicted != nil {
 			evicted.Conn.Close()

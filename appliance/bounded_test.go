@@ -10,6 +10,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"hearth.alt/appliance/web"
 )
 
 // One machine of the home network held all 512 connections of the LAN face open, and nobody else got a page.
@@ -130,7 +132,7 @@ func TestManyAddressesDoNotHoldEveryConnection(t *testing.T) {
 func TestFullIsFull(t *testing.T) {
 	l := bounded(nil).(*boundedListener)
 	conn := func(i int) *boundedConn {
-		return &boundedConn{l: l, key: source(fmt.Sprintf("10.0.%d.%d:5", i/256, i%256))}
+		return &boundedConn{l: l, key: web.Source(fmt.Sprintf("10.0.%d.%d:5", i/256, i%256))}
 	}
 	for i := range maxConnections {
 		if _, ok := l.enter(conn(i)); !ok {

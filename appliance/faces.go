@@ -38,7 +38,7 @@ type faces struct {
 	members interface {
 		Watch() (*services.Membership, <-chan struct{})
 	}
-	http, https netip.AddrPort
+	http, https netip.AddrPort // what was asked for, then where they listen; changed under mu
 	// guarded says whether the tunnel is up and its rules are in force; before that nothing listens there.
 	guarded func() bool
 	// listening is told once, when the first two are open.
@@ -76,18 +76,36 @@ func faceOf(a netip.Addr, secure bool) services.Face {
 	return services.FaceLAN
 }
 
+// at is where the first two listen: what was asked for, or the free port that was taken in its place.
+func (f *faces) at() (http, https netip.AddrPort) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.http, f.https
+}
+
+func listensAt(l net.Listener, asked netip.AddrPort) netip.AddrPort {
+	a, ok := l.Addr().(*net.TCPAddr)
+	if !ok {
+		return asked
+	}
+	return netip.AddrPortFrom(a.AddrPort().Addr().Unmap(), a.AddrPort().Port())
+}
+
 func (f *faces) Run(ctx context.Context) error {
 	plain, err := f.open(ctx, f.http)
 	if err != nil {
-		f.say(false, false, services.Say("web.taken", "The pages could not be opened on {address}.", "address", f.http))
+		f.say(false, false, services.Say("web.taken", "The pages could not be opened on {address}. The box tries again by itself; when this stays, another program uses that address.", "address", f.http))
 		return fmt.Errorf("opening --http %s: %w", f.http, err)
 	}
 	secure, err := f.open(ctx, f.https)
 	if err != nil {
 		plain.Close()
-		f.say(false, false, services.Say("web.taken", "The pages could not be opened on {address}.", "address", f.https))
+		f.say(false, false, services.Say("web.taken", "The pages could not be opened on {address}. The box tries again by itself; when this stays, another program uses that address.", "address", f.https))
 		return fmt.Errorf("opening --https %s: %w", f.https, err)
 	}
+	f.mu.Lock()
+	f.http, f.https = listensAt(plain, f.http), listensAt(secure, f.https)
+	f.mu.Unlock()
 	f.say(true, true, services.Say("web.ready", "The pages answer on this box."))
 	plain, secure = &homeOnly{plain, f.members}, &homeOnly{secure, f.members}
 	g, ctx := errgroup.WithContext(ctx)
@@ -185,7 +203,7 @@ func (f *faces) keepServing(ctx context.Context, a netip.AddrPort, secure *tls.C
 		l, err := f.open(ctx, a)
 		if err == nil {
 			pause = 100 * time.Millisecond
-			f.log.Info("the tunnel face is open", "address", a)
+			f.log.Debug("the tunnel face is open", "address", a)
 			l = bounded(l)
 			if secure != nil {
 				l = tls.NewListener(l, secure)

@@ -1,10 +1,11 @@
 package appliance
 
 import (
-	"net"
 	"net/netip"
 	"sync"
 	"time"
+
+	"hearth.alt/appliance/web"
 )
 
 // guesses slows down whoever types wrong claim codes: five are free for each address, then each wrong one doubles the
@@ -26,30 +27,11 @@ const (
 	mostSources = 4096
 )
 
-// source is what counts as one address: an IPv4 address, an IPv6 /64.
-func source(address string) netip.Prefix {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		host = address
-	}
-	a, err := netip.ParseAddr(host)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	a = a.Unmap().WithZone("")
-	bits := 64
-	if a.Is4() {
-		bits = 32
-	}
-	p, _ := a.Prefix(bits)
-	return p
-}
-
 // Wait is how long address must wait before its next try.
 func (g *guesses) Wait(address string) time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	t := g.from[source(address)]
+	t := g.from[web.Source(address)]
 	if t == nil {
 		return 0
 	}
@@ -60,7 +42,7 @@ func (g *guesses) Wait(address string) time.Duration {
 func (g *guesses) Wrong(address string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	key := source(address)
+	key := web.Source(address)
 	t := g.from[key]
 	if t == nil {
 		if g.from == nil || len(g.from) >= mostSources {

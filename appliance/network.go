@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -84,6 +85,28 @@ func names(m *services.Membership, mdns string) []string {
 	return append(list, mdns)
 }
 
+// door is where a browser at home opens https. While a claim goes on the box is not
+// announced by its name yet, and the name it has ends with the claim: then the door is its address.
+func (a *appliance) door() string {
+	_, at := a.faces.at()
+	if at.Addr().Unmap().IsLoopback() {
+		return netip.AddrPortFrom(at.Addr().Unmap(), at.Port()).String()
+	}
+	host := a.discovery.Name()
+	if own := lookHome().addresses; (host == "" || host == claimcode.Host) && len(own) > 0 {
+		if host = own[0].String(); own[0].Is6() {
+			host = "[" + host + "]"
+		}
+	}
+	if box, ok := a.identity.Membership().Box(); host == "" && ok {
+		host = box.Label + ".local"
+	}
+	if at.Port() != 443 {
+		host += ":" + strconv.Itoa(int(at.Port()))
+	}
+	return host
+}
+
 // hosts says whether the box answers to host on face now.
 func (a *appliance) hosts(face services.Face, host string) bool {
 	_, claiming := a.claim.code()
@@ -91,7 +114,8 @@ func (a *appliance) hosts(face services.Face, host string) bool {
 }
 
 // hosts says whether the box answers to host on face. Names and addresses are exact; on a loopback connection the
-// loopback names are ours too. mdns is what the box is called on the home network, "hearth-2.local" after another one
+// loopback names are ours too, and at home the box's name alone, which routers give to whoever asked them for an
+// address. mdns is what the box is called on the home network, "hearth-2.local" after another one
 // there had its name first. While the claim secret is held (claiming), whoever opened hearth.local for the claim may go
 // on there to the words and the first phone.
 func hosts(m *services.Membership, mdns string, claiming bool, face services.Face, host string) bool {
@@ -99,6 +123,9 @@ func hosts(m *services.Membership, mdns string, claiming bool, face services.Fac
 		return false
 	}
 	if slices.Contains(names(m, mdns), host) || claiming && host == claimcode.Host {
+		return true
+	}
+	if box, ok := m.Box(); face == services.FaceLAN && (ok && host == box.Label || !ok && host+".local" == claimcode.Host) {
 		return true
 	}
 	if host == "localhost" {

@@ -25,10 +25,16 @@ type Options struct {
 	MeshPort   uint16 // UDP, mesh plane; not opened yet
 	NoPortMap  bool
 	Dev        bool
+
+	given given
 }
+
+// given says which ports were asked for by name. Only --dev's own defaults give way to a free port when they are taken.
+type given struct{ http, https, dns, client bool }
 
 // withDefaults fills in what was not given.
 func (o Options) withDefaults() Options {
+	o.given = given{http: o.HTTP != "", https: o.HTTPS != "", dns: o.DNS != "", client: o.ClientPort != 0}
 	set := func(s *string, dev, device string) {
 		if *s == "" {
 			if *s = device; o.Dev {
@@ -79,6 +85,9 @@ func runCommand(state *string) *cobra.Command {
 		Use: "run", Short: "Be the box: run every service until told to stop", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.State = *state
+			if o.Dev && !cmd.Flags().Changed("no-portmap") {
+				o.NoPortMap = true // a computer that tries Hearth out is not opened to the Internet unasked
+			}
 			return Run(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
@@ -89,7 +98,7 @@ func runCommand(state *string) *cobra.Command {
 	f.StringVar(&o.DNS, "dns", "", "names for the home network (default :53, with --dev 127.0.0.1:8053)")
 	f.Uint16Var(&o.ClientPort, "client-port", 0, "UDP port of the private network for phones and laptops (default 51820)")
 	f.Uint16Var(&o.MeshPort, "mesh-port", 0, "UDP port of the network between boxes (default 41820)")
-	f.BoolVar(&o.NoPortMap, "no-portmap", false, "never ask the router to open a port")
-	f.BoolVar(&o.Dev, "dev", false, "on a computer: other paths and ports, free ones where taken; no check is relaxed")
+	f.BoolVar(&o.NoPortMap, "no-portmap", false, "never ask the router to open a port (default with --dev; --no-portmap=false asks it)")
+	f.BoolVar(&o.Dev, "dev", false, "on a computer: other paths and ports, free ones where these defaults are taken; no check is relaxed")
 	return c
 }

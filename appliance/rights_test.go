@@ -111,7 +111,7 @@ func TestRightsOfPeople(t *testing.T) {
 			})
 			id := invite(to)
 			ask(fmt.Sprintf("see the invitation of a %v", to), may(by, to), func() error {
-				_, _, err := do.InviteCode(caller, id)
+				_, _, _, err := do.InviteCode(caller, id)
 				return err
 			})
 			ask(fmt.Sprintf("renew the invitation of a %v", to), may(by, to), func() error {
@@ -570,6 +570,61 @@ func TestSigningOutAnswers(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestWayIn says that whoever forgot their password gets in again by a link of somebody who may give their role: the old
+// password and everything signed in ends, devices and app passwords stay.
+func TestWayIn(t *testing.T) {
+	h := takenIn(t, t.TempDir())
+	ctx := t.Context()
+	owner, admin, mia := h.who[services.RoleOwner], h.who[services.RoleAdmin], h.who[services.RoleMember]
+	do := h.webConfig.House
+	for _, tt := range []struct {
+		by, who *testPerson
+		role    services.Role
+	}{{admin, owner, services.RoleAdmin}, {mia, admin, services.RoleMember}, {owner, owner, services.RoleOwner}} {
+		if _, _, err := do.Invite(ctx, services.Caller{Person: tt.by.id, Role: tt.role}, tt.who.id); !errors.Is(err, api.ErrDenied) {
+			t.Errorf("%s makes a way in for %s: %v, want it denied", tt.by.name, tt.who.name, err)
+		}
+	}
+	by := services.Caller{Person: owner.id, Role: services.RoleOwner}
+	code, until, err := do.Invite(ctx, by, mia.id)
+	if err != nil || until.Sub(h.clock.Now()) > account.WayInLife {
+		t.Fatalf("until %v, %v", until, err)
+	}
+	if _, err := h.account.SignIn(ctx, account.SignIn{Name: mia.name, Password: secret.NewText(mia.password)}); err != nil {
+		t.Errorf("before it is used the old password does not sign in: %v", err)
+	}
+	w, err := h.pages.ReadInvitation(ctx, code)
+	if err != nil || !w.Back || w.Name != mia.name {
+		t.Fatalf("%+v, %v", w, err)
+	}
+	const fresh = "marble kettle orchard nine"
+	if _, err := h.pages.AcceptInvitation(ctx, code, "Mallory", secret.NewText(fresh)); err != nil {
+		t.Fatal(err)
+	}
+	p, _ := h.identity.Membership().Person(mia.id)
+	if p.Name != mia.name || p.State != services.StateActive {
+		t.Errorf("afterwards %+v", p)
+	}
+	if _, err := h.account.Authenticate(ctx, secret.NewText(mia.session), ""); !errors.Is(err, account.ErrSignedOut) {
+		t.Errorf("the old session: %v", err)
+	}
+	if _, err := h.account.SignIn(ctx, account.SignIn{Name: mia.name, Password: secret.NewText(mia.password)}); !errors.Is(err, account.ErrRefused) {
+		t.Errorf("the old password: %v", err)
+	}
+	if _, err := h.account.SignIn(ctx, account.SignIn{Name: mia.name, Password: secret.NewText(fresh)}); err != nil {
+		t.Errorf("the new password: %v", err)
+	}
+	if list, err := h.account.List(account.KindApp, mia.id); err != nil || len(list) != 1 {
+		t.Errorf("%d app passwords, %v, want the one there was", len(list), err)
+	}
+	if _, err := h.pages.AcceptInvitation(ctx, code, "", secret.NewText(fresh)); !errors.Is(err, account.ErrInvitation) {
+		t.Errorf("the link works twice: %v", err)
+	}
+	if c, _, _, err := do.InviteCode(by, mia.id); err != nil || c.Reveal() != "" {
+		t.Errorf("a used link is shown again: %v", err)
 	}
 }
 

@@ -40,7 +40,7 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) (err error) {
 			<-k.Gone()
 			stop()
 		}()
-		return be(ctx, o, k, log, stdout)
+		return be(ctx, o, k, log, stdout, nil)
 	}
 	state, err := filepath.Abs(o.State)
 	if err != nil {
@@ -60,14 +60,17 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) (err error) {
 		return err
 	}
 	defer local.Close()
+	if err := checkPorts(ctx, o, local); err != nil {
+		return err
+	}
 	if os.Getuid() == 0 && !o.Dev {
 		return keeper.Run(ctx, childConfig(o, log), local)
 	}
-	return be(ctx, o, local, log, stdout)
+	return be(ctx, o, local, log, stdout, reader(o, stderr))
 }
 
-// be is the unprivileged part: everything but the keeper.
-func be(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger, stdout io.Writer) error {
+// be is the unprivileged part: everything but the keeper. people is where somebody reads along; nil is nobody.
+func be(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger, stdout, people io.Writer) error {
 	a, err := wire(ctx, o, k, log)
 	if err != nil {
 		return err
@@ -89,6 +92,9 @@ func be(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger, stdou
 				return
 			}
 			fmt.Fprintln(stdout, a.readyLine(plain))
+			if people != nil {
+				a.greet(ctx, people, plain)
+			}
 		}()
 	}
 	return supervise(ctx, log, a.services())

@@ -49,7 +49,7 @@ func TestForeignHosts(t *testing.T) {
 	server := marked(t, h)
 	foreign := []string{
 		"", "evil.example", "evil.example:80", "attic.local.evil.example", "evil.attic.local", "xattic.local", "attic.localx", "attic..local",
-		"attic.local..", ".attic.local", "smith.home.arpa.evil.example", "other.smith.home.arpa", "home.arpa", "hearth.local", "local",
+		"attic.local..", ".attic.local", "smith.home.arpa.evil.example", "other.smith.home.arpa", "home.arpa", "hearth.local", "local", "hearth", "smith", "attic.fritz.box",
 		"203.0.113.9", "203.0.113.9:80", "127.0.0.1.nip.io", "[2001:db8::9]", "[2001:db8::9]:443", "0.0.0.0", "[::]", "[::1%25lo]", "[fe80::1%25eth0]", "[fe80::1%eth0]:80",
 		"::1", "fe80::1", "[attic.local]", "[127.0.0.1]", "attic.local:http", "attic.local:80:80", "attic.local:-1", "attic.local:99999", "attic.local@evil.example",
 		"attic.local evil", "attic.local/", "attic.local\x00", "127.1", "0x7f000001", "2130706433", "017700000001", "user:pw@attic.local", "%61ttic.local",
@@ -62,6 +62,9 @@ func TestForeignHosts(t *testing.T) {
 				r.Host = host
 				w := httptest.NewRecorder()
 				server.Handler(face).ServeHTTP(w, r)
+				if l.path == "/assets/" && w.Header().Get("X-Served") == "" {
+					continue // files that are the same on every box, so that the refusal can be read
+				}
 				if w.Code != http.StatusMisdirectedRequest || w.Header().Get("X-Served") != "" {
 					t.Fatalf("%v %s %s with Host %q: status %d, want 421", face, l.method, l.path, host, w.Code)
 				}
@@ -72,7 +75,7 @@ func TestForeignHosts(t *testing.T) {
 		}
 	}
 	own := map[services.Face][]string{
-		services.FaceLAN:    {"attic.local", "ATTIC.local", "attic.local.", "attic.local:8480", "attic.local:", "attic.smith.home.arpa", "smith.home.arpa"},
+		services.FaceLAN:    {"attic", "attic:80", "attic.local", "ATTIC.local", "attic.local.", "attic.local:8480", "attic.local:", "attic.smith.home.arpa", "smith.home.arpa"},
 		services.FaceTunnel: {"attic.smith.home.arpa", "localhost:8480", "127.0.0.1:8480", "[::1]:8480", h.boxAddr(t).String()},
 		services.FaceSecure: {"attic.local:8443"},
 	}

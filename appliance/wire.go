@@ -117,7 +117,7 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 
 	// The private network, and the rules around it.
 	if a.mesh, err = mesh.New(mesh.Config{
-		Members: a.identity, Keys: k, Tunnel: tunnel{k}, Port: o.ClientPort, AnyPort: o.Dev, NoPortMap: o.NoPortMap,
+		Members: a.identity, Keys: k, Tunnel: tunnel{k}, Port: o.ClientPort, AnyPort: o.Dev && !o.given.client, NoPortMap: o.NoPortMap,
 		Dir: filepath.Join(o.State, "mesh"), Now: a.clock.Now, Log: log,
 		Paired: func(ctx context.Context, id services.DeviceID) error {
 			if err := a.identity.ActivateDevice(ctx, id); err != nil {
@@ -142,7 +142,7 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 	}
 
 	// Names: for everybody who belongs, and for the home network.
-	sockets := &nameSockets{keeper: k, lan: dnsAt, dev: o.Dev, tunnel: a.guarded}
+	sockets := &nameSockets{keeper: k, lan: dnsAt, dev: o.Dev, free: o.Dev && !o.given.dns, tunnel: a.guarded}
 	if a.dns, err = dns.New(dns.Config{
 		Members: a.identity, Open: sockets.open, Stale: sockets.stale,
 		From: new(neighbours).have, SystemResolvers: systemResolvers, Now: a.clock.Now, TimeKnown: a.clock.Known, Log: log,
@@ -151,7 +151,8 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 	}
 	if a.discovery, err = discovery.New(discovery.Config{
 		Members: a.claim, Interfaces: homeInterface, Browse: true, Now: a.clock.Now, Log: log,
-		Ports: func() discovery.Ports { return discovery.Ports{Web: httpAt.Port()} }, // no mesh port: nothing listens there yet
+		Silent: httpAt.Addr().IsLoopback() && httpsAt.Addr().IsLoopback(),             // nobody there could reach what was announced
+		Ports:  func() discovery.Ports { return discovery.Ports{Web: httpAt.Port()} }, // no mesh port: nothing listens there yet
 	}); err != nil {
 		return nil, err
 	}
@@ -160,7 +161,7 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 	a.health = newHealthBoard()
 	house := &api.House{
 		Version: Version, Log: log, Now: a.clock.Now, Identity: a.identity, Account: a.account, Mesh: a.mesh, Names: a.discovery,
-		Health: a.health.All, Addresses: func() []netip.Addr { return lookHome().addresses },
+		Health: a.health.All, Door: a.door, Addresses: func() []netip.Addr { return lookHome().addresses },
 		Networks: func() []netip.Prefix { return lookHome().networks },
 	}
 	a.claim.reload = a.certificate.Reload
@@ -168,7 +169,8 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 		API: house, ClaimCode: a.claim.code, Guesses: &a.claim.guesses,
 		Leaf: a.leaf, Root: a.certificate.RootDER, DNS: a.dns,
 		Surroundings: func() pages.Surroundings {
-			return pages.Surroundings{Addresses: lookHome().addresses, Router: defaultRouter(), HTTPS: httpsAt.Port()}
+			plain, secure := a.faces.at()
+			return pages.Surroundings{Addresses: lookHome().addresses, Router: defaultRouter(), HTTP: plain, HTTPS: secure}
 		},
 		Storage: a.storage, LostJournal: lostJournal,
 	}
@@ -182,8 +184,11 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 	}
 	a.faces = &faces{
 		log: log, now: a.clock.Now, members: a.identity, http: httpAt, https: httpsAt, server: a.web.HTTPServer, guarded: a.guarded,
-		tls:  &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: a.certificate.GetCertificate, NextProtos: []string{"h2", "http/1.1"}},
-		open: func(ctx context.Context, at netip.AddrPort) (net.Listener, error) { return openTCP(ctx, k, at, o.Dev) },
+		tls: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: a.certificate.GetCertificate, NextProtos: []string{"h2", "http/1.1"}},
+		open: func(ctx context.Context, at netip.AddrPort) (net.Listener, error) {
+			free := o.Dev && (at == httpAt && !o.given.http || at == httpsAt && !o.given.https)
+			return openTCP(ctx, k, at, o.Dev, free)
+		},
 	}
 	a.room = newRoom(a.storage, a.clock.Now)
 	a.console = newConsole(o.State, a.clock.Now, a.web.HTTPServer(services.FaceConsole))

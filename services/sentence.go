@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Sentence is one whole message for people, in the words of the house (LOOK.md, section 2). It
@@ -37,6 +38,9 @@ func (s Sentence) IsZero() bool { return s.Key == "" && s.Text == "" }
 func (s Sentence) String() string {
 	out := s.Text
 	for k, v := range s.Args {
+		if t, ok := v.(time.Time); ok {
+			v = t.UTC().Format("2 January 2006 15:04 UTC")
+		}
 		out = strings.ReplaceAll(out, "{"+k+"}", fmt.Sprint(v))
 	}
 	return out
@@ -70,7 +74,7 @@ type Problem struct {
 // Error is the English sentence, then the cause.
 func (p *Problem) Error() string {
 	if p.Cause != nil {
-		return p.Say.String() + ": " + p.Cause.Error()
+		return strings.TrimSuffix(p.Say.String(), ".") + ": " + p.Cause.Error()
 	}
 	return p.Say.String()
 }

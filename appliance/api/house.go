@@ -11,7 +11,6 @@ import (
 
 	"hearth.alt/services"
 	"hearth.alt/services/account"
-	"hearth.alt/services/claimcode"
 	"hearth.alt/services/discovery"
 	"hearth.alt/services/identity"
 	"hearth.alt/services/mesh"
@@ -33,6 +32,8 @@ type House struct {
 	Names    *discovery.Service
 	// Health lists what every service says, in the order they are shown.
 	Health func() []services.Health
+	// Door is the host, with the port where it is not 443, at which a browser at home opens https.
+	Door func() string
 	// Addresses are the box's own on the home network, IPv4 first.
 	Addresses func() []netip.Addr
 	// Networks are the home networks the box is in; the household's own is chosen apart from them.
@@ -42,7 +43,7 @@ type House struct {
 
 	mu       sync.Mutex
 	pairings map[services.DeviceID]pairing
-	invites  map[services.PersonID]secret.Text
+	invites  map[services.PersonID]invitation
 	reads    map[string]*reads
 }
 
@@ -188,6 +189,36 @@ func (h *House) ResetPassword(ctx context.Context, caller services.Caller, in Pa
 	return PasswordOutput{Name: p.Name, Password: secret.Show(password)}, err
 }
 
+// WayInByWords makes an invitation for an owner who forgot their password and has the recovery words: whoever has them
+// has the household. Errors: those of identity's CheckWords, with field "words"; errNoOwner.
+func (h *House) WayInByWords(ctx context.Context, caller services.Caller, name string, words []string) (secret.Text, error) {
+	if h.Ownership() != Claimed {
+		return secret.Text{}, ErrUnclaimed
+	}
+	pending := h.Identity.WordsPending()
+	if err := h.Identity.CheckWords(ctx, words); err != nil {
+		return secret.Text{}, err
+	}
+	if pending {
+		h.audit(ctx, caller, "words-confirmed", "")
+	}
+	p, err := h.person(name)
+	if err != nil || p.Role != services.RoleOwner || p.State != services.StateActive {
+		return secret.Text{}, errNoOwner
+	}
+	code, _, err := h.Account.CreateInvitation(ctx, caller, p.ID)
+	if err != nil {
+		return secret.Text{}, err
+	}
+	h.audit(ctx, caller, "way-in-by-words", p.Name)
+	return code, nil
+}
+
+var errNoOwner = &services.Problem{
+	Kind: services.KindInvalid, Code: "no-owner", Field: "name",
+	Say: services.Say("house.no-owner", "The words are right, and no owner of this house has that name. Type the name as it stands in the list of people."),
+}
+
 // least is the second line behind the rules: every function of the house asks again who calls.
 func least(caller services.Caller, role services.Role) error {
 	switch {
@@ -312,12 +343,22 @@ func (h *House) AddPerson(ctx context.Context, caller services.Caller, in AddPer
 	return AddPersonOutput{ID: p.ID, Name: p.Name, Role: p.Role, State: p.State, Link: secret.Show(h.inviteLink(code)), Code: secret.Show(code), Expires: expires}, nil
 }
 
-// pending finds an invited person whose invitation caller may make and see. Whoever has the code becomes that person,
-// so it takes the right to give their role: an admin never sees the invitation of an owner.
-func (h *House) pending(caller services.Caller, id services.PersonID) error {
+// invitation is a code that the box remembers, so that the page can show it again.
+type invitation struct {
+	code    secret.Text
+	state   services.State // of the person when it was made
+	expires time.Time
+}
+
+// invitable finds a person whose invitation caller may make and see. Whoever has the code becomes that person, so it
+// takes the right to give their role: an admin never sees the invitation of an owner.
+func (h *House) invitable(caller services.Caller, id services.PersonID) error {
 	p, ok := h.Identity.Membership().Person(id)
-	if !ok || p.State != services.StatePending {
+	if !ok || p.State != services.StatePending && p.State != services.StateActive {
 		return ErrNoPerson
+	}
+	if p.ID == caller.Person {
+		return ErrDenied // whoever is in has a password to change
 	}
 	if !identity.MayChange(h.Identity.Membership(), caller.Role, p) || !identity.MayGrant(caller.Role, p.Role) {
 		return ErrDenied
@@ -325,10 +366,10 @@ func (h *House) pending(caller services.Caller, id services.PersonID) error {
 	return nil
 }
 
-// Invite makes a new invitation code for a pending person; the former one is void. The code stays in memory so that
-// the page can show it again.
+// Invite makes a new invitation code: for a pending person, or for one who forgot their password and chooses another
+// with it. The former one is void.
 func (h *House) Invite(ctx context.Context, caller services.Caller, id services.PersonID) (secret.Text, time.Time, error) {
-	if err := h.pending(caller, id); err != nil {
+	if err := h.invitable(caller, id); err != nil {
 		return secret.Text{}, time.Time{}, err
 	}
 	code, expires, err := h.Account.CreateInvitation(ctx, caller, id)
@@ -338,40 +379,40 @@ func (h *House) Invite(ctx context.Context, caller services.Caller, id services.
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.invites == nil {
-		h.invites = map[services.PersonID]secret.Text{}
+		h.invites = map[services.PersonID]invitation{}
 	}
 	m := h.Identity.Membership()
-	for id := range h.invites {
-		if old, ok := m.Person(id); !ok || old.State != services.StatePending {
+	for id, old := range h.invites {
+		if p, ok := m.Person(id); !ok || p.State != old.state || !h.Now().Before(old.expires) {
 			delete(h.invites, id)
 		}
 	}
-	h.invites[id] = code
+	p, _ := m.Person(id)
+	h.invites[id] = invitation{code, p.State, expires}
 	return code, expires, nil
 }
 
-// InviteCode returns the code of a pending person while the box remembers it; empty when it does not.
-func (h *House) InviteCode(caller services.Caller, id services.PersonID) (code, link secret.Text, err error) {
-	if err := h.pending(caller, id); err != nil {
-		return code, link, err
+// InviteCode returns the code of a person who is invited, or who may choose another password, while the box remembers
+// it and it is good; empty when it is not.
+func (h *House) InviteCode(caller services.Caller, id services.PersonID) (code, link secret.Text, expires time.Time, err error) {
+	if err := h.invitable(caller, id); err != nil {
+		return code, link, expires, err
 	}
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	code, ok := h.invites[id]
+	held, ok := h.invites[id]
+	h.mu.Unlock()
 	if !ok {
-		return code, link, nil
+		return code, link, expires, nil
 	}
-	return code, h.inviteLink(code), nil
+	if _, err := h.Account.Invitation(held.code); err != nil {
+		return code, link, expires, nil // used, or over
+	}
+	return held.code, h.inviteLink(held.code), held.expires, nil
 }
 
 // inviteLink holds the code in its fragment, which no browser sends.
 func (h *House) inviteLink(code secret.Text) secret.Text {
-	name := h.Names.Name()
-	if name == "" || name == claimcode.Host { // the name of the claim ends with it
-		box, _ := h.Identity.Membership().Box()
-		name = box.Label + ".local"
-	}
-	return secret.NewText("https://" + name + "/join#" + code.Reveal())
+	return secret.NewText("https://" + h.Door() + "/join#" + code.Reveal())
 }
 
 // ChangePerson changes what is given, all of it or nothing. One's own name is one's own to change.
@@ -429,18 +470,33 @@ func (h *House) RemovePerson(ctx context.Context, caller services.Caller, in Per
 // ErrNoDevice says that no device is meant, or none that the caller may know of.
 var ErrNoDevice = &services.Problem{Kind: services.KindNotFound, Code: "no-device", Say: services.Say("house.no-device", "There is no such device in this household.")}
 
-// device finds a device that caller may change.
-func (h *House) device(caller services.Caller, id services.DeviceID) (services.Device, error) {
+// ErrSeveralDevices says that the name that was given is that of more than one device.
+var ErrSeveralDevices = &services.Problem{
+	Kind: services.KindConflict, Code: "several-devices",
+	Say: services.Say("house.several-devices", "Several devices have that name. Give the ID of the one that is meant; the list of devices shows it."),
+}
+
+// device finds a device that caller may change, by ID or by name, any case. Who may not change it learns nothing of it.
+func (h *House) device(caller services.Caller, which services.DeviceID) (services.Device, error) {
 	m := h.Identity.Membership()
-	d, ok := m.Device(id)
-	if !ok {
-		return d, ErrNoDevice
+	var found []services.Device
+	for _, d := range m.Devices {
+		p, _ := m.Person(d.Person)
+		switch {
+		case h.MayChange(caller, p) != nil:
+		case d.ID == which:
+			return d, nil
+		case strings.EqualFold(d.Name, string(which)):
+			found = append(found, d)
+		}
 	}
-	p, _ := m.Person(d.Person)
-	if err := h.MayChange(caller, p); err != nil {
-		return d, ErrNoDevice // who may not change it learns nothing of it
+	switch len(found) {
+	case 0:
+		return services.Device{}, ErrNoDevice
+	case 1:
+		return found[0], nil
 	}
-	return d, nil
+	return services.Device{}, ErrSeveralDevices
 }
 
 // ListDevices lists the devices that caller may change: all for an admin, their own for others.
@@ -585,6 +641,12 @@ func (h *House) ListSessions(ctx context.Context, caller services.Caller, in Ses
 	return out, nil
 }
 
+// errNoSession is account.ErrNoCredential to those who compare, in words for somebody who typed an ID.
+var errNoSession = &services.Problem{
+	Kind: services.KindNotFound, Code: account.ErrNoCredential.Code,
+	Say: services.Say("house.no-session", "Nobody is signed in there: it has ended, or there is no session with that ID. The list of sessions shows them all."),
+}
+
 // EndSession signs a session out: one's own, or one of somebody the caller may change.
 func (h *House) EndSession(ctx context.Context, caller services.Caller, in SessionInput) (None, error) {
 	for _, p := range h.Identity.Membership().People {
@@ -598,7 +660,7 @@ func (h *House) EndSession(ctx context.Context, caller services.Caller, in Sessi
 			}
 		}
 	}
-	return None{}, account.ErrNoCredential
+	return None{}, errNoSession
 }
 
 // ShowNetwork says where the box is in the network and what it found there.
@@ -620,12 +682,20 @@ func (h *House) ShowNetwork(_ context.Context, caller services.Caller, _ None) (
 	return n, nil
 }
 
+var errLimit = &services.Problem{
+	Kind: services.KindInvalid, Code: "bad-input", Field: "limit",
+	Say: services.Say("api.limit", "limit is a whole number from 1 on. Nothing was changed."),
+}
+
 // ListAudit lists what happened, newest first.
 func (h *House) ListAudit(ctx context.Context, caller services.Caller, in AuditInput) ([]AuditOutput, error) {
 	if err := least(caller, services.RoleAdmin); err != nil {
 		return nil, err
 	}
-	if in.Limit <= 0 {
+	if in.Limit < 0 {
+		return nil, errLimit
+	}
+	if in.Limit == 0 {
 		in.Limit = 100
 	}
 	events, err := h.Account.Events(ctx, time.Time{}, in.Limit)

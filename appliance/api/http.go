@@ -19,7 +19,7 @@ import (
 )
 
 // MaxBody is the greatest request body of /api/v1, in bytes.
-const MaxBody = 64 << 10
+const MaxBody = 16 << 10
 
 // Prefix is where the operations live on every private face and on admin.sock.
 const Prefix = "/api/v1"
@@ -145,6 +145,29 @@ func invalid(field string, cause error) error {
 	return p
 }
 
+// badField says what a field wants whose value could not be read.
+func badField(f Field, cause error) error {
+	p := invalid(f.Name, cause).(*services.Problem)
+	if wants := f.Wants(); wants != "" {
+		p.Say = services.Say("api.wants", "{field} is {wants}. Nothing was changed.", "field", f.Name, "wants", wants)
+	}
+	return p
+}
+
+// unread finds the field of a JSON object that cannot be read, so that the refusal names it.
+func unread(body []byte, in reflect.Type, fields []Field) (Field, bool) {
+	var raw map[string]json.RawMessage
+	if json.Unmarshal(body, &raw) != nil {
+		return Field{}, false
+	}
+	for _, f := range fields {
+		if v, ok := raw[f.Name]; ok && json.Unmarshal(v, reflect.New(in.Field(f.Index).Type).Interface()) != nil {
+			return f, true
+		}
+	}
+	return Field{}, false
+}
+
 // decode reads the input of o: the body as strict JSON for POST, the query for GET, then the path's values.
 func decode(o *Operation, w http.ResponseWriter, r *http.Request) (any, error) {
 	in := reflect.New(o.in)
@@ -167,9 +190,8 @@ func decode(o *Operation, w http.ResponseWriter, r *http.Request) (any, error) {
 		d := json.NewDecoder(bytes.NewReader(body))
 		d.DisallowUnknownFields()
 		if err := d.Decode(in.Interface()); err != nil && !errors.Is(err, io.EOF) {
-			var te *json.UnmarshalTypeError
-			if errors.As(err, &te) {
-				return nil, invalid(te.Field, err)
+			if f, ok := unread(body, o.in, fields); ok {
+				return nil, badField(f, err)
 			}
 			return nil, invalid("", err)
 		}
@@ -192,7 +214,7 @@ func decode(o *Operation, w http.ResponseWriter, r *http.Request) (any, error) {
 		for _, f := range fields {
 			if query.Has(f.Name) {
 				if err := SetText(in.Elem().Field(f.Index), query.Get(f.Name)); err != nil {
-					return nil, invalid(f.Name, err)
+					return nil, badField(f, err)
 				}
 			}
 		}

@@ -133,6 +133,17 @@ type Field struct {
 	Index    int
 }
 
+// Wants says which values the field takes, where that can be said in a few words; else it is "".
+func (f Field) Wants() string {
+	switch {
+	case f.Type == reflect.TypeFor[services.Role]():
+		return "owner, admin, member or guest"
+	case f.Type.Kind() == reflect.Int || f.Type.Kind() == reflect.Int64:
+		return "a whole number from 1 on"
+	}
+	return ""
+}
+
 // Fields lists the input's fields in order.
 func (o *Operation) Fields() []Field {
 	var out []Field

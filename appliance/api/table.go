@@ -67,6 +67,9 @@ var table = []Operation{
 }
 
 // ---- inputs and outputs; the names are surfaces that stay stable ----
+//
+// The tag show says how the command line shows a field of an output to a person: "-" not at all, "last" in the last
+// column, "time" for a time whose null is never, "short" cut to a few words.
 
 // Status is the answer of "status".
 type Status struct {
@@ -135,7 +138,7 @@ type PasswordOutput struct {
 
 // PersonOutput is one person.
 type PersonOutput struct {
-	ID    services.PersonID `json:"id"`
+	ID    services.PersonID `json:"id" show:"last"`
 	Name  string            `json:"name"`
 	Role  services.Role     `json:"role"`
 	State services.State    `json:"state"`
@@ -162,7 +165,7 @@ type AddPersonOutput struct {
 
 // ChangePersonInput is what "person change" takes; what is not given stays.
 type ChangePersonInput struct {
-	ID   services.PersonID `json:"id" arg:"ID" path:"id" help:"as person list shows it"`
+	ID   services.PersonID `json:"id" arg:"PERSON" path:"id" help:"their name, or the ID that person list shows"`
 	Name string            `json:"name,omitempty" help:"a new name"`
 	Role services.Role     `json:"role,omitempty" help:"a new role"`
 	LAN  string            `json:"lan,omitempty" help:"yes or no: their devices reach the home network through the tunnel"`
@@ -170,16 +173,16 @@ type ChangePersonInput struct {
 
 // PersonInput names a person.
 type PersonInput struct {
-	ID services.PersonID `json:"id" arg:"ID" path:"id" help:"as person list shows it"`
+	ID services.PersonID `json:"id" arg:"PERSON" path:"id" help:"their name, or the ID that person list shows"`
 }
 
 // DeviceOutput is one device.
 type DeviceOutput struct {
-	ID            services.DeviceID `json:"id"`
+	ID            services.DeviceID `json:"id" show:"last"`
 	Name          string            `json:"name"`
 	Person        string            `json:"person"`
 	Paired        bool              `json:"paired"`
-	LastHandshake *time.Time        `json:"last_handshake"` // null is never since the box started
+	LastHandshake *time.Time        `json:"last_handshake" show:"time"` // null is never since the box started
 	Address4      string            `json:"address4"`
 	Address6      string            `json:"address6"`
 }
@@ -198,18 +201,18 @@ type AddDeviceOutput struct {
 	Config  secret.Shown      `json:"config"`
 	Expires time.Time         `json:"expires"`
 	Reach   string            `json:"reach"`
-	PNG     []byte            `json:"png,omitempty" save:"png"`
+	PNG     []byte            `json:"png,omitempty" save:"png" show:"-"`
 }
 
 // RenameDeviceInput is what "device rename" takes.
 type RenameDeviceInput struct {
-	ID   services.DeviceID `json:"id" arg:"ID" path:"id" help:"as device list shows it"`
+	ID   services.DeviceID `json:"id" arg:"DEVICE" path:"id" help:"its name, or the ID that device list shows"`
 	Name string            `json:"name" arg:"NAME" help:"the new name"`
 }
 
 // DeviceInput names a device.
 type DeviceInput struct {
-	ID services.DeviceID `json:"id" arg:"ID" path:"id" help:"as device list shows it"`
+	ID services.DeviceID `json:"id" arg:"DEVICE" path:"id" help:"its name, or the ID that device list shows"`
 }
 
 // SessionsInput is what "session list" takes.
@@ -219,9 +222,9 @@ type SessionsInput struct {
 
 // SessionOutput is one session. Its ID is never a credential.
 type SessionOutput struct {
-	ID      string            `json:"id"`
-	Person  services.PersonID `json:"person"`
-	Browser string            `json:"browser"`
+	ID      string            `json:"id" show:"last"`
+	Person  services.PersonID `json:"person" show:"-"`
+	Browser string            `json:"browser" show:"short"`
 	Started time.Time         `json:"started"`
 	Seen    time.Time         `json:"seen"`
 }

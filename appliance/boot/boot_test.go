@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"hearth.alt/appliance/textqr"
 	"hearth.alt/boards"
 	"hearth.alt/boards/disk"
 	"hearth.alt/services/claimcode"
@@ -491,7 +492,7 @@ func TestScreenCodeCanBeScanned(t *testing.T) {
 		t.Skip("zbarimg is not installed: apt-get install zbar-tools && go test ./appliance/boot")
 	}
 	const url = "http://hearth.local/#7QK4-M2VX-9TRD-HC6P"
-	rows := strings.Split(strings.TrimRight(halfBlocks(url), "\n"), "\n")
+	rows := strings.Split(strings.TrimRight(textqr.Draw(url), "\n"), "\n")
 	width := len([]rune(rows[0]))
 	const dot = 6
 	pix := make([]byte, 0, width*dot*len(rows)*2*dot)
@@ -613,4 +614,25 @@ func FuzzReadCode(f *testing.F) {
 		c.put(content[:min(len(content), 4096)], slot.offset)
 		readCode(c, b)
 	})
+}
+
+// TestSerialConsoleIsCalm names a bug: complaints about what the image never has, and the whole screen again for each
+// new address, in lines folded with bars, stood before the claim code.
+func TestSerialConsoleIsCalm(t *testing.T) {
+	var out strings.Builder
+	w := calm{&out}
+	for _, l := range []string{"\"/cmdline.txt\" not found\n", "getting SBOM: open x: no such file\n", "hearth: starts\n", "getting EEPROM version: x\n"} {
+		if n, err := w.Write([]byte(l)); n != len(l) || err != nil {
+			t.Error(n, err)
+		}
+	}
+	if out.String() != "hearth: starts\n" {
+		t.Errorf("%q", out.String())
+	}
+	if got := news("", "waiting\n\ncode"); !slices.Equal(got, []string{"waiting", "code"}) {
+		t.Errorf("%q", got)
+	}
+	if got := news("waiting\n\ncode", "here\n\ncode"); !slices.Equal(got, []string{"here"}) {
+		t.Errorf("%q", got)
+	}
 }

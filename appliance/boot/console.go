@@ -2,6 +2,7 @@ package boot
 
 import (
 	"fmt"
+	"io"
 	"log"
 	"net"
 	"net/netip"
@@ -10,8 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"rsc.io/qr"
-
+	"hearth.alt/appliance/textqr"
 	"hearth.alt/services/claimcode"
 )
 
@@ -32,7 +32,7 @@ func (v View) Screen() string {
 		s.WriteString("  " + l + "\n")
 	}
 	if !v.Code.IsZero() && v.Trouble == "" {
-		s.WriteString("\n" + halfBlocks(v.Code.URL("")))
+		s.WriteString("\n" + textqr.Draw(v.Code.URL("")))
 	}
 	return s.String()
 }
@@ -63,36 +63,6 @@ func host(a netip.Addr) string {
 	return a.String()
 }
 
-// halfBlocks draws a QR code with two dots in each character cell, light on dark, with its quiet zone. The kernel's
-// own console font has all three characters.
-func halfBlocks(text string) string {
-	c, err := qr.Encode(text, qr.L)
-	if err != nil {
-		return ""
-	}
-	const quiet = 2
-	light := func(x, y int) bool { return !c.Black(x, y) }
-	var s strings.Builder
-	for y := -quiet; y < c.Size+quiet; y += 2 {
-		s.WriteString("  ")
-		for x := -quiet; x < c.Size+quiet; x++ {
-			top, bottom := light(x, y), light(x, y+1) && y+1 < c.Size+quiet
-			switch {
-			case top && bottom:
-				s.WriteRune('█')
-			case top:
-				s.WriteRune('▀')
-			case bottom:
-				s.WriteRune('▄')
-			default:
-				s.WriteByte(' ')
-			}
-		}
-		s.WriteByte('\n')
-	}
-	return s.String()
-}
-
 // ownAddresses lists the box's addresses on the home network, IPv4 first; not the tunnel's.
 func ownAddresses() []netip.Addr {
 	interfaces, err := net.Interfaces()
@@ -118,6 +88,30 @@ func ownAddresses() []netip.Addr {
 	return out
 }
 
+// news are the lines of now that before had not: the serial console scrolls, and repeats nothing.
+func news(before, now string) []string {
+	old := strings.Split(before, "\n")
+	return slices.DeleteFunc(strings.Split(now, "\n"), func(l string) bool { return strings.TrimSpace(l) == "" || slices.Contains(old, l) })
+}
+
+// foreign are complaints of gokrazy's about what an image of ours never has. They stood between the reader of a serial
+// console and the claim code.
+var foreign = []string{
+	`"/cmdline.txt" not found`, "getting SBOM: ", "getting EEPROM version: ", "(not critical) could not read running EEPROM",
+}
+
+// calm is a log without what is foreign. Package log writes one message at a time.
+type calm struct{ to io.Writer }
+
+func (c calm) Write(b []byte) (int, error) {
+	for _, f := range foreign {
+		if strings.HasPrefix(string(b), f) {
+			return len(b), nil
+		}
+	}
+	return c.to.Write(b)
+}
+
 // watch keeps the screen (tty1) and the serial console's log true to the box: it looks every two seconds and writes
 // when something changed. It never returns.
 func watch(v View) {
@@ -140,12 +134,15 @@ func watch(v View) {
 				f.Close()
 			}
 		}
-		if s := strings.Join(v.lines(), " | "); s != said {
-			said = s
-			log.Printf("hearth: %s", s)
-			if !v.Code.IsZero() && v.Trouble == "" {
-				log.Printf("hearth: %s", v.Code.URL(""))
+		s := strings.Join(v.lines(), "\n")
+		if !v.Code.IsZero() && v.Trouble == "" {
+			s += "\n" + v.Code.URL("")
+		}
+		if s != said {
+			for _, l := range news(said, s) {
+				log.Printf("hearth: %s", l)
 			}
+			said = s
 		}
 	}
 }

@@ -66,6 +66,7 @@ func Main(g Gokrazy) {
 // the box can do without it, passed over.
 func run(g Gokrazy) {
 	start := time.Now()
+	log.SetOutput(calm{log.Writer()})
 	log.Printf("hearth: %s starts", Version)
 	for _, m := range [][2]string{{"devtmpfs", "/dev"}, {"proc", "/proc"}, {"sysfs", "/sys"}} {
 		if err := unix.Mount(m[0], m[1], m[0], 0, ""); err != nil && !errors.Is(err, unix.EBUSY) {

@@ -22,6 +22,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"hearth.alt/appliance/api"
 	"hearth.alt/services"
@@ -53,6 +54,21 @@ func New(p Program) *cobra.Command {
 		SilenceUsage: true, SilenceErrors: true, CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
 	root.PersistentFlags().StringVar(&state, "state", "", "the state root (default ./.state if it is there, else "+DefaultState(false)+")")
+	root.Args = func(_ *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return fmt.Errorf("there is no verb %q; see hearth --help", args[0])
+		}
+		return nil
+	}
+	asJSON := root.Flags().Bool("json", false, "answer in JSON")
+	root.Flags().Lookup("json").Hidden = true // so that a word that is no verb is what the sentence is about
+	root.RunE = func(c *cobra.Command, _ []string) error {
+		if *asJSON {
+			return errors.New("hearth needs a verb; see hearth --help")
+		}
+		return c.Help()
+	}
+	root.SetFlagErrorFunc(flagError)
 	groups := map[string]*cobra.Command{}
 	for _, o := range api.Table() {
 		words := strings.Fields(o.Name)
@@ -60,14 +76,17 @@ func New(p Program) *cobra.Command {
 		if len(words) == 2 {
 			group := groups[words[0]]
 			if group == nil {
-				group = &cobra.Command{Use: words[0], Short: "See hearth " + words[0] + " --help", Args: cobra.ArbitraryArgs}
+				group = &cobra.Command{Use: words[0], Short: groupHelp[words[0]], Args: cobra.ArbitraryArgs}
+				asJSON := group.Flags().Bool("json", false, "answer in JSON")
 				group.RunE = func(c *cobra.Command, args []string) error {
-					if len(args) == 0 {
-						return c.Help()
+					switch {
+					case len(args) > 0:
+						return fmt.Errorf("hearth %s has no verb %q; see hearth %s --help", c.Name(), args[0], c.Name())
+					case *asJSON:
+						return fmt.Errorf("hearth %s needs a verb; see hearth %s --help", c.Name(), c.Name())
 					}
-					return fmt.Errorf("hearth %s has no verb %q; see hearth %s --help", c.Name(), args[0], c.Name())
+					return c.Help()
 				}
-				group.Flags().Bool("json", false, "answer in JSON")
 				groups[words[0]] = group
 				root.AddCommand(group)
 			}
@@ -79,6 +98,43 @@ func New(p Program) *cobra.Command {
 		root.AddCommand(p.Add(&state)...)
 	}
 	return root
+}
+
+// groupHelp says what the verbs of a group are about.
+var groupHelp = map[string]string{
+	"recover": "Check the recovery words, or help somebody who forgot a password",
+	"person":  "Who belongs: list, invite, change and remove people",
+	"device":  "Phones and laptops: list, add, rename and remove them",
+	"session": "Where people are signed in: list, and sign out",
+}
+
+// flagError says in a sentence what pflag says in Go's words.
+func flagError(c *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	var value *pflag.InvalidValueError
+	what := err.Error()
+	switch {
+	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() != "":
+		what = "there is no flag -" + unknown.GetSpecifiedName()
+	case errors.As(err, &unknown):
+		what = "there is no flag --" + unknown.GetSpecifiedName()
+	case errors.As(err, &value):
+		what = fmt.Sprintf("--%s wants %s, and %q is none", value.GetFlag().Name, kindOf(value.GetFlag().Value.Type()), value.GetValue())
+	}
+	return fmt.Errorf("%s; see %s --help", what, c.CommandPath())
+}
+
+// kindOf says in words what pflag calls a type.
+func kindOf(t string) string {
+	switch {
+	case strings.HasPrefix(t, "int"):
+		return "a whole number"
+	case t == "uint16":
+		return "a number from 0 to 65535"
+	case t == "bool":
+		return "yes or no (true or false)"
+	}
+	return "another value"
 }
 
 // Run runs the program with its arguments and returns the exit status: 0 done, 1 refused or failed, 2 not understood.
@@ -190,6 +246,9 @@ func verb(o api.Operation, word string, state *string) *cobra.Command {
 				in[f.Name] = strings.TrimRight(string(b), "\r\n")
 			}
 		}
+		if err := missing(o, in); err != nil {
+			return err
+		}
 		out, err := Call(cmd.Context(), *state, o, in)
 		if err != nil {
 			return err
@@ -207,9 +266,50 @@ func verb(o api.Operation, word string, state *string) *cobra.Command {
 			e.SetEscapeHTML(false)
 			return e.Encode(json.RawMessage(out))
 		}
-		return show(cmd.OutOrStdout(), out)
+		if err := show(cmd.OutOrStdout(), o, out); err != nil {
+			return err
+		}
+		for name, path := range saves {
+			if *path != "" {
+				fmt.Fprintf(cmd.OutOrStdout(), "The %s is in %s.\n", strings.ToUpper(name), *path)
+			}
+		}
+		return nil
 	}
 	return c
+}
+
+// missing names every flag that o needs and in lacks, all at once, before the box is asked.
+func missing(o api.Operation, in map[string]any) error {
+	var flags []string
+	first := ""
+	for _, f := range o.Fields() {
+		v, given := in[f.Name]
+		if f.Optional || f.Type.Kind() == reflect.Bool || f.Arg != "" || given && !reflect.ValueOf(v).IsZero() {
+			continue
+		}
+		flag := "--" + f.Flag
+		if f.File != "" {
+			flag = "--" + f.File + "-file"
+		}
+		if wants := f.Wants(); wants != "" {
+			flag += " (" + wants + ")"
+		}
+		if flags = append(flags, flag); first == "" {
+			first = f.Name
+		}
+	}
+	if len(flags) == 0 {
+		return nil
+	}
+	list := flags[0]
+	if n := len(flags) - 1; n > 0 {
+		list = strings.Join(flags[:n], ", ") + " and " + flags[n]
+	}
+	return &services.Problem{
+		Kind: services.KindInvalid, Code: "missing", Field: first,
+		Say: services.Say("cli.missing", "hearth {verb} needs {flags}. See hearth {verb} --help.", "verb", o.Name, "flags", list),
+	}
 }
 
 func readFile(path string) ([]byte, error) {
@@ -265,6 +365,12 @@ func save(out []byte, t reflect.Type, name, path string) error {
 var ErrNotRunning = &services.Problem{
 	Kind: services.KindUnavailable, Code: "not-running",
 	Say: services.Say("cli.not-running", "No Hearth is running with this state folder. Start it with hearth run, or name the right folder with --state."),
+}
+
+// ErrNoAnswer says that the box went away during a call.
+var ErrNoAnswer = &services.Problem{
+	Kind: services.KindUnavailable, Code: "no-answer",
+	Say: services.Say("cli.no-answer", "The box stopped before it answered, so it may be done or not. Look with hearth status, then try again."),
 }
 
 // ErrNotYours says that the console belongs to another user of the machine.
@@ -345,12 +451,15 @@ func Call(ctx context.Context, state string, o api.Operation, in map[string]any)
 			}
 			return nil, ErrNotRunning
 		}
-		return nil, err
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, ErrNoAnswer
 	}
 	defer resp.Body.Close()
 	out, err := io.ReadAll(io.LimitReader(resp.Body, 16<<20))
 	if err != nil {
-		return nil, err
+		return nil, ErrNoAnswer
 	}
 	if resp.StatusCode != http.StatusOK {
 		refused := &Refusal{}

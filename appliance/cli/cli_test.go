@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"hearth.alt/appliance/api"
+	"hearth.alt/services/secret"
 )
 
 func run(t *testing.T, args ...string) (status int, stdout, stderr string) {
@@ -59,6 +60,19 @@ func TestEveryVerb(t *testing.T) {
 				}
 			}
 			plain := append(append([]string{}, verb...), words...)
+			file := filepath.Join(state, "file")
+			if err := os.WriteFile(file, []byte("words\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			for _, f := range o.Fields() {
+				switch {
+				case f.Arg != "" || f.Optional:
+				case f.File != "":
+					plain = append(plain, "--"+f.File+"-file", file)
+				default:
+					plain = append(plain, "--"+f.Flag, "word")
+				}
+			}
 			for what, args := range map[string][]string{
 				"--state before": append([]string{"--state", state}, plain...),
 				"--state after":  append(append([]string{}, plain...), "--state", state),
@@ -126,16 +140,12 @@ func TestSecretsAreNotFlags(t *testing.T) {
 
 // TestShowObeysNoText: what strangers choose, such as the name of their browser, went to the terminal with its escapes.
 func TestShowObeysNoText(t *testing.T) {
-	var out bytes.Buffer
-	err := show(&out, []byte(`[{"browser":"x\u009b2J\u001b[31mOWNED\u202e\u2028evil\ttab \u200b👩\u200d👧","ok":true}]`))
-	if err != nil {
-		t.Fatal(err)
+	got := shown(t, "session list", []api.SessionOutput{{ID: "a", Browser: "x\u009b2J\u001b[31mOWNED\u202e\u2028evil\ttab \u200b👩\u200d👧"}})
+	if want := "x?2J?[31mOWNED??evil?tab ?👩\u200d👧"; !strings.Contains(got, want) {
+		t.Errorf("shown as %q, want %q in it", got, want)
 	}
-	if got, want := out.String(), "BROWSER                        OK   \nx?2J?[31mOWNED??evil?tab ?👩\u200d👧  yes  \n"; got != want {
-		t.Errorf("shown as %q, want %q", got, want)
-	}
-	out.Reset()
-	if err := show(&out, []byte(`{"config":"[Interface]\nDNS = 10.0.0.1"}`)); err != nil || !strings.Contains(out.String(), "[Interface]\nDNS = 10.0.0.1") {
-		t.Errorf("a configuration is shown as %q, %v", out.String(), err)
+	const lines = "[Interface]\nDNS = 10.0.0.1"
+	if got := shown(t, "device add", api.AddDeviceOutput{Config: secret.Show(secret.NewText(lines))}); !strings.Contains(got, lines) {
+		t.Errorf("a configuration is shown as %q", got)
 	}
 }

@@ -5,51 +5,107 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"reflect"
 	"strings"
 	"text/tabwriter"
+	"time"
 	"unicode"
+
+	"hearth.alt/appliance/api"
+	"hearth.alt/appliance/textqr"
 )
 
-// show writes an answer for a person: a list of things as a table, one thing as name and value, words one a line.
-func show(w io.Writer, out []byte) error {
+// show writes an answer of o for a person: a list of things as a table, one thing as name and value, words one a line.
+// How a field is shown says its tag (package api); times are those of this computer. A device's configuration is drawn
+// as the QR code that its app scans, too.
+func show(w io.Writer, o api.Operation, out []byte) error {
 	d := json.NewDecoder(bytes.NewReader(out))
 	d.UseNumber()
 	v, err := ordered(d)
 	if err != nil {
 		return err
 	}
+	p := person{tags: map[string]string{}, empty: nothing[o.Name]}
+	p.learn(o.Out())
 	switch v := v.(type) {
 	case object:
-		tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-		for _, m := range v {
-			switch inner := m.value.(type) {
-			case []any:
-				fmt.Fprintf(tw, "%s:\n", m.name)
-				tw.Flush()
-				if err := table(w, inner); err != nil {
-					return err
-				}
-			case object:
-				fmt.Fprintf(tw, "%s:\t%s\n", m.name, cell(inner))
-			default:
-				text := cell(m.value)
-				if strings.Contains(text, "\n") {
-					fmt.Fprintf(tw, "%s:\n%s\n", m.name, text)
-				} else {
-					fmt.Fprintf(tw, "%s:\t%s\n", m.name, text)
-				}
-			}
-		}
-		return tw.Flush()
+		return p.object(w, v)
 	case []any:
-		return table(w, v)
-	default:
-		_, err := fmt.Fprintln(w, cell(v))
-		return err
+		return p.table(w, v)
+	}
+	_, err = fmt.Fprintln(w, cell(v))
+	return err
+}
+
+// nothing is what an empty list of a verb means.
+var nothing = map[string]string{
+	"person list":  "Nobody belongs to the household.",
+	"device list":  "There are no phones or laptops. Add one with hearth device add NAME.",
+	"session list": "They are signed in nowhere.",
+	"audit":        "Nothing is written down.",
+}
+
+// person knows how one verb's answer is shown to one.
+type person struct {
+	tags  map[string]string // by name of the field
+	empty string            // what an empty list means
+}
+
+// learn reads the tags of t, and of what it holds.
+func (p person) learn(t reflect.Type) {
+	for t.Kind() == reflect.Slice || t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct || t.PkgPath() != reflect.TypeFor[api.Status]().PkgPath() {
+		return
+	}
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if show := f.Tag.Get("show"); show != "" {
+			p.tags[name] = show
+		}
+		p.learn(f.Type)
 	}
 }
 
-func table(w io.Writer, rows []any) error {
+func (p person) object(w io.Writer, all object) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	config, code := "", false
+	for _, m := range all {
+		if p.tags[m.name] == "-" {
+			code = code || m.name == "png" && m.value != ""
+			continue
+		}
+		name := strings.ReplaceAll(m.name, "_", " ")
+		if list, ok := m.value.([]any); ok && len(list) > 0 {
+			fmt.Fprintf(tw, "%s:\n", name)
+			tw.Flush()
+			if err := p.table(w, list); err != nil {
+				return err
+			}
+			continue
+		}
+		text := p.cell(m)
+		if strings.Contains(text, "\n") {
+			fmt.Fprintf(tw, "%s:\n%s\n", name, text)
+			config = text
+		} else {
+			fmt.Fprintf(tw, "%s:\t%s\n", name, text)
+		}
+	}
+	if err := tw.Flush(); err != nil || !code {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "\nThe app scans this:\n\n%s", textqr.Draw(config))
+	return err
+}
+
+func (p person) table(w io.Writer, rows []any) error {
+	if len(rows) == 0 {
+		_, err := fmt.Fprintln(w, p.empty)
+		return err
+	}
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for i, row := range rows {
 		o, ok := row.(object)
@@ -57,22 +113,55 @@ func table(w io.Writer, rows []any) error {
 			fmt.Fprintf(tw, "%d\t%s\n", i+1, cell(row))
 			continue
 		}
+		o = p.columns(o)
+		cells := make([]string, len(o))
 		if i == 0 {
-			for _, m := range o {
-				fmt.Fprintf(tw, "%s\t", strings.ToUpper(m.name))
+			for j, m := range o {
+				cells[j] = strings.ToUpper(strings.ReplaceAll(m.name, "_", " "))
 			}
-			fmt.Fprintln(tw)
+			fmt.Fprintln(tw, strings.Join(cells, "\t"))
 		}
-		for _, m := range o {
-			fmt.Fprintf(tw, "%s\t", cell(m.value))
+		for j, m := range o {
+			cells[j] = p.cell(m)
 		}
-		fmt.Fprintln(tw)
+		fmt.Fprintln(tw, strings.Join(cells, "\t"))
 	}
 	return tw.Flush()
 }
 
-// cell writes a value in one place of a table. Texts come from strangers too: what would move the cursor, change colours
-// or turn the order of letters is shown as a question mark. Lines are left, as a configuration has them.
+// columns leaves out what is not for people and puts last what goes there.
+func (p person) columns(o object) object {
+	var first, last object
+	for _, m := range o {
+		switch p.tags[m.name] {
+		case "-":
+		case "last":
+			last = append(last, m)
+		default:
+			first = append(first, m)
+		}
+	}
+	return append(first, last...)
+}
+
+func (p person) cell(m member) string {
+	switch p.tags[m.name] {
+	case "time":
+		if m.value == nil {
+			return "never"
+		}
+	case "short":
+		const most = 48 // columns; the whole header of a browser is three times as long
+		if r := []rune(cell(m.value)); len(r) > most {
+			return string(r[:most-1]) + "…"
+		}
+	}
+	return cell(m.value)
+}
+
+// cell is a value in one place of a table: a time as this computer's clock shows it. Texts come from strangers too: what
+// would move the cursor, change colours or turn the order of letters is shown as a question mark. Lines are left, as
+// a configuration has them.
 func cell(v any) string {
 	switch v := v.(type) {
 	case nil:
@@ -89,6 +178,9 @@ func cell(v any) string {
 		}
 		return strings.Join(parts, ", ")
 	case []any:
+		if len(v) == 0 {
+			return "-"
+		}
 		parts := make([]string, len(v))
 		for i, e := range v {
 			parts[i] = cell(e)
@@ -97,6 +189,9 @@ func cell(v any) string {
 	case string:
 		if v == "" {
 			return "-"
+		}
+		if at, err := time.Parse(time.RFC3339Nano, v); err == nil {
+			return at.Local().Format("2006-01-02 15:04:05")
 		}
 		return strings.Map(func(r rune) rune {
 			joiner := r == '\u200c' || r == '\u200d' // within emoji, and in words of Persian and Hindi

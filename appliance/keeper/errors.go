@@ -16,6 +16,10 @@ var (
 		Kind: services.KindUnavailable, Code: "keeper-not-device",
 		Say: services.Say("keeper.not-device", "This Hearth runs on a computer that is somebody's own, so it leaves the computer's name and power alone."),
 	}
+	ErrNoRight = &services.Problem{
+		Kind: services.KindDenied, Code: "keeper-no-right",
+		Say: services.Say("keeper.no-right", "That port needs administrator rights on this computer, and Hearth was started without them."),
+	}
 	ErrTaken = &services.Problem{
 		Kind: services.KindConflict, Code: "keeper-port-taken",
 		Say: services.Say("keeper.port-taken", "Another program on this computer uses that port already."),

@@ -25,7 +25,7 @@ type Keeper interface {
 	// Info says what this keeper is. It never fails on a Local.
 	Info(ctx context.Context) (Info, error)
 
-	// Listen opens a listening TCP socket or a bound UDP socket (ErrNotAllowed, ErrTaken, ErrNoAddress). The caller
+	// Listen opens a listening TCP socket or a bound UDP socket (ErrNotAllowed, ErrNoRight, ErrTaken, ErrNoAddress). The caller
 	// turns the file into a net.Listener with net.FileListener or net.FilePacketConn and closes both.
 	Listen(ctx context.Context, spec ListenSpec) (*os.File, error)
 	// OpenTUN makes the client plane's interface, or finds the one that is kept from before, gives it exactly the

@@ -64,7 +64,7 @@ func (l *Local) Listen(ctx context.Context, spec ListenSpec) (*os.File, error) {
 	case errors.Is(err, unix.EADDRNOTAVAIL):
 		return nil, because(ErrNoAddress, err)
 	case errors.Is(err, unix.EACCES):
-		return nil, because(ErrNotAllowed, err)
+		return nil, because(ErrNoRight, err)
 	case err != nil:
 		return nil, fmt.Errorf("listening on %s %s: %w", spec.Network, spec.Address, err)
 	}

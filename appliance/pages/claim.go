@@ -179,13 +179,17 @@ func (h *House) ConfirmWords(ctx context.Context, answers map[int]secret.Text) e
 	for i, w := range words {
 		all[i] = w.Reveal()
 	}
+	var wrong []error
 	for _, n := range asked {
 		if !sameWord(answers[n].Reveal(), all[n-1]) {
-			return &services.Problem{
+			wrong = append(wrong, &services.Problem{
 				Kind: services.KindInvalid, Code: "wrong-word", Field: fmt.Sprintf("word%d", n),
 				Say: services.Say("claim.wrong-word", "Word {position} on the paper should be another one. Go back one step and compare it with the list.", "position", n),
-			}
+			})
 		}
+	}
+	if len(wrong) > 0 {
+		return errors.Join(wrong...)
 	}
 	_, err = h.API.CheckWords(ctx, webui.CallerOf(ctx), api.WordsInput{Words: all})
 	return err

@@ -154,9 +154,15 @@ func (h *House) RemoveDevice(ctx context.Context, id services.DeviceID) error {
 // Reach says where a device added now will work.
 func (h *House) Reach(context.Context) house.Reach {
 	r := h.API.Mesh.Reach()
-	out := house.Reach{Kind: house.ReachHome, Say: r.Say}
+	out := house.Reach{Kind: house.ReachHome, Proven: r.Proven, Say: r.Say}
 	if len(r.Endpoints) > 0 {
 		out.Endpoint = r.Endpoints[0].String()
+	}
+	switch health := h.API.Mesh.Health(); health.Message.Key {
+	case "mesh.health.noroot":
+		out.Say, out.First = health.Message, services.Say("device.first-right", "Stop Hearth and start it once more with administrator rights, on Linux with sudo before the command. Nothing is lost.")
+	case "mesh.health.port":
+		out.Say, out.First = health.Message, services.Say("device.first-port", "End the program that uses this port, or start Hearth with another one after --client-port.")
 	}
 	switch {
 	case r.Scope == mesh.ScopeForNow:

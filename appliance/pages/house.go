@@ -47,7 +47,8 @@ type Throttle interface {
 type Surroundings struct {
 	Addresses []netip.Addr
 	Router    netip.Addr
-	HTTPS     uint16 // port of the https face
+	// HTTP and HTTPS are where the two faces really listen.
+	HTTP, HTTPS netip.AddrPort
 }
 
 var _ house.House = (*House)(nil)
@@ -88,28 +89,47 @@ func (h *House) Frame(ctx context.Context) house.Frame {
 func (h *House) Doors(context.Context) house.Doors {
 	m := h.API.Identity.Membership()
 	n := h.Surroundings()
-	d := house.Doors{Names: []string{claimcode.Host}, Addresses: n.Addresses}
+	d := house.Doors{}
 	_, d.Sealed = h.ClaimCode()
-	port := ""
-	if n.HTTPS != 443 {
-		port = ":" + itoa(n.HTTPS)
-	}
+	names := []string{claimcode.Host}
 	if box, ok := m.Box(); ok {
-		d.Names = []string{box.Label + ".local", box.Label + "." + m.Household.Domain}
+		names = []string{box.Label + ".local", box.Label + "." + m.Household.Domain}
 		d.Tunnel = "http://" + box.Label + "." + m.Household.Domain + "/"
 	}
 	if name := h.API.Names.Name(); name != "" && name != claimcode.Host {
-		d.Names[0] = name // another one at home may have had ours first
+		names[0] = name // another one at home may have had ours first
 	}
-	d.Secure = append(d.Secure, "https://"+d.Names[0]+port+"/")
-	for _, a := range n.Addresses {
-		d.Secure = append(d.Secure, "https://"+bracket(a)+port+"/")
+	if n.HTTP.Addr().IsLoopback() {
+		d.Ways = []string{n.HTTP.String()}
+	} else {
+		for _, name := range names {
+			d.Ways = append(d.Ways, name+port(n.HTTP, 80))
+		}
+		for _, a := range n.Addresses {
+			d.Ways = append(d.Ways, bracket(a)+port(n.HTTP, 80))
+		}
+	}
+	if n.HTTPS.Addr().IsLoopback() {
+		d.Secure = []string{"https://" + n.HTTPS.String() + "/"}
+	} else {
+		d.Secure = append(d.Secure, "https://"+names[0]+port(n.HTTPS, 443)+"/")
+		for _, a := range n.Addresses {
+			d.Secure = append(d.Secure, "https://"+bracket(a)+port(n.HTTPS, 443)+"/")
+		}
 	}
 	if der := h.Leaf(); der != nil {
 		print := claimcode.FingerprintOf(der)
 		d.Fingerprint, d.Short = colons(print), print.Short()
 	}
 	return d
+}
+
+// port is what a URL has of it: nothing when it is the usual one.
+func port(at netip.AddrPort, usual uint16) string {
+	if at.Port() == usual {
+		return ""
+	}
+	return ":" + itoa(at.Port())
 }
 
 // Overview is the state of the house.

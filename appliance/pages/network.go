@@ -53,7 +53,7 @@ func (h *House) Network(ctx context.Context) (house.Network, error) {
 		Looked: time.Now(), Addresses: around.Addresses, Router: around.Router, Public: publicAddress(reach), Searching: reach.Looking,
 		Net4: m.Household.Net4, Net6: m.Household.Net6, Domain: m.Household.Domain, Reach: h.Reach(ctx),
 	}
-	n.Ports = []house.Port{port(reach, status.Port)}
+	n.Ports = []house.Port{doorOfRouter(reach, status.Port)}
 	dns := h.DNS.Health()
 	fact := house.Fact{State: house.StateGood, Say: dns.Message}
 	if !dns.OK || !dns.Ready {
@@ -90,8 +90,8 @@ func publicAddress(r mesh.Reach) netip.Addr {
 	return netip.Addr{}
 }
 
-// port says how the door for phones and laptops stands: what the router granted, or the last thing it said.
-func port(r mesh.Reach, inside uint16) house.Port {
+// doorOfRouter says how the door for phones and laptops stands: what the router granted, or the last thing it said.
+func doorOfRouter(r mesh.Reach, inside uint16) house.Port {
 	p := house.Port{Use: services.Say("network.port-use", "Phones and laptops from outside"), Protocol: "UDP", Inside: inside, State: house.StateOff, Message: r.Say}
 	for _, e := range r.Endpoints {
 		if e.Kind == mesh.EndpointMapped {
@@ -132,7 +132,11 @@ func (h *House) Apps(ctx context.Context) (house.AppSettings, error) {
 		return house.AppSettings{}, err
 	}
 	for _, a := range passwords {
-		s.Passwords = append(s.Passwords, house.AppPassword{ID: a.ID, Name: a.Name, Created: a.Created, Used: a.Used})
+		w := house.AppPassword{ID: a.ID, Name: a.Name, Created: a.Created}
+		if a.Used.After(a.Created) { // making it counts as its first use
+			w.Used = a.Used
+		}
+		s.Passwords = append(s.Passwords, w)
 	}
 	return s, nil
 }

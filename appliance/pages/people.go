@@ -42,7 +42,7 @@ func (h *House) Refresh(ctx context.Context, password secret.Text) error {
 	}
 	in, err := h.API.Account.Prove(ctx, through(ctx, "", password))
 	if err != nil {
-		return at("password", err)
+		return at("password", yours(err))
 	}
 	let(ctx, in)
 	return nil
@@ -67,10 +67,21 @@ func (h *House) ChangePassword(ctx context.Context, old, new secret.Text) error 
 		if bad := services.AsProblem(err); bad.Kind == services.KindInvalid {
 			return at("new", &services.Problem{Kind: bad.Kind, Code: bad.Code, Say: bad.Say})
 		}
-		return at("password", err)
+		return at("password", yours(err))
 	}
 	let(ctx, in)
 	return nil
+}
+
+// yours says that the password is wrong to somebody who is signed in and typed no name.
+func yours(err error) error {
+	if !errors.Is(err, account.ErrRefused) {
+		return err
+	}
+	return &services.Problem{
+		Kind: services.KindInvalid, Code: account.ErrRefused.Code,
+		Say: services.Say("account.not-yours", "This is not your password. Type it once more."),
+	}
 }
 
 // Sessions lists where the caller is signed in.
@@ -134,9 +145,16 @@ func (h *House) view(ctx context.Context, m *services.Membership, p services.Per
 			}
 		}
 	}
+	sessions, _ := h.API.Account.Sessions(p.ID) // when there is no telling, nobody was seen
+	for _, s := range sessions {
+		if s.Used.After(v.Seen) {
+			v.Seen = s.Used
+		}
+	}
 	may := identity.MayChange(m, caller.Role, p)
 	v.MayChange = may || v.You
 	v.MayRemove = may && !v.You
+	v.MayLAN = may && caller.Role >= services.RoleAdmin
 	if may {
 		for r := services.RoleGuest; r <= services.RoleOwner; r++ {
 			if identity.MayGrant(caller.Role, r) {
@@ -179,12 +197,13 @@ func (h *House) Person(ctx context.Context, id services.PersonID) (house.Person,
 	return house.Person{}, api.ErrNoPerson
 }
 
-// Invite adds a pending person with an invitation.
+// Invite adds a pending person with an invitation. Whether their devices reach the home network follows their role, as
+// on the command line: yes, but for guests. Their page changes it.
 func (h *House) Invite(ctx context.Context, form house.PersonForm) (services.PersonID, error) {
 	if err := h.least(ctx, services.RoleMember); err != nil {
 		return "", err
 	}
-	out, err := h.API.AddPerson(ctx, webui.CallerOf(ctx), api.AddPersonInput{Name: form.Name, Role: form.Role, LAN: yesNo(form.LAN)})
+	out, err := h.API.AddPerson(ctx, webui.CallerOf(ctx), api.AddPersonInput{Name: form.Name, Role: form.Role})
 	return out.ID, err
 }
 
@@ -194,16 +213,14 @@ func (h *House) Invitation(ctx context.Context, id services.PersonID) (house.Inv
 	if err != nil {
 		return house.Invitation{}, err
 	}
-	inv := house.Invitation{Person: p, Expires: p.Expires}
-	if p.State != services.StatePending {
-		return inv, nil // it was accepted
-	}
-	code, link, err := h.API.InviteCode(webui.CallerOf(ctx), id)
+	code, link, expires, err := h.API.InviteCode(webui.CallerOf(ctx), id)
 	if err != nil {
 		return house.Invitation{}, err
 	}
-	inv.Code, inv.Link = secret.Show(code), secret.Show(link)
-	return inv, nil
+	if expires.IsZero() {
+		expires = p.Expires
+	}
+	return house.Invitation{Person: p, Code: secret.Show(code), Link: secret.Show(link), Expires: expires}, nil
 }
 
 // RenewInvitation makes a new code; the former one is void.
@@ -212,15 +229,19 @@ func (h *House) RenewInvitation(ctx context.Context, id services.PersonID) error
 	return err
 }
 
-// ChangePerson sets name, role and LAN; one's own name is one's own to change.
+// ChangePerson sets name, role and LAN; one's own name is one's own to change. What the page does not ask stays as it
+// is, and what was asked past the page is refused by the table, never dropped.
 func (h *House) ChangePerson(ctx context.Context, id services.PersonID, form house.PersonForm) error {
 	p, err := h.Person(ctx, id)
 	if err != nil {
 		return err
 	}
 	in := api.ChangePersonInput{ID: id, Name: form.Name, Role: form.Role, LAN: yesNo(form.LAN)}
-	if p.You && !p.MayRemove && len(p.Roles) == 1 {
-		in.Role, in.LAN = services.RoleNone, ""
+	if form.Role == p.Role {
+		in.Role = services.RoleNone
+	}
+	if !p.MayLAN && (!form.LAN || p.LAN) {
+		in.LAN = ""
 	}
 	_, err = h.API.ChangePerson(ctx, webui.CallerOf(ctx), in)
 	return err
@@ -247,10 +268,10 @@ func (h *House) ReadInvitation(ctx context.Context, code secret.Text) (house.Wel
 	}
 	m := h.API.Identity.Membership()
 	p, ok := m.Person(id)
-	if !ok || p.State != services.StatePending {
+	if !ok {
 		return house.Welcome{}, errNoInvitation
 	}
-	return house.Welcome{Name: p.Name, Household: m.Household.Name, Role: p.Role, Expires: p.Expires}, nil
+	return house.Welcome{Name: p.Name, Household: m.Household.Name, Role: p.Role, Back: p.State == services.StateActive, Expires: p.Expires}, nil
 }
 
 var errNoInvitation = &services.Problem{
@@ -268,10 +289,12 @@ func (h *House) AcceptInvitation(ctx context.Context, code secret.Text, name str
 	if err != nil {
 		return "", at("password", err)
 	}
-	if err := h.API.Identity.ActivatePerson(ctx, id); err != nil {
-		return "", err
+	if !w.Back {
+		if err := h.API.Identity.ActivatePerson(ctx, id); err != nil {
+			return "", err
+		}
 	}
-	if name != "" && name != w.Name {
+	if name != "" && name != w.Name && !w.Back {
 		if err := h.API.Identity.RenamePerson(ctx, id, name); err != nil {
 			return "", err
 		}

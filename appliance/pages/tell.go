@@ -39,7 +39,7 @@ func tell(m *services.Membership, e account.Event) (services.Sentence, bool) {
 	case "sign-in":
 		return services.Say("event.sign-in", "{who} signed in.", "who", who), true
 	case "sign-in-refused":
-		return services.Say("event.sign-in-refused", "Somebody typed a wrong password for {who}.", "who", who), true
+		return services.Say("event.sign-in-refused", "A wrong password was typed for {who}.", "who", who), true
 	case "person-invited":
 		return services.Say("event.person-invited", "{who} invited {object}.", "who", who, "object", e.Object), true
 	case "person-changed":
@@ -93,7 +93,7 @@ func (h *House) troubles(o house.Overview) []house.Trouble {
 			ID: "words", State: house.StateCare,
 			What:   services.Say("trouble.words-what", "The recovery words are not confirmed yet."),
 			Why:    services.Say("trouble.words-why", "Nobody has shown yet that the 24 words are on paper."),
-			Means:  services.Say("trouble.words-means", "If the box breaks today, the household cannot be brought back."),
+			Means:  services.Say("trouble.words-means", "Without the words no later version can bring the household back if the box is lost."),
 			Do:     services.Say("trouble.words-do", "Write the words down and check three of them."),
 			Action: "/claim/words", Label: services.Say("trouble.words-label", "Write down the words"),
 		})

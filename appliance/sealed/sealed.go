@@ -51,7 +51,7 @@ import (
 
 // Limits of what the tunnel holds and carries. They are ours: a claim is a handful of short forms.
 const (
-	MaxRequest  = 64 << 10         // bytes of one outer request body
+	MaxRequest  = 16 << 10         // bytes of one outer request body
 	MaxResponse = 1 << 20          // bytes of one inner page
 	maxOpen     = 32               // sessions that proved the secret
 	maxHalf     = 256              // hellos that have not yet

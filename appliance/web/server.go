@@ -22,10 +22,11 @@ import (
 	"hearth.alt/services"
 	"hearth.alt/services/secret"
 	"hearth.alt/webui"
+	"hearth.alt/webui/assets"
 )
 
 // MaxForm is the greatest body of a page's form, in bytes.
-const MaxForm = 64 << 10
+const MaxForm = 16 << 10
 
 // Credentials knows who stands behind a cookie, a password or a token. An error whose Problem is of KindSignIn says that
 // the credential is not good. Any other is trouble of ours: there is no telling, and nobody may be told to sign in
@@ -61,6 +62,7 @@ type Server struct {
 	faces  map[services.Face]http.Handler
 	inside http.Handler // nil without Sealed
 	open   sockets
+	load   load
 }
 
 // New builds the muxes of all faces once.
@@ -81,6 +83,9 @@ func New(cfg Config) (*Server, error) {
 			continue // links only; no http is spoken there
 		}
 		s.faces[face] = s.guard(face, s.mux(face))
+		if face != services.FaceConsole {
+			s.faces[face] = s.bound(s.faces[face])
+		}
 	}
 	return s, nil
 }
@@ -226,7 +231,7 @@ func (s *Server) guard(face services.Face, next http.Handler) http.Handler {
 		caller := services.Caller{Face: face, Address: r.RemoteAddr}
 		if face == services.FaceConsole {
 			caller.Role = services.RoleOwner
-		} else if !s.cfg.Hosts(face, HostOf(r.Host)) {
+		} else if !s.cfg.Hosts(face, HostOf(r.Host)) && !strings.HasPrefix(r.URL.Path, assets.Prefix) { // the refusal has a stylesheet
 			ctx := context.WithValue(r.Context(), contextKey{}, caller)
 			s.cfg.UI.Fail(w, r.WithContext(webui.WithCaller(ctx, caller)), errMisdirected)
 			return
@@ -246,7 +251,7 @@ func (s *Server) guard(face services.Face, next http.Handler) http.Handler {
 // errMisdirected answers a name that is not ours with 421 (RFC 9110, section 15.5.20); webui knows its code.
 var errMisdirected = &services.Problem{
 	Kind: services.KindDenied, Code: "misdirected",
-	Say: services.Say("access.misdirected", "This box does not answer to that name."),
+	Say: services.Say("access.misdirected", "You have found the box, but it does not answer to the name in the address bar, so that no page from elsewhere can pass for it. Its own address always works."),
 }
 
 func setHeaders(h http.Header) {
@@ -376,16 +381,17 @@ func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
 	s.cfg.Metrics.ServeHTTP(w, r)
 }
 
-// HTTPServer returns a server for a face with the limits every listener of ours has. With 512 connections to a listener
-// they hold what strangers can take: a head of 16 KiB, a body of 64 KiB and 32 requests at once on a connection of HTTP/2.
+// HTTPServer returns a server for a face with the limits every listener of ours has: a head of 16 KiB, a body of 16 KiB,
+// 16 requests at once and 64 KiB not yet read on a connection of HTTP/2. With the bounds on connections (512 a listener)
+// and on requests under way they hold what strangers can take far below the memory of the process.
 func (s *Server) HTTPServer(face services.Face) *http.Server {
 	return &http.Server{
 		ConnContext:       s.open.connected,
 		ConnState:         s.open.changed,
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 32, MaxReceiveBufferPerConnection: 256 << 10, MaxReceiveBufferPerStream: 128 << 10},
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 16, MaxReceiveBufferPerConnection: 64 << 10, MaxReceiveBufferPerStream: MaxForm},
 		Handler:           s.Handler(face),
 		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       30 * time.Second,
+		ReadTimeout:       15 * time.Second,
 		WriteTimeout:      60 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,

@@ -103,7 +103,7 @@ func BenchmarkIdle(b *testing.B) {
 
 // BenchmarkIdleOneProcess is the same in one process.
 func BenchmarkIdleOneProcess(b *testing.B) {
-	idle(b, []string{"--dev", "--http", "192.168.1.2:80", "--https", "192.168.1.2:443", "--dns", "192.168.1.2:53"})
+	idle(b, []string{"--dev", "--no-portmap=false", "--http", "192.168.1.2:80", "--https", "192.168.1.2:443", "--dns", "192.168.1.2:53"})
 }
 
 func idle(b *testing.B, args []string) {

@@ -45,9 +45,10 @@ func newAway(t *testing.T) *away {
 	a.gateway = a.router.ServePCP(&netlab.Gateway{OutsidePort: outsidePort})
 	var args []string
 	for _, arg := range oneProcess {
-		if arg != "--no-portmap" {
-			args = append(args, arg)
+		if arg == "--no-portmap" {
+			arg = "--no-portmap=false" // --dev asks the router for nothing unless told to
 		}
+		args = append(args, arg)
 	}
 	a.start(box.Options{Args: args})
 	a.ClaimSmith()

@@ -32,7 +32,7 @@ func (r *Refusal) Error() string {
 	if r.Flag == "" {
 		return r.Why
 	}
-	return r.Why + ". To do it all the same: " + r.Flag
+	return r.Why + ". To do it all the same, add " + r.Flag + " (with make: FLASHFLAGS=" + r.Flag + ")"
 }
 
 // Flags that overrule a Refusal.

@@ -409,8 +409,11 @@ func TestAppPasswordsAndTokens(t *testing.T) {
 func TestAnInvitationIsGoodOnce(t *testing.T) {
 	s, h := setUp(t)
 	ctx := t.Context()
-	if _, _, err := s.CreateInvitation(ctx, from(""), anna); !errors.Is(err, ErrNoPerson) {
-		t.Errorf("for one who is in already: %v", err)
+	if _, until, err := s.CreateInvitation(ctx, from(""), anna); err != nil || until.Sub(h.Now()) != WayInLife {
+		t.Errorf("for one who is in already: until %v, %v", until, err)
+	}
+	if _, _, err := s.CreateInvitation(ctx, from(""), "nobody"); !errors.Is(err, ErrNoPerson) {
+		t.Errorf("for nobody: %v", err)
 	}
 	old, _, err := s.CreateInvitation(ctx, from(""), cleo)
 	if err != nil {

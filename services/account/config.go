@@ -15,6 +15,7 @@ const (
 	FreshFor        = 30 * time.Minute     // after the password was given, for what is dangerous
 	KnownLife       = 365 * 24 * time.Hour // how long a browser is known after its last sign-in
 	InvitationLife  = 7 * 24 * time.Hour
+	WayInLife       = 24 * time.Hour
 	AuditLife       = 90 * 24 * time.Hour
 	usedEvery       = 10 * time.Minute // how old "last used" on disk may be
 	maxAuditRows    = 50_000

@@ -97,7 +97,7 @@ func (c *credential) stands(m *services.Membership) (services.Role, bool) {
 		return 0, false
 	}
 	if c.kind == KindInvitation {
-		return p.Role, p.State == services.StatePending
+		return p.Role, p.State == services.StatePending || p.State == services.StateActive
 	}
 	if p.State != services.StateActive || p.Role < c.role || c.kind == KindSession && p.Role != c.role {
 		return 0, false

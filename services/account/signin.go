@@ -553,12 +553,17 @@ func (s *Service) create(ctx context.Context, by services.Caller, k Kind, n NewC
 	return text, c.session(role), nil
 }
 
-// CreateInvitation makes the token with which a pending person sets their password, good once and for a week; an older
-// one of theirs ends. Error: ErrNoPerson when nobody pending has the ID.
+// CreateInvitation makes the token with which a person sets their password, good once: a pending one their first, within
+// InvitationLife; an active one, who forgot theirs, another, within WayInLife. An older one of theirs ends. Error:
+// ErrNoPerson when nobody has the ID.
 func (s *Service) CreateInvitation(ctx context.Context, by services.Caller, id services.PersonID) (secret.Text, time.Time, error) {
 	m, _ := s.c.Members.Watch()
 	p, _ := m.Person(id)
-	until := s.c.Now().UTC().Truncate(time.Second).Add(InvitationLife)
+	life := InvitationLife
+	if p.State == services.StateActive {
+		life = WayInLife
+	}
+	until := s.c.Now().UTC().Truncate(time.Second).Add(life)
 	if !p.Expires.IsZero() && p.Expires.Before(until) {
 		until = p.Expires
 	}
@@ -597,9 +602,9 @@ func (s *Service) Invitation(token secret.Text) (services.PersonID, error) {
 	return c.person, nil
 }
 
-// AcceptInvitation uses an invitation: it sets the person's password, in one step with its end. Of many at once exactly
-// one succeeds. The caller then makes the person active; until that they cannot sign in. A pending person who has a
-// password (HasPassword) accepted before that step was done. Errors: ErrInvitation, those of CheckPassword, which
+// AcceptInvitation uses an invitation: it sets the person's password, in one step with its end and that of their
+// sessions. Of many at once exactly one succeeds. The caller then makes a pending person active; until that they cannot
+// sign in. A pending person who has a password (HasPassword) accepted before that step was done. Errors: ErrInvitation, those of CheckPassword, which
 // leave the invitation good.
 func (s *Service) AcceptInvitation(ctx context.Context, by services.Caller, token, password secret.Text) (services.PersonID, error) {
 	c, err := s.invitation(token)

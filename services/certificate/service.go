@@ -209,7 +209,7 @@ func (s *Service) issue(ctx context.Context, m *services.Membership, ask bool) e
 		s.mu.Lock()
 		s.leaf, s.made, s.madeAt, s.root = leaf, w, now, root
 		s.mu.Unlock()
-		s.c.Log.Info("certificate made", "names", w.names, "addresses", w.addresses, "until", leaf.Leaf.NotAfter)
+		s.c.Log.Debug("certificate made", "names", w.names, "addresses", w.addresses, "until", leaf.Leaf.NotAfter)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -33,7 +33,7 @@ func (c Code) Sheet(host string) (string, error) {
 
 Address     %s
 Or with     https://%s/
-Certificate %s
+Certificate %s   (compare these / vergleiche diese)
 SHA-256     %s
             %s
 
@@ -44,17 +44,22 @@ is yours; then it is worthless and may be thrown away.
 2. Open the address above in a browser, or scan the code on the sheet.
 3. Type the code, or the eight words, if you are asked for them.
 The https address shows a warning first. Go on only if the certificate it
-shows has the numbers above.
+shows has the numbers above; the first four groups are enough.
+If %s does not open: look in your router's list of devices for
+"hearth", or at a screen on the box, and open http:// and the address there.
 
-Wer dieses Blatt hat, kann die Box in Besitz nehmen. Heben Sie es auf, bis
-die Box Ihnen gehört; danach ist es wertlos und darf weggeworfen werden.
+Wer dieses Blatt hat, kann die Box in Besitz nehmen. Heb es auf, bis die Box
+dir gehört; danach ist es wertlos und darf weggeworfen werden.
 
 1. Die Box mit Router und Strom verbinden. Eine Minute warten.
 2. Die Adresse oben im Browser öffnen, oder den Code auf dem Blatt scannen.
 3. Den Code oder die acht Wörter eingeben, wenn danach gefragt wird.
-Die https-Adresse zeigt zuerst eine Warnung. Gehen Sie nur weiter, wenn das
-gezeigte Zertifikat die Ziffern oben hat.
-`, sheetMark, c.Text(), strings.Join(words[:4], " "), strings.Join(words[4:], " "), c.URL(host), host, f.Short(), full[:half], full[half+1:]), nil
+Die https-Adresse zeigt zuerst eine Warnung. Geh nur weiter, wenn das
+gezeigte Zertifikat die Ziffern oben hat; die ersten vier Gruppen genügen.
+Wenn sich %s nicht öffnet: Sieh in der Geräteliste deines Routers
+nach "hearth" oder auf einem Bildschirm an der Box, und öffne http:// und
+die Adresse, die dort steht.
+`, sheetMark, c.Text(), strings.Join(words[:4], " "), strings.Join(words[4:], " "), c.URL(host), host, f.Short(), full[:half], full[half+1:], host, host), nil
 }
 
 // ErrNoCode is returned by ParseSheet for a text that is not a sheet.

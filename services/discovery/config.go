@@ -33,6 +33,9 @@ type Config struct {
 	Ports func() Ports
 	// Browse says whether to look for others. The zero value only answers.
 	Browse bool
+	// Silent says that nobody on the home network could reach the box: it takes no name there, announces nothing and
+	// answers nothing. It still looks for others.
+	Silent bool
 	// Now is the known time, for Health.Since; nil is time.Now.
 	Now func() time.Time
 	// Log receives what happens; nil is silence.

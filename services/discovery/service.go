@@ -3,6 +3,7 @@ package discovery
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"strconv"
 	"strings"
@@ -94,7 +95,7 @@ func (s *Service) respond(ctx context.Context, t transport, hints chan<- []hint,
 	s.name(r, m)
 	relist := func() error {
 		list, err := t.links()
-		if err == nil {
+		if err == nil && !s.cfg.Silent {
 			r.setLinks(time.Now(), list)
 		}
 		return err
@@ -186,9 +187,17 @@ func (s *Service) set(n state) {
 		return
 	}
 	if n.granted && n.label != s.state.label || n.granted != s.state.granted {
-		s.cfg.Log.Info("name on the home network", "name", n.label+".local", "granted", n.granted, "links", n.links)
+		s.cfg.Log.Log(context.Background(), s.level(n), "name on the home network", "name", n.label+".local", "granted", n.granted, "links", n.links)
 	}
 	s.state, s.since = n, s.cfg.Now()
+}
+
+// level is that of the news about the name: that the box has the one it wants is what everybody expects.
+func (s *Service) level(n state) slog.Level {
+	if !n.granted || n.label == n.wanted {
+		return slog.LevelDebug
+	}
+	return slog.LevelInfo
 }
 
 func (s *Service) label() string {
@@ -220,6 +229,9 @@ func (s *Service) Health() services.Health {
 	switch st := s.state; {
 	case !st.running:
 		h.Message = services.Say("discovery.starting", "The box is about to take its name on the home network.")
+	case s.cfg.Silent:
+		h.Ready, h.OK = true, true
+		h.Message = services.Say("discovery.silent", "The pages are open to this computer only, so the box takes no name on the home network.")
 	case st.links == 0:
 		h.Waiting = "network"
 		h.Message = services.Say("discovery.no-link", "The box waits for the home network before it takes its name there.")

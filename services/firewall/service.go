@@ -160,7 +160,7 @@ func (s *Service) Run(ctx context.Context) error {
 				s.say(ready, false, sayFailing)
 			default:
 				if !applied || !state.equal(last) {
-					s.cfg.Log.Info("firewall rules are in force", "tun", state.TUN, "devices", len(state.Devices), "networks", len(state.Networks))
+					s.cfg.Log.Debug("firewall rules are in force", "tun", state.TUN, "devices", len(state.Devices), "networks", len(state.Networks))
 				}
 				failures = 0
 				last, applied, due = state, true, now.Add(compareEvery)

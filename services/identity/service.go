@@ -159,6 +159,9 @@ const recheck = 30 * time.Second
 // until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
 	if err := s.tidy(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
 		return err
 	}
 	s.setRunning(true)

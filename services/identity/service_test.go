@@ -551,3 +551,16 @@ func TestMayChange(t *testing.T) {
 		}
 	}
 }
+
+// A service that is stopped before it has begun has stopped cleanly; the supervisor took it for a failure.
+func TestStoppedBeforeItBegan(t *testing.T) {
+	s, err := identity.New(identity.Config{Dir: t.TempDir(), Keys: identitytest.NewKeys("early"), Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Run(ctx); err != nil {
+		t.Errorf("Run: %v", err)
+	}
+}

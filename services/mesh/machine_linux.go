@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -65,7 +66,7 @@ func lookAround() (machine, error) {
 			network := netip.PrefixFrom(ip, ones).Masked()
 			m.networks = append(m.networks, network)
 			switch {
-			case ip.Is4() && portmap.Public(ip):
+			case ip.Is4() && portmap.Public(ip) && !pretended(ip):
 				m.public4 = append(m.public4, ip)
 				if atHome && !m.home.IsValid() {
 					m.home = ip
@@ -94,4 +95,15 @@ func lookAround() (machine, error) {
 		m.home = home6
 	}
 	return m, nil
+}
+
+// pretended says whether an address looks public and is nobody's: the ranges for documentation and measurement (RFC 5737,
+// RFC 2544). Virtual machines and laboratories have them, and no phone outside finds a box by one.
+func pretended(a netip.Addr) bool {
+	return slices.ContainsFunc(pretend, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+var pretend = []netip.Prefix{
+	netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("203.0.113.0/24"),
+	netip.MustParsePrefix("198.18.0.0/15"),
 }

@@ -94,13 +94,14 @@ func TestReach(t *testing.T) {
 		ends  string
 		say   string
 	}{
-		{"mapped", reachInput{machine: home, mapping: tried("203.0.113.1:40000", portmap.Mapped)}, ScopeForNow, "[203.0.113.1:40000 192.168.1.2:51820]", "mesh.reach.fornow"},
-		{"mapped, with a name", reachInput{machine: home, name: "box.example.org", mapping: tried("203.0.113.1:40000", portmap.Mapped)}, ScopeAnywhere, "[box.example.org:40000 203.0.113.1:40000 192.168.1.2:51820]", "mesh.reach.anywhere"},
+		{"mapped", reachInput{machine: home, mapping: tried("203.0.113.1:40000", portmap.Mapped)}, ScopeForNow, "[203.0.113.1:40000 192.168.1.2:51820]", "mesh.reach.fornow-likely"},
+		{"mapped, with a name", reachInput{machine: home, name: "box.example.org", mapping: tried("203.0.113.1:40000", portmap.Mapped)}, ScopeAnywhere, "[box.example.org:40000 203.0.113.1:40000 192.168.1.2:51820]", "mesh.reach.anywhere-likely"},
 		{"a name alone", reachInput{machine: home, name: "box.example.org", mapping: tried("", portmap.Silent)}, ScopeAnywhere, "[box.example.org:51820 192.168.1.2:51820]", "mesh.reach.unproven"},
 		{"a name, proven", reachInput{machine: home, name: "box.example.org", proven: true, mapping: tried("", portmap.Silent)}, ScopeAnywhere, "[box.example.org:51820 192.168.1.2:51820]", "mesh.reach.anywhere"},
 		{"double NAT", reachInput{machine: home, mapping: tried("192.168.0.7:51820", portmap.Silent, portmap.Private)}, ScopeHome, "[192.168.1.2:51820]", "mesh.reach.home.double"},
 		{"carrier NAT", reachInput{machine: home, mapping: tried("100.64.1.1:51820", portmap.Private)}, ScopeHome, "[192.168.1.2:51820]", "mesh.reach.home.double"},
-		{"a public address of its own", reachInput{machine: public, mapping: tried("", portmap.Silent)}, ScopeForNow, "[203.0.113.5:51820]", "mesh.reach.fornow"},
+		{"a public address of its own", reachInput{machine: public, mapping: tried("", portmap.Silent)}, ScopeForNow, "[203.0.113.5:51820]", "mesh.reach.fornow-likely"},
+		{"mapped, proven", reachInput{machine: home, proven: true, mapping: tried("203.0.113.1:40000", portmap.Mapped)}, ScopeForNow, "[203.0.113.1:40000 192.168.1.2:51820]", "mesh.reach.fornow"},
 		{"IPv6 that nobody proved", reachInput{machine: six, mapping: tried("", portmap.Silent)}, ScopeHome, "[192.168.1.2:51820 [2001:db8::2]:51820]", "mesh.reach.home.silent"},
 		{"refused", reachInput{machine: home, mapping: tried("", portmap.Refused, portmap.Silent)}, ScopeHome, "[192.168.1.2:51820]", "mesh.reach.home.refused"},
 		{"nonsense", reachInput{machine: home, mapping: tried("", portmap.Silent, portmap.Nonsense)}, ScopeHome, "[192.168.1.2:51820]", "mesh.reach.home.nonsense"},
@@ -306,5 +307,14 @@ func TestPaceOfSaving(t *testing.T) {
 	now = now.Add(saveBurst * savePause)
 	if p.wait(now) != 0 {
 		t.Error("it has not forgotten a busy hour")
+	}
+}
+
+// TestPretended names the bug: a virtual machine at 192.0.2.2, without Internet, said that devices reach it from anywhere.
+func TestPretended(t *testing.T) {
+	for a, want := range map[string]bool{"192.0.2.2": true, "198.51.100.7": true, "203.0.113.5": true, "198.19.0.1": true, "192.0.3.1": false, "8.8.8.8": false} {
+		if got := pretended(netip.MustParseAddr(a)); got != want {
+			t.Errorf("pretended(%s) is %v", a, got)
+		}
 	}
 }

@@ -212,11 +212,13 @@ type far struct {
 	wan, lan, home *netlab.Port
 }
 
+// newFar has the Internet at 192.88.99.0/24, which nobody uses any more (RFC 7526): the ranges for documentation are no
+// public addresses to the box.
 func newFar(t *testing.T, nat netlab.NAT) *far {
 	l := netlab.New(t)
 	f := &far{lab: l, box: l.Host("box"), phone: l.Host("phone"), net: l.Switch("internet"), router: l.Router("cafe", nat)}
-	f.boxEnd = f.net.Attach(f.box, "eth0", pfx("203.0.113.10/24"), pfx("2001:db8::10/64"))
-	f.wan = f.net.Attach(f.router.Host, "wan", pfx("203.0.113.1/24"), pfx("2001:db8::1/64"))
+	f.boxEnd = f.net.Attach(f.box, "eth0", pfx("192.88.99.10/24"), pfx("2001:db8::10/64"))
+	f.wan = f.net.Attach(f.router.Host, "wan", pfx("192.88.99.1/24"), pfx("2001:db8::1/64"))
 	f.boxEnd.Route(pfx("2001:db8:1::/64"), addr("2001:db8::1"))
 	f.lan, f.home = l.Link(f.router.Host, "lan", f.phone, "eth0")
 	f.lan.Add(pfx("192.168.1.1/24"), pfx("2001:db8:1::1/64"))
@@ -233,10 +235,10 @@ func (f *far) pair(t *testing.T, endpoint string) (*testBox, *netlab.Phone) {
 	b := startBox(t, f.box, fam, nil)
 	b.up()
 	text := b.config(d)
-	if !strings.Contains(text, "Endpoint = 203.0.113.10:51820\n") {
+	if !strings.Contains(text, "Endpoint = 192.88.99.10:51820\n") {
 		t.Errorf("the box has a public address of its own:\n%s", text)
 	}
-	text = strings.Replace(text, "203.0.113.10:51820", endpoint, 1)
+	text = strings.Replace(text, "192.88.99.10:51820", endpoint, 1)
 	p := f.lab.Phone(f.phone, text, nil)
 	reaches(t, p, 10*time.Second)
 	return b, p
@@ -247,7 +249,7 @@ func TestRoaming(t *testing.T) {
 	for _, nat := range []netlab.NAT{netlab.NATCone, netlab.NATSymmetric} {
 		t.Run(nat.String(), func(t *testing.T) {
 			f := newFar(t, nat)
-			b, p := f.pair(t, "203.0.113.10:51820")
+			b, p := f.pair(t, "192.88.99.10:51820")
 			before := b.tell(order{Do: "status"})
 			answered := make(chan int, 1)
 			go func() {
@@ -255,7 +257,7 @@ func TestRoaming(t *testing.T) {
 				answered <- n
 			}()
 			time.Sleep(500 * time.Millisecond)
-			f.wan.Set(pfx("203.0.113.77/24"), pfx("2001:db8::1/64"))
+			f.wan.Set(pfx("192.88.99.77/24"), pfx("2001:db8::1/64"))
 			f.router.Flush()
 			n := <-answered
 			t.Logf("%d of 100 pings lost over a change of address", 100-n)
@@ -264,7 +266,7 @@ func TestRoaming(t *testing.T) {
 			}
 			after := b.tell(order{Do: "status"})
 			for id, d := range after.Status.Devices {
-				if d.Endpoint.Addr() != addr("203.0.113.77") || d.LastHandshake != before.Status.Devices[id].LastHandshake {
+				if d.Endpoint.Addr() != addr("192.88.99.77") || d.LastHandshake != before.Status.Devices[id].LastHandshake {
 					t.Errorf("from %+v to %+v", before.Status.Devices[id], d)
 				}
 			}
@@ -302,7 +304,7 @@ func (e Endpoint) isPublic() bool { return e.Kind == EndpointPublic }
 
 // Every packet of the tunnel must fit a way that carries 1280 bytes, or TCP crawls while ping passes.
 func TestWayOf1280(t *testing.T) {
-	for _, c := range []struct{ name, endpoint string }{{"IPv4", "203.0.113.10:51820"}, {"IPv6", "[2001:db8::10]:51820"}} {
+	for _, c := range []struct{ name, endpoint string }{{"IPv4", "192.88.99.10:51820"}, {"IPv6", "[2001:db8::10]:51820"}} {
 		t.Run(c.name, func(t *testing.T) {
 			f := newFar(t, netlab.NATCone)
 			f.wan.SetMTU(1280)
@@ -319,7 +321,7 @@ func TestWayOf1280(t *testing.T) {
 
 func TestLossOf3Percent(t *testing.T) {
 	f := newFar(t, netlab.NATCone)
-	_, p := f.pair(t, "203.0.113.10:51820")
+	_, p := f.pair(t, "192.88.99.10:51820")
 	f.wan.Lose(3)
 	f.boxEnd.Lose(3)
 	transfers(t, p, f.box, 512<<10, false)

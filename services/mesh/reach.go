@@ -131,6 +131,9 @@ func (in reachInput) reach() Reach {
 	if in.machine.global6.IsValid() && !in.proven {
 		add(EndpointIPv6, in.machine.global6.String(), in.port)
 	}
+	// A door that is open is not yet a way: the line may be down, or the provider may let nothing in. What a device has
+	// proved is said as it is, the rest as what should be.
+	open := mapped || len(in.machine.public4) > 0
 	switch {
 	case in.down:
 		r.Scope = ScopeNowhere
@@ -138,17 +141,23 @@ func (in reachInput) reach() Reach {
 	case len(r.Endpoints) == 0:
 		r.Scope = ScopeNowhere
 		r.Say = services.Say("mesh.reach.nowhere", "This box has no address on the home network yet.")
-	case in.name != "" && (mapped || len(in.machine.public4) > 0 || in.proven):
+	case in.name != "" && in.proven:
 		r.Scope = ScopeAnywhere
 		r.Say = services.Say("mesh.reach.anywhere", "Devices reach this box from anywhere.")
+	case in.name != "" && open:
+		r.Scope = ScopeAnywhere
+		r.Say = services.Say("mesh.reach.anywhere-likely", "Devices should reach this box from anywhere. None has come in from outside so far.")
 	case in.name != "":
 		// The owner gave the name, so the owner may have opened the router by hand; only a device that comes in
 		// from outside can tell.
 		r.Scope = ScopeAnywhere
 		r.Say = services.Say("mesh.reach.unproven", "Devices reach this box from anywhere if the router sends UDP port {port} to it. None has come in that way so far.", "port", int(in.port))
-	case mapped || len(in.machine.public4) > 0:
+	case open && in.proven:
 		r.Scope = ScopeForNow
 		r.Say = services.Say("mesh.reach.fornow", "Devices reach this box from anywhere, until the address of this home changes.")
+	case open:
+		r.Scope = ScopeForNow
+		r.Say = services.Say("mesh.reach.fornow-likely", "Devices should reach this box from anywhere, until the address of this home changes. None has come in from outside so far.")
 	default:
 		r.Scope = ScopeHome
 		r.Say = in.sayHome(outcome)

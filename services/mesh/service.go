@@ -94,7 +94,7 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 		switch {
 		case errors.Is(err, ErrNoTunnel):
-			s.say(true, false, services.Say("mesh.health.noroot", "This box may not make a tunnel on this computer, so phones cannot come in. At home everything else works."))
+			s.say(true, false, services.Say("mesh.health.noroot", "This box may not make a tunnel on this computer, so phones cannot come in: stop Hearth and start it as root. At home everything else works."))
 			pause = time.Minute
 		case errors.Is(err, syscall.EADDRINUSE):
 			s.say(true, false, services.Say("mesh.health.port", "Another program uses the port {port} that phones come in by. The box keeps asking for it.", "port", int(s.cfg.Port)))
@@ -176,7 +176,7 @@ func (s *Service) runPlane(ctx context.Context) error {
 	} else {
 		work.Go(func() { mapper.Run(ctx) })
 	}
-	s.cfg.Log.Info("client plane up", "port", p.port, "interface", p.name)
+	s.cfg.Log.Debug("client plane up", "port", p.port, "interface", p.name)
 	s.say(true, true, services.Say("mesh.health.well", "Phones and laptops can come in."))
 
 	pairing := make(map[services.DeviceID]context.CancelFunc)
@@ -193,7 +193,7 @@ func (s *Service) runPlane(ctx context.Context) error {
 			s.cfg.Log.Error("some devices are not as the membership says", "err", err)
 		}
 		if added+removed > 0 {
-			s.cfg.Log.Info("devices follow the membership", "revision", m.Revision, "added", added, "removed", removed, "now", len(p.peers))
+			s.cfg.Log.Debug("devices follow the membership", "revision", m.Revision, "added", added, "removed", removed, "now", len(p.peers))
 			dirty = dirty || s.forgetStrangers(m)
 		}
 		dirty = s.noteHeard(p) || dirty

@@ -232,15 +232,30 @@ document.addEventListener("submit", (event) => {
 	if (!tunnel) {
 		if (form.id !== "seal") return;
 		event.preventDefault();
-		start(new FormData(form).get("code"));
+		busy(event, start(new FormData(form).get("code")));
 		return;
 	}
 	event.preventDefault();
 	const target = new URL(event.submitter?.getAttribute("formaction") || form.getAttribute("action") || sessionStorage.getItem(stored + "-path"), location.href);
 	const fields = new URLSearchParams(new FormData(form, event.submitter));
-	if (form.method === "get") go("GET", target.pathname + "?" + fields);
-	else go("POST", target.pathname + target.search, fields.toString());
+	busy(event, form.method === "get" ? go("GET", target.pathname + "?" + fields) : go("POST", target.pathname + target.search, fields.toString()));
 });
+
+// busy says below the form that the box is at work, when that takes a while: here no browser turns its wheel. What was
+// pressed cannot be pressed twice. It comes after the form was read, for a button that is off is not sent.
+async function busy(event, work) {
+	const button = event.submitter;
+	const line = document.createElement("p");
+	line.setAttribute("role", "status");
+	event.target.append(line);
+	if (button) button.disabled = true;
+	const text = document.getElementById("main")?.dataset.busy || "";
+	const later = setTimeout(() => (line.textContent = text), 400);
+	await work;
+	clearTimeout(later);
+	line.remove();
+	if (button) button.disabled = false;
+}
 
 document.addEventListener("click", (event) => {
 	const link = event.target.closest?.("a[href]");

@@ -179,7 +179,7 @@ type Crumb struct{ Path, Name string }
 type place struct{ path, icon, key string }
 
 func everyday(services.Role) []place {
-	return []place{{"/apps", "key-round", "nav.apps"}}
+	return []place{{"/apps", "shield-check", "nav.apps"}}
 }
 
 func thehouse(r services.Role) []place {
@@ -250,6 +250,14 @@ func seal(pg *web.Page) string {
 		return ""
 	}
 	return assets.Path("seal.js")
+}
+
+// busy is what the sealed way says while the box is at work.
+func busy(pg *web.Page) templ.Attributes {
+	if !pg.Seal && !web.Sealed(pg.R.Context()) {
+		return nil
+	}
+	return templ.Attributes{"data-busy": pg.T("frame.busy")}
 }
 
 func languagePath(tag string) templ.SafeURL { return templ.SafeURL("?lang=" + tag) }

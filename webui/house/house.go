@@ -56,10 +56,11 @@ type Frame struct {
 
 // Doors says how this box is reached, for the pages that anyone on the home network may see. Nothing in it is secret.
 type Doors struct {
-	Names     []string     // "hearth.local", then the box's own names, no dot at the end
-	Addresses []netip.Addr // on the home network, IPv4 first
-	Tunnel    string       // the URL inside the private network, "http://box.smith.home.arpa/"; "" before the claim
-	Secure    []string     // https URLs on the home network, best first
+	// Ways is what to type into a browser, best first: the box's names and addresses on the home network, with the port
+	// where it is not 80; on a computer that keeps the pages to itself, the address that listens there.
+	Ways   []string
+	Tunnel string   // the URL inside the private network, "http://box.smith.home.arpa/"; "" before the claim
+	Secure []string // https URLs on the home network, best first
 	// Fingerprint is the SHA-256 of the certificate that https shows, as browsers write it (pairs of upper-case hex
 	// digits with colons); Short is the first eight bytes of the box's own mark as the claim sheet prints it,
 	// "b7f2 91c4 e0a3 5d68".
@@ -157,7 +158,7 @@ type Claiming interface {
 	// AskedWords returns the positions (1 to 24, ascending) the check asks for; the same until the words are confirmed.
 	AskedWords(ctx context.Context) ([]int, error)
 	// ConfirmWords compares the answers, by position, and then erases the root's private half. Problems have the
-	// field "word<position>".
+	// field "word<position>"; several are joined (errors.Join).
 	ConfirmWords(ctx context.Context, answers map[int]secret.Text) error
 }
 
@@ -171,6 +172,9 @@ type ClaimForm struct {
 }
 
 // ---------- Signing in ----------
+
+// MinPassword is the fewest characters a password has: that of services/account, which a test compares.
+const MinPassword = 12
 
 // Signing is how people come in and go.
 type Signing interface {
@@ -216,7 +220,7 @@ type People interface {
 	People(ctx context.Context) ([]Person, error)
 	// Person returns one; a Problem of KindNotFound when there is none the caller may see.
 	Person(ctx context.Context, id services.PersonID) (Person, error)
-	// Invite adds a pending person and makes an invitation. Problems have the fields of PersonForm.
+	// Invite adds a pending person and makes an invitation; it takes name and role of the form. Problems have its fields.
 	Invite(ctx context.Context, form PersonForm) (services.PersonID, error)
 	// Invitation returns the link of a pending person while the box still holds it (its code is kept as a hash only;
 	// the link itself stays in memory for a while). Link is empty when it is gone: then RenewInvitation makes a new one.
@@ -241,7 +245,9 @@ type Person struct {
 	// MayChange and MayRemove say what the caller may do to them; Roles lists those the caller may give them, least
 	// first.
 	MayChange, MayRemove bool
-	Roles                []services.Role
+	// MayLAN says whether the caller may change whether their devices reach the home network.
+	MayLAN bool
+	Roles  []services.Role
 }
 
 // PersonForm is what is asked of a person.
@@ -264,6 +270,7 @@ type Welcome struct {
 	Name      string
 	Household string
 	Role      services.Role
+	Back      bool // they belong already, and choose another password
 	Expires   time.Time
 }
 
@@ -348,8 +355,11 @@ const (
 // Reach says where a device will work, and by which address.
 type Reach struct {
 	Kind     ReachKind
+	Proven   bool              // a device did come in from outside; else Kind is what should be
 	Endpoint string            // "198.51.100.7:51820" or a name with a port; as it stands in the QR code
 	Say      services.Sentence // one sentence for the owner
+	// First is what is to be done before any device can come in; zero when one can, or will by itself.
+	First services.Sentence
 }
 
 // ---------- Network ----------
@@ -445,7 +455,7 @@ type AppPassword struct {
 	ID      string
 	Name    string
 	Created time.Time
-	Used    time.Time
+	Used    time.Time // zero is never
 }
 
 // File is a download.

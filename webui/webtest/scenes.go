@@ -1,6 +1,7 @@
 package webtest
 
 import (
+	"errors"
 	"net/netip"
 	"net/url"
 	"time"
@@ -54,7 +55,7 @@ const fingerprint = "5B:2E:9C:41:7D:08:AF:33:16:E4:90:5C:7A:D2:88:1B:64:F0:3E:9D
 
 func doors(claimed bool) house.Doors {
 	d := house.Doors{
-		Names: []string{"hearth.local"}, Addresses: []netip.Addr{addr("192.168.1.20"), addr("fd3a:91c4:7::20")},
+		Ways:   []string{"hearth.local", "192.168.1.20", "[fd3a:91c4:7::20]"},
 		Secure: []string{"https://hearth.local/", "https://192.168.1.20/"}, Fingerprint: fingerprint, Short: "b7f2 91c4 e0a3 5d68",
 	}
 	d.Sealed = !claimed
@@ -75,7 +76,7 @@ func health(name string, ok bool, text string, args ...any) services.Health {
 func person(id services.PersonID, name string, role services.Role, you bool) house.Person {
 	return house.Person{
 		Person: services.Person{ID: id, Name: name, Role: role, State: services.StateActive, LAN: role >= services.RoleMember},
-		You:    you, Seen: ago(3 * time.Minute), MayChange: true, MayRemove: !you, Roles: allRoles,
+		You:    you, Seen: ago(3 * time.Minute), MayChange: true, MayRemove: !you, MayLAN: true, Roles: allRoles,
 	}
 }
 
@@ -234,7 +235,7 @@ func fresh() *House {
 	h.TheOverview.Devices, h.TheOverview.People = house.DeviceCount{}, house.PeopleCount{All: 1}
 	h.TheOverview.Troubles = []house.Trouble{{
 		ID: "words", State: house.StateCare, What: say("The recovery words are not confirmed yet."),
-		Why: say("Nobody has shown yet that the 24 words are on paper."), Means: say("If the box breaks today, the household cannot be brought back."),
+		Why: say("Nobody has shown yet that the 24 words are on paper."), Means: say("Without the words no later version can bring the household back if the box is lost."),
 		Do: say("Write the words down and check three of them."), Action: "/claim/words", Label: say("Write down the words"),
 	}}
 	return h
@@ -311,6 +312,17 @@ func wrong(kind services.Kind, field, text string) error {
 	return &services.Problem{Kind: kind, Code: "wrong", Field: field, Say: say(text)}
 }
 
+// asBen is what a member may see and do: their own name, their own devices, nothing of the owner's.
+func asBen(h *House) *House {
+	h.TheFrame.Person, h.TheDevices = "Ben", h.TheDevices[2:]
+	for i := range h.ThePeople {
+		p := &h.ThePeople[i]
+		p.You = p.ID == benID
+		p.MayChange, p.MayRemove, p.MayLAN, p.Roles = p.You, false, false, []services.Role{p.Role}
+	}
+	return h
+}
+
 func with(h *House, change func(*House)) *House { change(h); return h }
 
 // Scenes returns every page in every state worth a look. A test compares it with the route table.
@@ -342,8 +354,9 @@ func Scenes() []Scene {
 		get("claim-words", "claim", "one", "/claim/words", owner, fresh()),
 		get("claim-check", "claim", "one", "/claim/check", owner, fresh()),
 		post(get("claim-check-wrong", "claim", "broken", "/claim/check", owner, fresh()),
-			url.Values{"word4": {"stone"}, "word11": {"letter"}, "word20": {"salad"}},
-			wrong(services.KindInvalid, "word11", "Word number 11 is another one. Look at your paper once more."), 422),
+			url.Values{"word4": {"stone"}, "word11": {"letter"}, "word20": {"salat"}},
+			errors.Join(wrong(services.KindInvalid, "word11", "Word number 11 is another one. Look at your paper once more."),
+				wrong(services.KindInvalid, "word20", "Word number 20 is another one. Look at your paper once more.")), 422),
 
 		get("signin", "signin", "empty", "/signin", nobodySecure, well()),
 		post(get("signin-wrong", "signin", "broken", "/signin", nobodySecure, well()), url.Values{"name": {"Ann"}, "password": {"x"}},
@@ -366,15 +379,24 @@ func Scenes() []Scene {
 			}}
 		})),
 		get("events", "events", "many", "/events", owner, many()),
+		get("events-member", "events", "many", "/events", member, asBen(many())),
 		get("events-empty", "events", "empty", "/events", owner, fresh()),
 
 		get("devices", "devices", "many", "/devices", owner, with(well(), func(h *House) { h.TheDevices = append(h.TheDevices, pending(false)) })),
 		get("devices-empty", "devices", "empty", "/devices", owner, fresh()),
+		get("devices-none", "devices", "empty", "/devices", member, with(well(), func(h *House) { h.TheFrame.Person, h.TheDevices = "Ben", nil })),
+		get("devices-yours", "devices", "one", "/devices", member, with(well(), func(h *House) { h.TheFrame.Person, h.TheDevices = "Ben", h.TheDevices[2:3] })),
 		get("devices-one", "devices", "one", "/devices", owner, with(well(), func(h *House) { h.TheDevices = h.TheDevices[:1] })),
 		get("devices-many", "devices", "many", "/devices", member, many()),
 		get("devices-long", "devices", "long", "/devices", owner, long()),
 		get("deviceadd", "deviceadd", "empty", "/devices/add", owner, well()),
 		get("deviceadd-long", "deviceadd", "long", "/devices/add", owner, long()),
+		get("deviceadd-first", "deviceadd", "broken", "/devices/add", owner, with(well(), func(h *House) {
+			h.TheReach = house.Reach{
+				Kind: house.ReachUnknown, Say: say("This box may not make a tunnel on this computer, so phones cannot come in. At home everything else works."),
+				First: say("Stop Hearth and start it once more with administrator rights, on Linux with sudo before the command. Nothing is lost."),
+			}
+		})),
 		post(get("deviceadd-wrong", "deviceadd", "broken", "/devices/add", owner, well()), url.Values{"name": {"Laptop"}, "key": {"abc"}, "person": {ben}},
 			wrong(services.KindInvalid, "key", "This is no public key: it has 3 characters, and a key has 44."), 422),
 		get("pair", "deviceadd", "loading", "/devices/"+string(newID)+"/pair", owner, well()),
@@ -394,6 +416,7 @@ func Scenes() []Scene {
 		get("deviceremove-long", "deviceremove", "long", "/devices/"+phone+"/remove", owner, long()),
 
 		get("people", "people", "many", "/people", owner, well()),
+		get("people-member", "people", "many", "/people", member, asBen(well())),
 		get("people-one", "people", "one", "/people", owner, fresh()),
 		get("people-long", "people", "long", "/people", owner, long()),
 		get("personinvite", "personinvite", "empty", "/people/invite", owner, well()),
@@ -407,6 +430,8 @@ func Scenes() []Scene {
 		get("invitation-long", "personinvite", "long", "/people/"+gr+"/invitation", owner, long()),
 		get("person", "person", "one", "/people/"+ben, owner, well()),
 		get("person-you", "person", "many", "/people/"+string(annID), owner, well()),
+		get("person-member", "person", "one", "/people/"+ben, member, asBen(well())),
+		get("person-other", "person", "one", "/people/"+string(annID), member, asBen(well())),
 		get("person-long", "person", "long", "/people/"+ben, owner, long()),
 		get("personremove", "personremove", "one", "/people/"+ben+"/remove", owner, well()),
 		get("personremove-pending", "personremove", "empty", "/people/"+gr+"/remove", owner, well()),

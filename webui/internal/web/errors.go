@@ -48,6 +48,17 @@ func (rq *Request) Form(err error, fields ...string) (Errors, error) {
 	if err == nil {
 		return Errors{}, nil
 	}
+	if all, ok := err.(interface{ Unwrap() []error }); ok { // several things are wrong at once: each is said
+		var e Errors
+		for _, err := range all.Unwrap() {
+			one, err := rq.Form(err, fields...)
+			if err != nil {
+				return Errors{}, err
+			}
+			e.List, e.Status = append(e.List, one.List...), max(e.Status, one.Status)
+		}
+		return e, nil
+	}
 	p := services.AsProblem(err)
 	e := Errors{}
 	switch p.Kind {

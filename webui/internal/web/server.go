@@ -1,10 +1,15 @@
 package web
 
 import (
+	"bytes"
 	"errors"
+	"io"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -37,7 +42,10 @@ type Trouble struct {
 }
 
 // maxForm bounds the body of a form; the longest is a page of words, far below it.
-const maxForm = 64 << 10
+const maxForm = 16 << 10
+
+// mostFields bounds the fields of a form, which cost much more memory parsed than sent; the longest has 24 words.
+const mostFields = 64
 
 // Handler makes a page. An error becomes an error page; a *services.Problem is said in its own words.
 type Handler func(*Request) error
@@ -52,6 +60,18 @@ type Request struct {
 	Frame  house.Frame
 }
 
+func parseForm(w http.ResponseWriter, r *http.Request) error {
+	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxForm))
+	if err != nil {
+		return err
+	}
+	if bytes.Count(b, []byte{'&'}) >= mostFields {
+		return errors.New("too many fields")
+	}
+	r.Body = io.NopCloser(bytes.NewReader(b))
+	return r.ParseForm()
+}
+
 // Handle makes an http.HandlerFunc of h: language, form, error pages.
 func (s *Server) Handle(h Handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -60,8 +80,7 @@ func (s *Server) Handle(h Handler) http.HandlerFunc {
 		}
 		rq := s.request(w, r)
 		if r.Method == http.MethodPost {
-			r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-			if err := r.ParseForm(); err != nil {
+			if err := parseForm(w, r); err != nil {
 				rq.Fail(&services.Problem{
 					Kind: services.KindInvalid, Code: "form", Cause: err,
 					Say: services.Say("webui.form", "What was sent could not be read. Nothing was changed. Go back and try it once more."),
@@ -274,8 +293,27 @@ func (rq *Request) trouble(p *services.Problem) Trouble {
 	}
 	if p.Code == "misdirected" {
 		t.Status, t.Title = http.StatusMisdirectedRequest, rq.T("error.misdirected")
+		if at := reached(rq.R); at != "" {
+			t.Action, t.Link = rq.T("error.misdirected.do", "address", at), at
+		}
 	}
 	return t
+}
+
+// reached is the address at which r came in, as a browser would open it; "" when it is not known.
+func reached(r *http.Request) string {
+	at, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	if !ok {
+		return ""
+	}
+	scheme, usual := "http", 80
+	if r.TLS != nil {
+		scheme, usual = "https", 443
+	}
+	a := at.AddrPort()
+	a = netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port())
+	host := strings.TrimSuffix(a.String(), ":"+strconv.Itoa(usual))
+	return scheme + "://" + host + "/"
 }
 
 // SignInPath is the page that asks who it is, and then leads back to where r wanted to go.

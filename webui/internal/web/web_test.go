@@ -17,6 +17,7 @@ import (
 	"hearth.alt/services"
 	"hearth.alt/services/secret"
 	"hearth.alt/webui/house"
+	"hearth.alt/webui/messages"
 )
 
 type frames struct{ house.House }
@@ -208,6 +209,11 @@ func TestProblemsBecomePages(t *testing.T) {
 			t.Errorf("%v: status %d, want %d", tt.err, res.StatusCode, tt.want)
 		}
 	}
+	many := httptest.NewRequest("POST", "/x", strings.NewReader(strings.Repeat("a&", mostFields)))
+	many.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if res := do(s.Handle(func(*Request) error { t.Error("all its fields were read"); return nil }), ask(services.FaceTunnel, "", many)); res.StatusCode != 400 {
+		t.Errorf("a form of too many fields is answered with %d", res.StatusCode)
+	}
 	big := httptest.NewRequest("POST", "/x", strings.NewReader("a="+strings.Repeat("b", maxForm)))
 	big.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	if res := do(s.Handle(func(*Request) error { t.Error("the form was read whole"); return nil }), ask(services.FaceTunnel, "", big)); res.StatusCode != 400 {
@@ -224,5 +230,21 @@ func TestNobodyIsLedAstray(t *testing.T) {
 		if got := do(h, ask(services.FaceSecure, "", r)).Header.Get("Location"); got != want {
 			t.Errorf("to=%s leads to %q, want %q", to, got, want)
 		}
+	}
+}
+
+// TestFormOfSeveral: of several things that are wrong at once each stands beside its field; one that no form can say
+// comes back.
+func TestFormOfSeveral(t *testing.T) {
+	rq := &Request{Printer: &messages.Printer{Language: messages.Lookup("en")}}
+	wrong := func(kind services.Kind, field string) error {
+		return &services.Problem{Kind: kind, Code: "x", Field: field, Say: services.Sentence{Text: "Wrong."}}
+	}
+	e, err := rq.Form(errors.Join(wrong(services.KindInvalid, "a"), wrong(services.KindInvalid, "b")), "a", "b")
+	if err != nil || len(e.List) != 2 || e.Of("a") == "" || e.Of("b") == "" {
+		t.Errorf("two wrong fields: %+v, %v", e, err)
+	}
+	if e, err := rq.Form(errors.Join(wrong(services.KindInvalid, "a"), wrong(services.KindInternal, "")), "a"); err == nil || e.Any() {
+		t.Errorf("a fault of ours among them: %+v, %v", e, err)
 	}
 }

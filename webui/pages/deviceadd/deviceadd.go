@@ -15,6 +15,7 @@ import (
 type House interface {
 	house.Devices
 	house.People // for whom a device may be added
+	house.Framing
 }
 
 // Pages are the form and the code.
@@ -33,6 +34,12 @@ func (p *Pages) Form(rq *web.Request) error {
 
 func (p *Pages) form(rq *web.Request, form house.DeviceForm, e web.Errors) error {
 	ctx := rq.R.Context()
+	if r := p.House.Reach(ctx); !r.First.IsZero() {
+		pg := &web.Page{Title: rq.T("deviceadd.first"), Nav: "/devices"}
+		pg.Request = rq
+		pg.Body = firstBody(pg, r)
+		return rq.Render(pg)
+	}
 	people, err := p.House.People(ctx)
 	if err != nil {
 		return err
@@ -61,6 +68,9 @@ func (p *Pages) Add(rq *web.Request) error {
 	form := house.DeviceForm{
 		Name: rq.Text("name"), Person: services.PersonID(rq.Text("person")), PublicKey: rq.Text("key"),
 	}
+	if !p.House.Reach(rq.R.Context()).First.IsZero() {
+		return p.form(rq, form, web.Errors{}) // no code that cannot work
+	}
 	if form.Person != "" && !form.Person.Valid() {
 		form.Person = ""
 	}
@@ -80,6 +90,7 @@ type pairView struct {
 	path    string
 	code    components.Code
 	text    string
+	address string // of the house through the tunnel
 	canScan bool
 }
 
@@ -98,6 +109,7 @@ func (p *Pages) Pair(rq *web.Request) error {
 	v := pairView{p: got, path: "/devices/" + string(got.Device.ID), canScan: !got.Device.OwnKey, text: got.Config.Reveal()}
 	switch got.State {
 	case house.PairDone:
+		v.address = p.House.Doors(rq.R.Context()).Tunnel
 		pg.Title = rq.T("pair.done", "device", got.Device.Name)
 		pg.Body = doneBody(pg, v)
 	case house.PairExpired:
@@ -142,7 +154,7 @@ func (p *Pages) Act(rq *web.Request) error {
 		return err
 	}
 	if got.State == house.PairWaiting {
-		return rq.Note(here, services.Say("webui.pair.waiting", "{device} has not said hello yet. Is the tunnel switched on in its app?", "device", got.Device.Name))
+		return rq.Note(here, services.Say("webui.pair.waiting", "The house has not heard from {device} yet. Is the tunnel switched on in its app?", "device", got.Device.Name))
 	}
 	return rq.Redirect(here)
 }

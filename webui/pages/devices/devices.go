@@ -19,7 +19,8 @@ type row struct {
 
 type view struct {
 	rows     []row
-	sentence string
+	sentence string // HTML
+	heading  string
 	mayAdd   bool
 }
 
@@ -53,8 +54,19 @@ func (p *Pages) Show(rq *web.Request) error {
 		}
 		v.rows = append(v.rows, r)
 	}
-	v.sentence = rq.HTML("devices.sentence", "all", len(list), "seen", seen)
-	pg := &web.Page{Title: rq.T("devices.sentence", "all", len(list), "seen", seen), Nav: "/devices"}
+	// Only who looks after the house sees all of it; to others the page speaks of what it shows them, not of the house.
+	whose := "house"
+	if rq.Caller.Role < services.RoleAdmin {
+		whose = "you"
+		for _, d := range list {
+			if d.Person != rq.Caller.Person {
+				whose = "guests" // a member looks after the guests' devices too
+			}
+		}
+	}
+	v.sentence = rq.HTML("devices.sentence", "all", len(list), "seen", seen, "whose", whose)
+	v.heading = rq.T("devices.all", "whose", whose)
+	pg := &web.Page{Title: rq.T("devices.sentence", "all", len(list), "seen", seen, "whose", whose), Nav: "/devices"}
 	pg.Request = rq
 	pg.Body = body(pg, v)
 	return rq.Render(pg)

@@ -4,6 +4,7 @@ package events
 import (
 	"time"
 
+	"hearth.alt/services"
 	"hearth.alt/webui/house"
 	"hearth.alt/webui/internal/web"
 )
@@ -38,8 +39,12 @@ func (p *Pages) Show(rq *web.Request) error {
 		d := &days[len(days)-1]
 		d.lines = append(d.lines, line{at: rq.Time(e.At), machine: e.At.UTC().Format(time.RFC3339), what: rq.SayHTML(e.What)})
 	}
-	page := &web.Page{Title: rq.T("events.title"), Nav: "/"}
+	whose := "house"
+	if rq.Caller.Role < services.RoleAdmin {
+		whose = "you" // others are told of what they did themselves
+	}
+	page := &web.Page{Title: rq.T("events.title", "whose", whose), Nav: "/"}
 	page.Request = rq
-	page.Body = body(page, days)
+	page.Body = body(page, days, page.Title)
 	return rq.Render(page)
 }

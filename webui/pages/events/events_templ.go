@@ -15,7 +15,7 @@ import (
 	"hearth.alt/webui/internal/web"
 )
 
-func body(pg *web.Page, days []day) templ.Component {
+func body(pg *web.Page, days []day, title string) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
 		if templ_7745c5c3_CtxErr := ctx.Err(); templ_7745c5c3_CtxErr != nil {
@@ -36,7 +36,7 @@ func body(pg *web.Page, days []day) templ.Component {
 			templ_7745c5c3_Var1 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = components.Heading(pg, []components.Crumb{{Path: "/", Name: pg.T("nav.home")}}, pg.T("events.here"), pg.HTML("events.title"), pg.HTML("events.answer")).Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = components.Heading(pg, []components.Crumb{{Path: "/", Name: pg.T("nav.home")}}, pg.T("events.here"), templ.EscapeString(title), pg.HTML("events.answer")).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

@@ -39,6 +39,7 @@ type view struct {
 	events   []line
 	storage  *house.Storage
 	member   bool
+	whose    string // "house" or "you": whose doings the reader is told
 }
 
 type line struct{ at, machine, what string }
@@ -60,7 +61,10 @@ func (p *Pages) Show(rq *web.Request) error {
 	if err != nil {
 		return err
 	}
-	v := view{member: rq.Caller.Role >= services.RoleMember}
+	v := view{member: rq.Caller.Role >= services.RoleMember, whose: "house"}
+	if rq.Caller.Role < services.RoleAdmin {
+		v.whose = "you"
+	}
 	page := &web.Page{Nav: "/"}
 	page.Request = rq
 	v.troubles = troubles(rq, o)

@@ -125,12 +125,12 @@ func acceptBody(pg *web.Page, code string, w house.Welcome, name string) templ.C
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = components.Input(pg, components.Field{Name: "name", Label: pg.T("form.name"), Hint: pg.T("person.name.hint"), Value: name, Auto: "username", Max: 60}).Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = components.Input(pg, components.Field{Name: "name", Label: pg.T("form.name"), Hint: pg.T("claim.names.owner.hint"), Value: name, Auto: "username", Max: 60}).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
 		templ_7745c5c3_Err = components.Input(pg, components.Field{
-			Name: "password", Label: pg.T("claim.names.password"), Hint: pg.T("claim.names.password.hint"), Type: "password", Auto: "new-password",
+			Name: "password", Label: pg.T("claim.names.password"), Hint: pg.T("claim.names.password.hint", "min", house.MinPassword), Type: "password", Auto: "new-password",
 		}).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err

@@ -42,7 +42,7 @@ func (p *Pages) Show(rq *web.Request) error {
 	title := map[house.ReachKind]string{
 		house.ReachHome: "network.home", house.ReachForNow: "network.now", house.ReachAlways: "network.always", house.ReachUnknown: "network.unknown",
 	}[n.Reach.Kind]
-	v.sentence = rq.HTML(title)
+	v.sentence = rq.HTML(title, "proven", n.Reach.Proven)
 	if !n.Looked.IsZero() {
 		v.looked = rq.T("home.looked", "at", n.Looked, "ago", rq.Ago(n.Looked))
 	}
@@ -54,7 +54,7 @@ func (p *Pages) Show(rq *web.Request) error {
 	}
 	v.facts = facts(rq, n)
 	v.groups = groups(rq, n.Found)
-	pg := &web.Page{Title: rq.T(title), Nav: "/network"}
+	pg := &web.Page{Title: rq.T(title, "proven", n.Reach.Proven), Nav: "/network"}
 	pg.Request = rq
 	pg.Body = body(pg, v)
 	return rq.Render(pg)

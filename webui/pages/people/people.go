@@ -45,6 +45,9 @@ func (p *Pages) Show(rq *web.Request) error {
 		default:
 			active++
 		}
+		if !who.MayChange {
+			r.do = "" // their page has nothing to do on it
+		}
 		v.rows = append(v.rows, r)
 	}
 	pg := &web.Page{Title: rq.T("people.sentence", "n", active), Nav: "/people"}

@@ -51,10 +51,10 @@ func (p *Pages) form(rq *web.Request, form house.PersonForm, e web.Errors) error
 
 // Invite is POST /people/invite.
 func (p *Pages) Invite(rq *web.Request) error {
-	form := house.PersonForm{Name: rq.Text("name"), LAN: rq.Checked("lan")}
+	form := house.PersonForm{Name: rq.Text("name")}
 	form.Role, _ = services.ParseRole(rq.Text("role"))
 	id, err := p.House.Invite(rq.R.Context(), form)
-	e, err := rq.Form(err, "name", "role", "lan")
+	e, err := rq.Form(err, "name", "role")
 	if err != nil {
 		return err
 	}

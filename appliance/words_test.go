@@ -1,0 +1,65 @@
+package appliance
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"hearth.alt/appliance/api"
+	"hearth.alt/services"
+)
+
+// TestRefusalsNameWhatIsMeant names bugs: an unknown role was a request that could not be read, a device could not be
+// called by its name, a session that never was had ended already, and a limit below nothing meant everything.
+func TestRefusalsNameWhatIsMeant(t *testing.T) {
+	h := openHouse(t, t.TempDir())
+	ask := func(method, path, body string) (int, api.Failure, []byte) {
+		t.Helper()
+		w := h.ask(services.FaceConsole, httptest.NewRequestWithContext(t.Context(), method, "http://hearth"+api.Prefix+path, strings.NewReader(body)))
+		var f api.Failure
+		json.Unmarshal(w.Body.Bytes(), &f) //nolint:errcheck // another answer has no failure
+		return w.Code, f, w.Body.Bytes()
+	}
+	must := func(method, path, body string) {
+		t.Helper()
+		if status, _, out := ask(method, path, body); status != http.StatusOK {
+			t.Fatalf("%s %s: %d %s", method, path, status, out)
+		}
+	}
+	must("POST", "/claim", `{"household":"Smith","box":"Attic","owner":"Olga","password":"turtle lantern copper forty"}`)
+	must("POST", "/people", `{"name":"Mia","role":"member"}`)
+	must("POST", "/devices", `{"name":"Old Laptop"}`)
+	for _, tt := range []struct {
+		what, method, path, body string
+		status                   int
+		code, field, want        string
+	}{
+		{"a role that is none", "POST", "/people", `{"name":"Dora","role":"king"}`, 400, "bad-input", "role", "owner, admin, member or guest"},
+		{"no number", "GET", "/audit?limit=abc", "", 400, "bad-input", "limit", "a whole number"},
+		{"less than nothing", "GET", "/audit?limit=-1", "", 400, "bad-input", "limit", "a whole number"},
+		{"no session", "DELETE", "/sessions/nosuch", "", 404, "no-such-credential", "", "no session with that ID"},
+		{"no device", "DELETE", "/devices/Tablet", "", 404, "no-device", "", ""},
+	} {
+		status, f, out := ask(tt.method, tt.path, tt.body)
+		if status != tt.status || f.Error.Code != tt.code || f.Error.Field != tt.field || !strings.Contains(f.Error.Message, tt.want) {
+			t.Errorf("%s: %d %s", tt.what, status, out)
+		}
+	}
+	must("POST", "/devices/old%20laptop", `{"name":"New Laptop"}`)
+	var list []api.DeviceOutput
+	_, _, out := ask("GET", "/devices", "")
+	if err := json.Unmarshal(out, &list); err != nil || len(list) != 1 || list[0].Name != "New Laptop" {
+		t.Errorf("after the renaming: %s", out)
+	}
+	must("DELETE", "/devices/New%20Laptop", "")
+
+	// Two people may each have a phone of the same name.
+	must("POST", "/devices", `{"name":"Phone"}`)
+	if status, _, _ := ask("POST", "/devices", `{"name":"Phone","person":"Mia"}`); status == http.StatusOK {
+		if status, f, out := ask("DELETE", "/devices/Phone", ""); status != http.StatusConflict || f.Error.Code != "several-devices" {
+			t.Errorf("a name of two devices: %d %s", status, out)
+		}
+	}
+}
