@@ -200,6 +200,8 @@ func (u *UI) Routes() []Route {
 		get("join", "/join", nobody, joins.Show),
 		post("join", "/join", nobody, joins.Read),
 		get("join", "/join/accept", nobody, joins.Lost),
+		get("forgotten", "/forgotten", nobody, joins.Forgotten),
+		post("forgotten", "/forgotten", nobody, joins.Words),
 		post("join", "/join/accept", nobody, joins.Accept),
 
 		// The house.

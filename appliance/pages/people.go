@@ -3,6 +3,7 @@ package pages
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"hearth.alt/appliance/api"
@@ -154,6 +155,7 @@ func (h *House) view(ctx context.Context, m *services.Membership, p services.Per
 	may := identity.MayChange(m, caller.Role, p)
 	v.MayChange = may || v.You
 	v.MayRemove = may && !v.You
+	v.MayWayIn = may && !v.You && p.State == services.StateActive && identity.MayGrant(caller.Role, p.Role)
 	v.MayLAN = may && caller.Role >= services.RoleAdmin
 	if may {
 		for r := services.RoleGuest; r <= services.RoleOwner; r++ {
@@ -277,6 +279,19 @@ func (h *House) ReadInvitation(ctx context.Context, code secret.Text) (house.Wel
 var errNoInvitation = &services.Problem{
 	Kind: services.KindNotFound, Code: "no-invitation", Field: "code",
 	Say: services.Say("join.no-invitation", "This invitation is not good any more. Ask for a new one."),
+}
+
+// WayInByWords takes the recovery words of an owner who forgot their password.
+func (h *House) WayInByWords(ctx context.Context, name string, words secret.Text) (secret.Text, error) {
+	caller := webui.CallerOf(ctx)
+	if wait := h.Guesses.Wait(caller.Address); wait > 0 {
+		return secret.Text{}, busy(wait)
+	}
+	code, err := h.API.WayInByWords(ctx, caller, name, strings.Fields(words.Reveal()))
+	if p := services.AsProblem(err); err != nil && p.Field == "words" {
+		h.Guesses.Wrong(caller.Address)
+	}
+	return code, err
 }
 
 // AcceptInvitation sets the password, lets the person in and signs them in.

@@ -62,6 +62,8 @@ func tell(m *services.Membership, e account.Event) (services.Sentence, bool) {
 		return services.Say("event.app-ended", "{who} took an app's password away.", "who", who), true
 	case "ended-session", "ended-others":
 		return services.Say("event.session-ended", "{who} signed out in another place.", "who", who), true
+	case "way-in-by-words":
+		return services.Say("event.way-in-by-words", "Someone with the 24 words made a new way in for {name}.", "name", e.Object), true
 	case "password-reset":
 		return services.Say("event.password-reset", "{who} got a new password at the box itself.", "who", who), true
 	}

@@ -151,7 +151,7 @@ func live(t *testing.T, f *flat, v *visitor, scripts bool, options []chromedp.Ex
 	v.main()
 	v.sees(".qr", "")
 	v.main()
-	v.sees(".flash", "has not said hello yet")
+	v.sees(".flash", "has not heard from")
 	id := strings.Split(v.path(), "/")[2]
 	phone := f.lab.Phone(f.phone, v.scan(), map[string]netip.Addr{"study.local": f.box})
 	ctx, stop := context.WithTimeout(t.Context(), patience)

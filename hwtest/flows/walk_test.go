@@ -197,7 +197,7 @@ func TestEveryPage(t *testing.T) {
 		"/sessions", "/password", "/network", "/apps", "/again")
 	v.open("/sessions?lang=en")
 	v.press(`form[action="/signout"] button`)
-	w.look(v, false, "/signin", "/join", "/join/accept")
+	w.look(v, false, "/signin", "/join", "/join/accept", "/forgotten")
 
 	t.Attr("figure", fmt.Sprintf("%d lines of the route table in %d views each, axe-core and pictures", len(w.seen), len(views())))
 	for _, r := range pageRoutes() {

@@ -234,6 +234,8 @@ type People interface {
 	ReadInvitation(ctx context.Context, code secret.Text) (Welcome, error)
 	// AcceptInvitation uses the code up, sets the password and signs in. Problems: fields "code", "name", "password".
 	AcceptInvitation(ctx context.Context, code secret.Text, name string, password secret.Text) (session string, err error)
+	// WayInByWords makes an invitation for an owner who has the recovery words. Problems: fields "name", "words", KindBusy.
+	WayInByWords(ctx context.Context, name string, words secret.Text) (code secret.Text, err error)
 }
 
 // Person is a person as pages show them.
@@ -242,9 +244,9 @@ type Person struct {
 	You     bool
 	Devices int
 	Seen    time.Time // last time a device or a session of theirs was seen
-	// MayChange and MayRemove say what the caller may do to them; Roles lists those the caller may give them, least
-	// first.
-	MayChange, MayRemove bool
+	// MayChange and MayRemove say what the caller may do to them, MayWayIn whether the caller may give them a link to
+	// choose another password with; Roles lists those the caller may give them, least first.
+	MayChange, MayRemove, MayWayIn bool
 	// MayLAN says whether the caller may change whether their devices reach the home network.
 	MayLAN bool
 	Roles  []services.Role

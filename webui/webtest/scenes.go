@@ -424,6 +424,7 @@ func Scenes() []Scene {
 		post(get("personinvite-wrong", "personinvite", "broken", "/people/invite", owner, well()), url.Values{"role": {"member"}},
 			wrong(services.KindInvalid, "name", "The name is empty. One letter is enough."), 422),
 		get("invitation", "personinvite", "one", "/people/"+gr+"/invitation", owner, well()),
+		get("invitation-back", "personinvite", "one", "/people/"+gr+"/invitation", owner, with(well(), func(h *House) { h.TheInvitation.Person.State = services.StateActive })),
 		get("invitation-gone", "personinvite", "loading", "/people/"+gr+"/invitation", owner, with(well(), func(h *House) {
 			h.TheInvitation.Link, h.TheInvitation.Code = shown(""), shown("")
 		})),
@@ -437,6 +438,10 @@ func Scenes() []Scene {
 		get("personremove-pending", "personremove", "empty", "/people/"+gr+"/remove", owner, well()),
 		get("personremove-long", "personremove", "long", "/people/"+ben+"/remove", owner, long()),
 
+		get("forgotten", "forgotten", "empty", "/forgotten", nobodySecure, well()),
+		post(get("forgotten-wrong", "forgotten", "broken", "/forgotten", nobodySecure, well()), url.Values{"name": {"Anna"}, "words": {"lantern turtle"}},
+			wrong(services.KindInvalid, "words", "These are 2 words; the recovery words are 24."), 422),
+		post(get("join-back", "join", "one", "/join", nobodySecure, with(well(), func(h *House) { h.TheWelcome.Back = true })), url.Values{"code": {"7QK4-M2VX-9TRD-HC6P"}}, nil, 200),
 		get("join", "join", "empty", "/join", nobodySecure, well()),
 		post(get("join-welcome", "join", "one", "/join", nobodySecure, well()), url.Values{"code": {"7QK4-M2VX-9TRD-HC6P"}}, nil, 200),
 		post(get("join-wrong", "join", "broken", "/join", nobodySecure, well()), url.Values{"code": {"nonsense"}},

@@ -1,5 +1,6 @@
 // Package join lets an invited person in: the code is typed, or comes in the fragment of the link, and travels only in
-// the body of a POST; then a name and a password.
+// the body of a POST; then a name and a password. Whoever forgot their password comes in the same way, with a link of
+// somebody else's making or, an owner, with the recovery words.
 package join
 
 import (
@@ -64,5 +65,37 @@ func (p *Pages) Accept(rq *web.Request) error {
 		return p.accept(rq, code, w, name, e)
 	}
 	web.SetSession(rq.W, rq.R, session)
+	if name == "" {
+		return rq.Done("/", services.Say("webui.back", "Welcome back. Your new password counts from now on."))
+	}
 	return rq.Done("/", services.Say("webui.joined", "Welcome, {name}. You belong to the house now.", "name", name))
+}
+
+// Forgotten is GET /forgotten.
+func (p *Pages) Forgotten(rq *web.Request) error { return p.words(rq, "", "", web.Errors{}) }
+
+func (p *Pages) words(rq *web.Request, name, words string, e web.Errors) error {
+	pg := &web.Page{Title: rq.T("forgotten.title"), Plain: true, Errors: e}
+	pg.Request = rq
+	pg.Body = wordsBody(pg, name, words)
+	return rq.Render(pg)
+}
+
+// Words is POST /forgotten: right words lead to the choice of a password.
+func (p *Pages) Words(rq *web.Request) error {
+	ctx, name := rq.R.Context(), rq.Text("name")
+	code, err := p.House.WayInByWords(ctx, name, rq.Secret("words"))
+	e, err := rq.Form(err, "name", "words")
+	if err != nil {
+		return err
+	}
+	if e.Any() {
+		// The words are kept for correcting: whoever typed them has them, and they travelled no other way than they will again.
+		return p.words(rq, name, rq.Secret("words").Reveal(), e)
+	}
+	w, err := p.House.ReadInvitation(ctx, code)
+	if err != nil {
+		return err
+	}
+	return p.accept(rq, code, w, w.Name, web.Errors{})
 }

@@ -9,7 +9,13 @@ import (
 )
 
 // Pages are the form and the link.
-type Pages struct{ House house.People }
+type Pages struct{ House House }
+
+// House is what these pages ask.
+type House interface {
+	house.Framing
+	house.People
+}
 
 // RoleChoices are the roles that may be given, with a sentence each.
 func RoleChoices(rq *web.Request, may []services.Role, chosen services.Role) []components.Choice {
@@ -70,17 +76,43 @@ func (p *Pages) Show(rq *web.Request) error {
 	if err != nil {
 		return err
 	}
-	pg := &web.Page{Title: rq.T("invitation.title", "name", inv.Person.Name), Nav: "/people"}
+	pg := &web.Page{Nav: "/people"}
 	pg.Request = rq
+	pg.Title = rq.T("invitation.title", "name", inv.Person.Name)
+	if inv.Person.State == services.StateActive {
+		pg.Title = rq.T("wayin.title", "name", inv.Person.Name)
+	}
 	pg.Body = linkBody(pg, inv)
 	if link := inv.Link.Reveal(); link != "" {
 		code, err := components.QR(link)
 		if err != nil {
 			return err
 		}
-		pg.Body = codeBody(pg, inv, code)
+		pg.Body = codeBody(pg, inv, code, p.House.Doors(rq.R.Context()).Fingerprint)
 	}
 	return rq.Render(pg)
+}
+
+// title and answer say what the link is for: to join, or to choose another password.
+func title(pg *web.Page, inv house.Invitation) string {
+	if inv.Person.State == services.StateActive {
+		return pg.HTML("wayin.title", "name", inv.Person.Name)
+	}
+	return pg.HTML("invitation.title", "name", inv.Person.Name)
+}
+
+func answer(pg *web.Page, inv house.Invitation) string {
+	if inv.Person.State == services.StateActive {
+		return pg.HTML("wayin.answer", "name", inv.Person.Name, "until", inv.Expires)
+	}
+	return pg.HTML("invitation.answer", "until", inv.Expires)
+}
+
+func goneAnswer(pg *web.Page, inv house.Invitation) string {
+	if inv.Person.State == services.StateActive {
+		return pg.HTML("wayin.gone.answer")
+	}
+	return pg.HTML("invitation.gone.answer", "until", inv.Expires)
 }
 
 // Renew is POST /people/{id}/invitation.
