@@ -80,12 +80,13 @@ type fakeUpstream struct {
 	hangUp atomic.Bool // once
 	mu     sync.Mutex
 	answer func(q dns.Question, r *dns.Msg)
+	quiet  func(q dns.Question) bool // no answer to these; nil is to none; set before it is asked
 	last   *dns.Msg
 }
 
 func (f *fakeUpstream) ServeDNS(w dns.ResponseWriter, m *dns.Msg) {
 	f.asked.Add(1)
-	if f.silent.Load() {
+	if f.silent.Load() || f.quiet != nil && f.quiet(m.Question[0]) {
 		return
 	}
 	if f.hangUp.CompareAndSwap(true, false) {
@@ -475,6 +476,67 @@ func TestFailover(t *testing.T) {
 	}
 	if n := slow.asked.Load(); n > 4 {
 		t.Errorf("a dead upstream was asked %d times for six questions", n)
+	}
+}
+
+// deadNames makes up silent about every name below slow.example; all others have an address.
+func deadNames(up *fakeUpstream) {
+	up.set(fixed(300, "203.0.114.7"))
+	up.quiet = func(q dns.Question) bool { return strings.HasSuffix(strings.ToLower(q.Name), ".slow.example.") }
+}
+
+// blocked is a list of upstreams whose port the network refuses: more of them than are asked for one question.
+func blocked(t testing.TB) (list []Upstream) {
+	for i := range 8 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Close()
+		list = append(list, Upstream{Name: fmt.Sprintf("dns%d.example", i), Addresses: []netip.AddrPort{l.Addr().(*net.TCPAddr).AddrPort()}})
+	}
+	return list
+}
+
+// Only the router's resolver can be reached, and someone asks for names that nobody answers for.
+func TestDeadNamesDoNotSilenceTheOnlyResolver(t *testing.T) {
+	router := startUpstream(t, nil)
+	deadNames(router)
+	b := runBox(t, Config{Upstreams: blocked(t), SystemResolvers: func() []netip.AddrPort { return []netip.AddrPort{router.addr} }}).ready(t)
+	var wg sync.WaitGroup
+	for i := range 3 {
+		wg.Go(func() {
+			if r := b.ask(t, "udp", fmt.Sprintf("n%d.slow.example", i), dns.TypeA); r.Rcode != dns.RcodeServerFailure {
+				t.Errorf("a dead name: %v", r)
+			}
+		})
+	}
+	wg.Wait()
+	e := b.h.forward.dhcp()[0]
+	if !e.resting(time.Now()) {
+		t.Error("the test proves nothing: a resolver that answered nothing else does not rest")
+	}
+	if r := b.ask(t, "udp", "www.example.com", dns.TypeA); firstA(r) != "203.0.114.7" {
+		t.Errorf("after dead names: %v", r)
+	}
+}
+
+// An upstream that answers other questions meanwhile is not to blame for a name.
+func TestDeadNamesAreNotTheUpstreamsFault(t *testing.T) {
+	up := startUpstream(t, nil)
+	deadNames(up)
+	b := runBox(t, Config{Upstreams: []Upstream{plainUpstream(up)}}).ready(t)
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() { b.ask(t, "udp", fmt.Sprintf("n%d.slow.example", i), dns.TypeA) })
+	}
+	time.Sleep(200 * time.Millisecond)
+	if r := b.ask(t, "udp", "www.example.com", dns.TypeA); firstA(r) != "203.0.114.7" {
+		t.Errorf("meanwhile: %v", r)
+	}
+	wg.Wait()
+	if e := b.h.forward.own[0]; e.resting(time.Now()) {
+		t.Error("an upstream that answers is put to rest for names that nobody answers for")
 	}
 }
 

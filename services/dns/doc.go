@@ -16,7 +16,8 @@
 //
 // Everything else goes to the configured upstreams, as a rule DNS over TLS with the name in the certificate verified
 // (RFC 7858, RFC 8310 strict profile), padded (RFC 8467), pipelined over one connection each. A slow upstream is
-// overtaken by the next after a few hundred milliseconds; a dead one rests for seconds to a minute.
+// overtaken by the next after a few hundred milliseconds; a dead one rests for seconds to a minute, which means that it
+// is asked after the others. A name that nobody answers for says nothing about an upstream that answers meanwhile.
 //
 // When the box does not know the time yet, or the network blocks port 853, the resolvers that DHCP named may be asked
 // in the clear, but only until DNS over TLS has worked once since Run; from then on never again until the next Run.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -129,18 +130,18 @@ func (f *forwarder) candidates(now time.Time) []*endpoint {
 			up = append(up, e)
 		}
 	}
-	var plain []*endpoint
+	var plain, tired []*endpoint
 	for _, e := range f.dhcp() {
 		if e.resting(now) {
-			down = append(down, e)
+			tired = append(tired, e)
 		} else {
 			plain = append(plain, e)
 		}
 	}
-	// One of the owner's first, then one of DHCP's: a network that swallows port 853 in silence must not take
-	// every phone's patience.
+	// One of the owner's first, then DHCP's: a network that swallows port 853 in silence must not take every phone's
+	// patience. There DHCP's are all there is, so they are asked even when they rest, before maxTried ends the list.
 	n := min(1, len(up))
-	out := slices.Concat(up[:n], plain, up[n:], down)
+	out := slices.Concat(up[:n], plain, tired, up[n:], down)
 	return out[:min(len(out), maxTried)]
 }
 
@@ -337,10 +338,14 @@ func (f *forwarder) try(ctx context.Context, e *endpoint, q dns.Question, do, cd
 	}
 	now := time.Now()
 	if err != nil {
-		if errors.Is(ctx.Err(), context.Canceled) && now.Sub(start) < e.patience() {
+		switch late := ctx.Err() != nil || isTimeout(err); {
+		case errors.Is(ctx.Err(), context.Canceled) && now.Sub(start) < e.patience():
 			return nil, err // someone else was faster: that is no failure, unless this one was too slow
+		case late && e.spoke(start):
+			// The name is dead, not the upstream: it has answered other questions meanwhile.
+		default:
+			e.result(now, 0, false)
 		}
-		e.result(now, 0, false)
 		f.cfg.Log.Debug("upstream does not answer", "upstream", e.name, "address", e.addr.String(), "error", err)
 		return nil, err
 	}
@@ -358,6 +363,12 @@ func (f *forwarder) try(ctx context.Context, e *endpoint, q dns.Question, do, cd
 		f.cfg.Log.Info("names are asked encrypted", "upstream", e.name, "address", e.addr.String())
 	}
 	return &r, nil
+}
+
+// isTimeout says whether err is silence rather than a refusal.
+func isTimeout(err error) bool {
+	var ne net.Error
+	return errors.As(err, &ne) && ne.Timeout()
 }
 
 // resolve answers a question from upstream, once for everyone who asks it meanwhile. The returned answer is never

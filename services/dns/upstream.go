@@ -332,6 +332,7 @@ type endpoint struct {
 	mu    sync.Mutex
 	fails int
 	until time.Time // resting
+	last  time.Time // when it last answered
 	mean  time.Duration
 	loop  int8 // of a resolver DHCP named: 0 not tried, 1 fine, 2 asks us in turn
 }
@@ -377,11 +378,18 @@ func (e *endpoint) result(now time.Time, took time.Duration, ok bool) {
 		}
 		return
 	}
-	e.fails, e.until = 0, time.Time{}
+	e.fails, e.until, e.last = 0, time.Time{}, now
 	if e.mean == 0 {
 		e.mean = took
 	}
 	e.mean += (took - e.mean) / 8
+}
+
+// spoke says whether it has answered something since t.
+func (e *endpoint) spoke(t time.Time) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.last.After(t)
 }
 
 func (e *endpoint) resting(now time.Time) bool {
