@@ -80,13 +80,16 @@ type fakeUpstream struct {
 	hangUp atomic.Bool // once
 	mu     sync.Mutex
 	answer func(q dns.Question, r *dns.Msg)
-	quiet  func(q dns.Question) bool // no answer to these; nil is to none; set before it is asked
+	quiet  func(q dns.Question) bool // no answer to these; nil is to none
 	last   *dns.Msg
 }
 
 func (f *fakeUpstream) ServeDNS(w dns.ResponseWriter, m *dns.Msg) {
 	f.asked.Add(1)
-	if f.silent.Load() || f.quiet != nil && f.quiet(m.Question[0]) {
+	f.mu.Lock()
+	quiet := f.quiet != nil && f.quiet(m.Question[0])
+	f.mu.Unlock()
+	if quiet || f.silent.Load() {
 		return
 	}
 	if f.hangUp.CompareAndSwap(true, false) {
@@ -482,6 +485,8 @@ func TestFailover(t *testing.T) {
 // deadNames makes up silent about every name below slow.example; all others have an address.
 func deadNames(up *fakeUpstream) {
 	up.set(fixed(300, "203.0.114.7"))
+	up.mu.Lock()
+	defer up.mu.Unlock()
 	up.quiet = func(q dns.Question) bool { return strings.HasSuffix(strings.ToLower(q.Name), ".slow.example.") }
 }
 

@@ -29,6 +29,10 @@
 // for at most a day while no upstream answers (RFC 8767), and refreshes popular ones shortly before they end. An
 // outage is remembered for two seconds (RFC 9520). Questions asked by many at once are asked upstream once.
 //
+// Nobody takes all of what is bounded. Of the questions upstream, and of those that wait for them, one address has at
+// most an eighth and one network (an IPv4 /24, an IPv6 /64) half; one more is answered "cannot say" at once, or with an
+// expired answer. What the cache or the local zones answer has no bound.
+//
 // Answers from outside must not point inside: records with private, loopback or link-local addresses are taken out of
 // what upstreams say (rebinding protection), and so are HTTPS and SVCB records with such hints.
 //

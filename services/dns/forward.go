@@ -19,7 +19,8 @@ import (
 const (
 	resolveTime = 5 * time.Second
 	stalePause  = 1800 * time.Millisecond // how long a stale answer waits for a fresh one (RFC 8767, section 5)
-	maxCalls    = 1024                    // different questions upstream at the same time
+	maxCalls    = 1024                    // different questions upstream at the same time; share.go says who may have how many
+	maxPatient  = 2048                    // questions that wait for one of them, shared likewise
 	maxTried    = 6                       // upstreams asked for one question
 )
 
@@ -40,12 +41,14 @@ type forwarder struct {
 	cache *cache
 	own   []*endpoint // as configured
 
-	mu     sync.Mutex
-	calls  map[string]*call
-	system map[netip.AddrPort]*endpoint // DHCP's resolvers
-	local  map[netip.Addr]bool          // where we listen: never a resolver
-	known  bool                         // the time, when last looked at
-	tokens map[string]*endpoint         // names that would prove a loop
+	mu      sync.Mutex
+	calls   map[string]*call
+	opened  shares                       // of maxCalls, by who asked first
+	patient shares                       // of maxPatient, by who waits
+	system  map[netip.AddrPort]*endpoint // DHCP's resolvers
+	local   map[netip.Addr]bool          // where we listen: never a resolver
+	known   bool                         // the time, when last looked at
+	tokens  map[string]*endpoint         // names that would prove a loop
 
 	worked   atomic.Bool               // an encrypted upstream has answered since Run
 	inClear  atomic.Bool               // a resolver of DHCP's has answered since Run
@@ -58,6 +61,7 @@ type forwarder struct {
 func newForwarder(cfg *Config, c *cache, n *counters) *forwarder {
 	f := &forwarder{
 		cfg: cfg, cache: c, counters: n, calls: map[string]*call{},
+		opened: newShares(maxCalls), patient: newShares(maxPatient),
 		system: map[netip.AddrPort]*endpoint{}, local: map[netip.Addr]bool{}, tokens: map[string]*endpoint{},
 	}
 	// Addresses take turns: the first of each upstream, then the second of each.
@@ -371,20 +375,33 @@ func isTimeout(err error) bool {
 	return errors.As(err, &ne) && ne.Timeout()
 }
 
+// question is what is asked upstream, and for whom.
+type question struct {
+	ask    dns.Question
+	do, cd bool
+	from   netip.Addr // who asks; the zero address is the box itself
+}
+
 // resolve answers a question from upstream, once for everyone who asks it meanwhile. The returned answer is never
 // nil. old is a stale answer to fall back on, or nil; whether it was used is returned.
-func (f *forwarder) resolve(ctx context.Context, key []byte, q dns.Question, do, cd bool, old *answer) (a *answer, usedOld bool, err error) {
+func (f *forwarder) resolve(ctx context.Context, key []byte, q question, old *answer) (a *answer, usedOld bool, err error) {
 	now := f.cache.now()
 	if old != nil && now < old.retry.Load() {
 		return old, true, nil
 	}
-	c, err := f.start(ctx, key, q, do, cd, old)
+	c, err := f.start(ctx, key, q, old, true)
 	if err != nil {
+		f.counters.dropped.Add(1)
 		if old != nil {
 			return old, true, nil
 		}
 		return nil, false, err
 	}
+	defer func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.patient.give(q.from)
+	}()
 	var pause <-chan time.Time
 	if old != nil {
 		t := time.NewTimer(stalePause)
@@ -404,29 +421,37 @@ func (f *forwarder) resolve(ctx context.Context, key []byte, q dns.Question, do,
 	}
 }
 
-// start begins the question upstream, or joins the one under way.
-func (f *forwarder) start(ctx context.Context, key []byte, q dns.Question, do, cd bool, old *answer) (*call, error) {
+// start begins the question upstream, or joins the one under way. Whoever waits for it gives its place among the
+// patient back. errTooMany says that the asker has its share, or that everybody together has too much.
+func (f *forwarder) start(ctx context.Context, key []byte, q question, old *answer, waits bool) (*call, error) {
 	k := string(key)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if c := f.calls[k]; c != nil {
-		return c, nil
-	}
-	if len(f.calls) >= maxCalls {
+	c := f.calls[k]
+	if c == nil && len(f.calls) >= maxCalls || waits && !f.patient.take(q.from) {
 		return nil, errTooMany
 	}
-	c := &call{done: make(chan struct{})}
+	if c != nil {
+		return c, nil
+	}
+	if !f.opened.take(q.from) {
+		if waits {
+			f.patient.give(q.from)
+		}
+		return nil, errTooMany
+	}
+	c = &call{done: make(chan struct{})}
 	f.calls[k] = c
 	// Not ctx: whoever asked first may leave before the others; resolveTime bounds it.
 	ctx = context.WithoutCancel(ctx)
 	f.wg.Go(func() {
-		m, err := f.exchange(ctx, q, do, cd)
+		m, err := f.exchange(ctx, q.ask, q.do, q.cd)
 		if err == nil {
-			c.a, err = f.prepare(m, q)
+			c.a, err = f.prepare(m, q.ask)
 		}
 		now := f.cache.now()
 		if err != nil {
-			c.a = failure(q, networkEDE)
+			c.a = failure(q.ask, networkEDE)
 			since := time.Now()
 			f.failing.CompareAndSwap(nil, &since)
 		} else {
@@ -438,6 +463,7 @@ func (f *forwarder) start(ctx context.Context, key []byte, q dns.Question, do, c
 		f.cache.put([]byte(k), c.a, now)
 		f.mu.Lock()
 		delete(f.calls, k)
+		f.opened.give(q.from)
 		f.mu.Unlock()
 		close(c.done)
 	})

@@ -247,7 +247,7 @@ func (s *Service) Exchange(ctx context.Context, m *dns.Msg) (*dns.Msg, error) {
 	if err != nil {
 		return nil, fmt.Errorf("packing a question: %w", err)
 	}
-	if b = s.h.answer(ctx, b, true, nil); len(b) == 0 {
+	if b = s.h.answer(ctx, b, netip.Addr{}, true, nil); len(b) == 0 {
 		return nil, errSilent
 	}
 	if err := ctx.Err(); err != nil {
