@@ -31,7 +31,8 @@
 //
 // Nobody takes all of what is bounded. Of the questions upstream, and of those that wait for them, one address has at
 // most an eighth and one network (an IPv4 /24, an IPv6 /64) half; one more is answered "cannot say" at once, or with an
-// expired answer. What the cache or the local zones answer has no bound.
+// expired answer. Of 256 connections by TCP one address has at most 16; the longest unused one of whoever has most makes
+// room for a new one. What the cache or the local zones answer has no bound.
 //
 // Answers from outside must not point inside: records with private, loopback or link-local addresses are taken out of
 // what upstreams say (rebinding protection), and so are HTTPS and SVCB records with such hints.

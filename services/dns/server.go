@@ -20,6 +20,7 @@ import (
 const (
 	maxWaiting  = 2048 // questions by UDP that wait for an upstream
 	maxConns    = 256  // TCP connections
+	maxOfOne    = 16   // TCP connections of one address
 	maxPerConn  = 32   // questions of one connection at the same time
 	connIdle    = 10 * time.Second
 	udpReaders  = 2 // per socket
@@ -152,7 +153,7 @@ type server struct {
 	h       *handler
 	from    func(netip.Addr) bool // who may ask; nil is everybody who reaches the sockets
 	waiting atomic.Int64
-	conns   atomic.Int64
+	conns   *conns
 }
 
 // run serves until ctx ends or a socket breaks, closes the sockets and waits for everything it started.
@@ -269,21 +270,19 @@ func (s *server) accept(ctx context.Context, l net.Listener) error {
 			_ = c.Close()
 			continue
 		}
-		if s.conns.Add(1) > maxConns {
-			s.conns.Add(-1)
+		n, displaced := s.conns.enter(c, at.Addr())
+		if displaced {
 			s.h.counters.dropped.Add(1)
-			_ = c.Close()
-			continue
 		}
 		wg.Go(func() {
-			defer s.conns.Add(-1)
-			s.stream(ctx, c, at.Addr())
+			defer s.conns.leave(n)
+			s.stream(ctx, n)
 		})
 	}
 }
 
 // stream answers one TCP connection: many questions, answers as they come (RFC 7766).
-func (s *server) stream(ctx context.Context, c net.Conn, from netip.Addr) {
+func (s *server) stream(ctx context.Context, c *conn) {
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 	var wg sync.WaitGroup
@@ -319,10 +318,11 @@ func (s *server) stream(ctx context.Context, c net.Conn, from netip.Addr) {
 			return
 		}
 		idle = connIdle
+		s.conns.touch(c)
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			if b := s.h.answer(ctx, in, from, true, make([]byte, 2, 512)); len(b) > 2 {
+			if b := s.h.answer(ctx, in, c.from, true, make([]byte, 2, 512)); len(b) > 2 {
 				binary.BigEndian.PutUint16(b, uint16(len(b)-2))
 				write(b)
 			}

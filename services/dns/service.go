@@ -121,7 +121,7 @@ func (s *Service) serve(ctx context.Context, m *services.Membership, changed <-c
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make(chan error, 1)
-	go func() { done <- (&server{h: s.h, from: s.cfg.From}).run(ctx, socks) }()
+	go func() { done <- (&server{h: s.h, from: s.cfg.From, conns: newConns()}).run(ctx, socks) }()
 	s.setPhase(phaseOpen, nil)
 	was := where(m)
 	var look <-chan time.Time
