@@ -340,6 +340,9 @@ func (f *forwarder) try(ctx context.Context, e *endpoint, q dns.Question, do, cd
 			err = errors.New("the answer does not fit the question")
 		}
 	}
+	if e.clear {
+		r.AuthenticatedData = false // anyone on the way could have set it (RFC 4035, section 4.9.3)
+	}
 	now := time.Now()
 	if err != nil {
 		switch late := ctx.Err() != nil || isTimeout(err); {
@@ -495,12 +498,10 @@ func (f *forwarder) prepare(m *dns.Msg, q dns.Question) (*answer, error) {
 	out := new(dns.Msg)
 	out.Response, out.RecursionAvailable, out.AuthenticatedData, out.Rcode = true, true, m.AuthenticatedData, m.Rcode
 	out.Question = []dns.Question{q}
-	plain := func(rr dns.RR) bool {
-		return rr != nil && rr.Header().Class == dns.ClassINET && rr.Header().Rrtype != dns.TypeOPT
-	}
+	about := relevant(q, m.Answer)
 	filtered, answered := false, false
 	for _, rr := range m.Answer {
-		if !plain(rr) {
+		if !about.answers(rr) {
 			continue
 		}
 		if f.pointsInside(rr, q.Name) {
@@ -512,13 +513,22 @@ func (f *forwarder) prepare(m *dns.Msg, q dns.Question) (*answer, error) {
 	}
 	var soa *dns.SOA
 	for _, rr := range m.Ns {
-		if !plain(rr) {
+		if !about.vouches(rr) {
 			continue
 		}
 		if s, ok := rr.(*dns.SOA); ok {
+			if soa != nil {
+				continue // only one can be the zone's
+			}
 			soa = s
 		}
 		out.Ns = append(out.Ns, rr)
+	}
+	if len(out.Answer) == 0 && !filtered && soa == nil && slices.ContainsFunc(m.Answer, ours) {
+		return failure(q, 0), nil // it answers another question; that says nothing about this one
+	}
+	if filtered {
+		out.AuthenticatedData = false // nobody signed what is left
 	}
 	var ttl uint32 = maxTTL
 	switch negative := !answered; {
