@@ -648,6 +648,9 @@ func TestManyClients(t *testing.T) {
 
 func TestNothingInsideFromOutside(t *testing.T) {
 	up := startUpstream(t, nil)
+	// A house with a global prefix, where the box is at ::1.
+	prefix := netip.MustParsePrefix("2a00:1234:5678:9a00::/64")
+	home := func(a netip.Addr) bool { return prefix.Contains(a) && a != prefix.Addr().Next() }
 	for _, c := range []struct {
 		record string
 		kept   bool
@@ -655,10 +658,13 @@ func TestNothingInsideFromOutside(t *testing.T) {
 		{"A 192.168.1.1", false}, {"A 10.1.2.3", false}, {"A 172.20.0.1", false}, {"A 127.0.0.1", false}, {"A 169.254.169.254", false},
 		{"A 0.0.0.0", false}, {"A 100.64.0.1", false}, {"A 8.8.8.8", true},
 		{"AAAA ::1", false}, {"AAAA ::", false}, {"AAAA fd00::1", false}, {"AAAA fe80::1", false}, {"AAAA ::ffff:192.168.1.1", false},
+		{"AAAA 2002:c0a8:101::1", false}, {"AAAA 2002:808:808::1", true}, {"AAAA 64:ff9b:1::808:808", false}, {"AAAA fec0::1", false},
+		{"AAAA ::ffff:0:192.168.1.1", false}, {"AAAA ::ffff:0:8.8.8.8", true}, {"AAAA ff02::1", false},
+		{"AAAA 2a00:1234:5678:9a00::77", false}, {"AAAA 2a00:1234:5678:9a00::1", true}, {"HTTPS 1 . ipv6hint=2a00:1234:5678:9a00::77", false},
 		{"AAAA 64:ff9b::c0a8:101", false}, {"AAAA ::192.168.1.1", false}, {"AAAA 2001:4860::8", true}, {"AAAA 64:ff9b::808:808", true},
 		{"HTTPS 1 . ipv4hint=192.168.1.1", false}, {"HTTPS 1 . ipv6hint=fd00::1", false}, {"HTTPS 1 . alpn=h2 ipv4hint=8.8.8.8", true},
 	} {
-		b, err := New(Config{Members: newHouse(smiths()), Open: noSockets, Upstreams: []Upstream{plainUpstream(up)}, AllowPrivate: []string{"allowed.example"}})
+		b, err := New(Config{Members: newHouse(smiths()), Open: noSockets, Upstreams: []Upstream{plainUpstream(up)}, AllowPrivate: []string{"allowed.example"}, Home: home})
 		if err != nil {
 			t.Fatal(err)
 		}

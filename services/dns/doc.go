@@ -34,10 +34,15 @@
 // expired answer. Of 256 connections by TCP one address has at most 16; the longest unused one of whoever has most makes
 // room for a new one. What the cache or the local zones answer has no bound.
 //
-// Answers from outside must not point inside: records with private, loopback or link-local addresses are taken out of
-// what upstreams say (rebinding protection), and so are HTTPS and SVCB records with such hints.
+// Of an answer from outside only what is about the question is kept (RFC 5452, section 6): the aliases from the name
+// asked for, what was asked for at their end, the zone's SOA and NS, proofs and signatures. What answers another
+// question is no answer.
 //
-// Not done here: recursion, validation (the DO and CD bits pass through, and AD comes from the upstream), block lists,
-// petnames. Questions are accepted from whoever reaches the sockets handed in; whom the firewall lets there is not
-// decided here.
+// Answers from outside must not point inside: records with private, loopback or link-local addresses, also in the
+// dress of an IPv6 transition, and those with the house's own global ones (Config.Home) are taken out of what
+// upstreams say (rebinding protection), and so are HTTPS and SVCB records with such hints.
+//
+// Not done here: recursion, validation (the DO and CD bits pass through; AD comes from an upstream that is asked
+// encrypted, and from no other), block lists, petnames. Questions are accepted from whoever reaches the sockets handed
+// in; whom the firewall lets there is not decided here.
 package dns

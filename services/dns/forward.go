@@ -591,7 +591,7 @@ func clearQR(b []byte) []byte {
 func (f *forwarder) pointsInside(rr dns.RR, asked string) bool {
 	inside := false
 	check := func(b []byte) {
-		if a, ok := netip.AddrFromSlice(b); ok && insideAddr(a) {
+		if a, ok := netip.AddrFromSlice(b); ok && (insideAddr(a) || f.cfg.Home(a.Unmap())) {
 			inside = true
 		}
 	}
@@ -630,19 +630,34 @@ func hints(v *dns.SVCB, check func([]byte)) {
 }
 
 var (
-	shared = netip.MustParsePrefix("100.64.0.0/10") // RFC 6598
-	thisIP = netip.MustParsePrefix("0.0.0.0/8")     // reaches the asker itself on many systems
-	nat64  = netip.MustParsePrefix("64:ff9b::/96")  // RFC 6052
-	compat = netip.MustParsePrefix("::/96")
+	shared = netip.MustParsePrefix("100.64.0.0/10")  // RFC 6598
+	thisIP = netip.MustParsePrefix("0.0.0.0/8")      // reaches the asker itself on many systems
+	site   = netip.MustParsePrefix("fec0::/10")      // site-local: deprecated by RFC 3879, still routed by some
+	nat64  = netip.MustParsePrefix("64:ff9b:1::/48") // a translator of the house's own (RFC 8215)
 )
+
+// dresses are prefixes of IPv6 addresses that mean the IPv4 address at a byte. ::ffff:0:0/96 is undone by Unmap.
+var dresses = []struct {
+	prefix netip.Prefix
+	at     int
+}{
+	{netip.MustParsePrefix("64:ff9b::/96"), 12},    // NAT64, RFC 6052
+	{netip.MustParsePrefix("::/96"), 12},           // compatible, RFC 4291, section 2.5.5.1
+	{netip.MustParsePrefix("::ffff:0:0:0/96"), 12}, // translated, RFC 2765, section 2.1
+	{netip.MustParsePrefix("2002::/16"), 2},        // 6to4, RFC 3056
+}
 
 // insideAddr says whether an address means something inside a house, in whatever dress.
 func insideAddr(a netip.Addr) bool {
-	a = a.Unmap()
-	if a.Is6() && (nat64.Contains(a) || compat.Contains(a)) && !a.IsUnspecified() && a != netip.IPv6Loopback() {
-		b := a.As16()
-		a = netip.AddrFrom4([4]byte(b[12:]))
+	a = a.Unmap().WithZone("")
+	if a.Is6() && !a.IsUnspecified() && a != netip.IPv6Loopback() {
+		for _, d := range dresses {
+			if b := a.As16(); d.prefix.Contains(a) {
+				a = netip.AddrFrom4([4]byte(b[d.at:]))
+				break
+			}
+		}
 	}
 	return a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsUnspecified() || a.IsMulticast() ||
-		shared.Contains(a) || thisIP.Contains(a)
+		shared.Contains(a) || thisIP.Contains(a) || site.Contains(a) || nat64.Contains(a)
 }
