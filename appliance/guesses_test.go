@@ -52,7 +52,7 @@ func TestGuessesSlowDownOneAddressOnly(t *testing.T) {
 }
 
 func TestNeighboursAreNotTheInternet(t *testing.T) {
-	n := &neighbours{looked: time.Now(), networks: []netip.Prefix{netip.MustParsePrefix("2001:db8:7::/64"), netip.MustParsePrefix("198.51.100.0/24")}}
+	n := &neighbours{looked: time.Now(), home: home{networks: []netip.Prefix{netip.MustParsePrefix("2001:db8:7::/64"), netip.MustParsePrefix("198.51.100.0/24")}}}
 	for text, want := range map[string]bool{
 		"192.168.1.7": true, "10.77.0.2": true, "127.0.0.1": true, "fe80::1": true, "fd00::1": true, "2001:db8:7::9": true, "198.51.100.4": true,
 		"203.0.113.9": false, "2001:db8:5::9": false, "8.8.8.8": false,

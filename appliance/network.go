@@ -157,9 +157,11 @@ func hosts(m *services.Membership, mdns string, claiming bool, face services.Fac
 // neighbours says whose questions about names are answered: private and link-local addresses, and those of the box's
 // own networks, which are looked up again after neighboursFor.
 type neighbours struct {
-	mu       sync.Mutex
-	looked   time.Time
-	networks []netip.Prefix
+	look func() home
+
+	mu     sync.Mutex
+	looked time.Time
+	home   home
 }
 
 const neighboursFor = 10 * time.Second
@@ -168,10 +170,26 @@ func (n *neighbours) have(a netip.Addr) bool {
 	if a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() {
 		return true
 	}
+	return n.now().contains(a)
+}
+
+// others says whether a is an address of the box's own networks, and not of the box: a printer's, which no name from
+// outside may point to. The box's own may be what its name on the Internet says.
+func (n *neighbours) others(a netip.Addr) bool {
+	h := n.now()
+	return h.contains(a) && !slices.Contains(h.addresses, a)
+}
+
+func (n *neighbours) now() home {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if time.Since(n.looked) > neighboursFor {
-		n.networks, n.looked = lookHome().networks, time.Now()
+		n.home, n.looked = n.look(), time.Now()
 	}
-	return slices.ContainsFunc(n.networks, func(p netip.Prefix) bool { return p.Contains(a) })
+	return n.home
+}
+
+// contains says whether a is of one of the home's networks.
+func (h home) contains(a netip.Addr) bool {
+	return slices.ContainsFunc(h.networks, func(p netip.Prefix) bool { return p.Contains(a) })
 }

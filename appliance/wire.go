@@ -143,9 +143,10 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 
 	// Names: for everybody who belongs, and for the home network.
 	sockets := &nameSockets{keeper: k, lan: dnsAt, dev: o.Dev, free: o.Dev && !o.given.dns, tunnel: a.guarded}
+	near := &neighbours{look: lookHome}
 	if a.dns, err = dns.New(dns.Config{
 		Members: a.identity, Open: sockets.open, Stale: sockets.stale,
-		From: new(neighbours).have, SystemResolvers: systemResolvers, Now: a.clock.Now, TimeKnown: a.clock.Known, Log: log,
+		From: near.have, Home: near.others, SystemResolvers: systemResolvers, Now: a.clock.Now, TimeKnown: a.clock.Known, Log: log,
 	}); err != nil {
 		return nil, err
 	}

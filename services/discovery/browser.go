@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -39,7 +40,8 @@ func kindOf(service string) Kind {
 
 // Times and bounds of browsing. The intervals at least double, as RFC 6762, section 5.2, wants.
 const (
-	maxFound    = 256
+	maxFound    = 256  // in the table
+	maxHeard    = 2048 // in one round: who said it, and so what has a place, is known only to the table
 	findTime    = 3 * time.Second
 	findFirst   = time.Minute
 	findLast    = 30 * time.Minute
@@ -57,7 +59,7 @@ type entry struct {
 	text     []string
 }
 
-// finder asks for one kind of service until ctx ends and returns what answered, at most maxFound. An error says that
+// finder asks for one kind of service until ctx ends and returns what answered, at most maxHeard. An error says that
 // asking was not possible; then the answer says nothing about what is gone.
 type finder func(ctx context.Context, service string) ([]entry, error)
 
@@ -89,10 +91,14 @@ func findZeroconf(allow func(net.Interface) bool) finder {
 			return nil, errors.Join(errs[0], errs[1])
 		}
 		out := lists[0]
+		at := make(map[string]int, len(out))
+		for i, e := range out {
+			at[strings.ToLower(e.instance)] = i
+		}
 		for _, e := range lists[1] {
-			if i := slices.IndexFunc(out, func(o entry) bool { return strings.EqualFold(o.instance, e.instance) }); i >= 0 {
+			if i, ok := at[strings.ToLower(e.instance)]; ok {
 				out[i].addrs = append(out[i].addrs, e.addrs...)
-			} else if len(out) < maxFound {
+			} else if len(out) < maxHeard {
 				out = append(out, e)
 			}
 		}
@@ -111,7 +117,7 @@ func browseOnce(ctx context.Context, service string, options ...zeroconf.ClientO
 	}
 	var out []entry
 	for e := range answers { // closed when ctx ends
-		if len(out) >= maxFound {
+		if len(out) >= maxHeard {
 			continue
 		}
 		n := entry{instance: e.Instance, host: e.HostName, port: e.Port, text: e.Text}
@@ -126,17 +132,35 @@ func browseOnce(ctx context.Context, service string, options ...zeroconf.ClientO
 }
 
 // table is what has been found. It is safe for concurrent use.
+//
+// When it is full, the address that told of the most gives up what was found last for one that told of less: nobody
+// keeps others out by inventing printers. What the responder has not heard anyone say, as in a flood, counts together
+// as one address's.
 type table struct {
-	mu   sync.Mutex
-	rows map[string]*row
+	mu    sync.Mutex
+	rows  map[string]*row
+	heard speakers
 }
 
 type row struct {
 	Found
 	missed int
+	from   netip.Addr // who told of it; zero is not known
+	since  time.Time  // first found
 }
 
-func newTable() *table { return &table{rows: map[string]*row{}} }
+func newTable() *table { return &table{rows: map[string]*row{}, heard: newSpeakers()} }
+
+// hear notes who gave the hints.
+func (t *table) hear(now time.Time, list []hint) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, h := range list {
+		if !h.gone {
+			t.heard.hear(now, h.from, tableKey(h.service, h.instance))
+		}
+	}
+}
 
 func tableKey(service, instance string) string { return service + "\x00" + strings.ToLower(instance) }
 
@@ -177,11 +201,60 @@ func (t *table) round(now time.Time, service, self string, answers []entry) {
 			continue
 		}
 		key := tableKey(service, e.instance)
-		if _, ok := t.rows[key]; !ok && len(t.rows) >= maxFound {
+		n := &row{since: now}
+		if old := t.rows[key]; old != nil {
+			n.from, n.since = old.from, old.since
+		}
+		if !n.from.IsValid() {
+			n.from = t.whoseLocked(key)
+		}
+		if t.rows[key] == nil && len(t.rows) >= maxFound && !t.makeRoomLocked(n.from) {
 			continue
 		}
-		t.rows[key] = &row{Found: foundOf(now, service, e)}
+		n.Found = foundOf(now, service, e)
+		t.rows[key] = n
 	}
+}
+
+// countLocked is how many rows each address has.
+func (t *table) countLocked() map[netip.Addr]int {
+	n := map[netip.Addr]int{}
+	for _, r := range t.rows {
+		n[r.from]++
+	}
+	return n
+}
+
+// whoseLocked is who told of key; of several who has fewest rows, so that repeating what others say harms nobody.
+func (t *table) whoseLocked(key string) netip.Addr {
+	list := t.heard.of(key)
+	if len(list) == 0 {
+		return netip.Addr{}
+	}
+	n := t.countLocked()
+	return slices.MinFunc(list, func(a, b netip.Addr) int { return cmp.Or(n[a]-n[b], a.Compare(b)) })
+}
+
+// makeRoomLocked takes a row from the address that has most, and says whether from has so much less that it may.
+func (t *table) makeRoomLocked(from netip.Addr) bool {
+	n := t.countLocked()
+	most := from
+	for a := range n {
+		if n[a] > n[most] {
+			most = a
+		}
+	}
+	if n[most] <= n[from]+1 {
+		return false
+	}
+	var last string
+	for k, r := range t.rows {
+		if r.from == most && (last == "" || cmp.Or(r.since.Compare(t.rows[last].since), strings.Compare(k, last)) > 0) {
+			last = k
+		}
+	}
+	delete(t.rows, last)
+	return true
 }
 
 // hint takes in what the responder heard. It says whether the instance is new, so that its kind is worth a round.

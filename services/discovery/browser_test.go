@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -95,6 +96,58 @@ func TestTableIsBoundedAndForgets(t *testing.T) {
 	tab.round(start, "_hearth._tcp", "me", []entry{{instance: "me"}})
 	if n := len(tab.list()); n != 1 {
 		t.Error("the box found itself")
+	}
+}
+
+// One machine tells of more printers than the table holds, and of somebody else's, before the others are heard.
+func TestInventedPrintersKeepNobodyOut(t *testing.T) {
+	at := netip.MustParseAddr
+	evil, invented := at("192.168.1.66"), make([]entry, 0, 1000)
+	hintOf := func(service, instance, from string) []hint {
+		return []hint{{service: service, instance: instance, from: at(from)}}
+	}
+	tab := newTable()
+	for i := range cap(invented) {
+		e := entry{instance: fmt.Sprint("invented ", i), host: "p.local."}
+		invented = append(invented, e)
+		tab.hear(start, []hint{{service: "_ipp._tcp", instance: e.instance, from: evil}})
+	}
+	tab.hear(start, hintOf("_ipp._tcp", "Study", evil.String()))
+	tab.round(start, "_ipp._tcp", "", invented)
+	tab.hear(start, hintOf("_ipp._tcp", "study", "192.168.1.20"))
+	tab.hear(start, hintOf("_smb._tcp", "nas", "fe80::30"))
+	tab.round(start.Add(time.Minute), "_smb._tcp", "", []entry{{instance: "nas", host: "nas.local."}})
+	tab.round(start.Add(time.Minute), "_ipp._tcp", "", append(slices.Clone(invented), entry{instance: "Study", host: "study.local."}))
+	has := func(name string) bool {
+		return slices.ContainsFunc(tab.list(), func(f Found) bool { return f.Name == name })
+	}
+	if n := len(tab.list()); n != maxFound || !has("nas") || !has("Study") {
+		t.Errorf("of %d rows: nas %v, printer in the study %v", n, has("nas"), has("Study"))
+	}
+	// And they stay, round after round.
+	for i := range 5 {
+		later := start.Add(time.Duration(i+2) * time.Minute)
+		tab.round(later, "_ipp._tcp", "", append(slices.Clone(invented), entry{instance: "Study", host: "study.local."}))
+		tab.round(later, "_smb._tcp", "", []entry{{instance: "nas", host: "nas.local."}})
+	}
+	if !has("nas") || !has("Study") {
+		t.Error("what was found is pushed out again")
+	}
+}
+
+func TestSpeakersAreBounded(t *testing.T) {
+	s := newSpeakers()
+	host := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}) }
+	for i := range 1000 {
+		for j := range 100 {
+			s.hear(start.Add(time.Duration(i)*time.Second), host(i), fmt.Sprint("k", j))
+		}
+	}
+	if len(s.from) != maxSpeakers || len(s.from[host(999)].said) != maxSaid || s.from[host(0)] != nil {
+		t.Errorf("%d speakers, %d instances of the last", len(s.from), len(s.from[host(999)].said))
+	}
+	if n := len(s.of("k99")); n != maxSpeakers {
+		t.Errorf("%d said the latest, want %d", n, maxSpeakers)
 	}
 }
 

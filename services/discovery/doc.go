@@ -21,6 +21,8 @@
 //
 // Limits, all deliberate:
 //
+//   - 256 services are listed. When there are more, whoever told of the most gives way, by the source of the packets.
+//     On a network that lets its hosts take many addresses somebody can still fill the list.
 //   - Questions are sent as multicast, never "QU": beside another responder on the same host (Avahi, or zeroconf in
 //     this very process) a unicast answer to port 5353 reaches only one of them (RFC 6762, section 15.1).
 //   - Packets to the group are taken as local, since routers do not forward it; packets to an address of ours only when

@@ -65,6 +65,7 @@ type outbound struct {
 type hint struct {
 	service  string // "_ipp._tcp"
 	instance string // as on the wire, in presentation form
+	from     netip.Addr
 	gone     bool
 }
 
@@ -484,7 +485,7 @@ func (r *responder) handle(now time.Time, p inbound) {
 	}
 	if m.Response {
 		if src.Port() == 5353 { // section 6: anything else is no Multicast DNS responder
-			r.hear(now, l, &m)
+			r.hear(now, l, src.Addr(), &m)
 		}
 		return
 	}
@@ -767,7 +768,7 @@ func (r *responder) legacy(now time.Time, l *onLink, v6 bool, src netip.AddrPort
 }
 
 // hear takes what others say: conflicts with our names, answers that make ours needless, hints about services.
-func (r *responder) hear(now time.Time, l *onLink, m *dns.Msg) {
+func (r *responder) hear(now time.Time, l *onLink, from netip.Addr, m *dns.Msg) {
 	names := uniqueNames(l.records)
 	clash := false
 	for _, rr := range slices.Concat(m.Answer, m.Extra) {
@@ -776,7 +777,7 @@ func (r *responder) hear(now time.Time, l *onLink, m *dns.Msg) {
 			continue
 		}
 		if ptr, ok := rr.(*dns.PTR); ok {
-			r.hint(ptr)
+			r.hint(from, ptr)
 			r.spare(l, rr)
 			continue
 		}
@@ -838,13 +839,13 @@ func (r *responder) spare(l *onLink, rr dns.RR) {
 	}
 }
 
-func (r *responder) hint(ptr *dns.PTR) {
+func (r *responder) hint(from netip.Addr, ptr *dns.PTR) {
 	s, ok := strings.CutSuffix(strings.ToLower(ptr.Hdr.Name), ".local.")
 	if !ok || !r.watch[s] || len(r.hints) >= maxHints {
 		return
 	}
 	instance := ptr.Ptr
 	if n := len(instance) - len(ptr.Hdr.Name) - 1; n > 0 && strings.EqualFold(instance[n+1:], ptr.Hdr.Name) && instance[n] == '.' {
-		r.hints = append(r.hints, hint{service: s, instance: instance[:n], gone: ptr.Hdr.Ttl == 0})
+		r.hints = append(r.hints, hint{service: s, instance: instance[:n], from: from, gone: ptr.Hdr.Ttl == 0})
 	}
 }

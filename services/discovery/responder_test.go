@@ -530,6 +530,21 @@ func TestSilence(t *testing.T) {
 }
 
 // A flood of questions yields a bounded number of answers, and a flood of conflicts does not make us race.
+// The browser learns from whom a hint is: the source of the packet, whatever the records say.
+func TestHintsSayFromWhom(t *testing.T) {
+	r := newResponder(rand.New(rand.NewPCG(1, 1)), []string{"_ipp._tcp"})
+	r.setName(start, "hearth", nil)
+	r.setLinks(start, []link{linkOf("192.168.7.2/24")})
+	m := dns.Msg{Answer: []dns.RR{&dns.PTR{Hdr: header("_ipp._tcp.local.", dns.TypePTR, 120), Ptr: "Study._ipp._tcp.local."}}}
+	m.Response = true
+	b, _ := m.Pack()
+	r.handle(start, inbound{link: theLink, src: netip.MustParseAddrPort("192.168.7.20:5353"), group: true, data: b})
+	want := []hint{{service: "_ipp._tcp", instance: "Study", from: netip.MustParseAddr("192.168.7.20")}}
+	if !slices.Equal(r.hints, want) {
+		t.Errorf("hints %v, want %v", r.hints, want)
+	}
+}
+
 func TestRates(t *testing.T) {
 	r := newResponder(rand.New(rand.NewPCG(1, 1)), nil)
 	r.setName(start, "hearth", []service{{kind: "_http._tcp", port: 80, text: []string{"path=/"}}})

@@ -114,6 +114,7 @@ func (s *Service) respond(ctx context.Context, t transport, hints chan<- []hint,
 		}
 		r.out = r.out[:0]
 		if len(r.hints) > 0 {
+			s.found.hear(time.Now(), r.hints)
 			select {
 			case hints <- r.hints:
 			default: // the browser is busy; the next round finds them

@@ -92,7 +92,11 @@ type Config struct {
 	SystemResolvers func() []netip.AddrPort
 	// AllowPlain says whether SystemResolvers may be asked at all; nil is yes.
 	AllowPlain func() bool
-	// AllowPrivate are domains whose answers may hold private addresses, "example.com" and all below it.
+	// Home says whether a global address belongs to something in the house, so that no answer from outside may hold it:
+	// at home a printer has such an IPv6 address. It must be false for the box itself, whose own name outside people at
+	// home use too. nil is never. It must be quick.
+	Home func(netip.Addr) bool
+	// AllowPrivate are domains whose answers may hold private addresses and those of the house, "example.com" and all below it.
 	AllowPrivate []string
 	// Now is the known time that certificates are judged by; nil is the system's.
 	Now func() time.Time
@@ -154,6 +158,9 @@ func (c *Config) check() error {
 	}
 	if c.SystemResolvers == nil {
 		c.SystemResolvers = func() []netip.AddrPort { return nil }
+	}
+	if c.Home == nil {
+		c.Home = func(netip.Addr) bool { return false }
 	}
 	if c.AllowPlain == nil {
 		c.AllowPlain = func() bool { return true }

@@ -80,12 +80,16 @@ type fakeUpstream struct {
 	hangUp atomic.Bool // once
 	mu     sync.Mutex
 	answer func(q dns.Question, r *dns.Msg)
+	quiet  func(q dns.Question) bool // no answer to these; nil is to none
 	last   *dns.Msg
 }
 
 func (f *fakeUpstream) ServeDNS(w dns.ResponseWriter, m *dns.Msg) {
 	f.asked.Add(1)
-	if f.silent.Load() {
+	f.mu.Lock()
+	quiet := f.quiet != nil && f.quiet(m.Question[0])
+	f.mu.Unlock()
+	if quiet || f.silent.Load() {
 		return
 	}
 	if f.hangUp.CompareAndSwap(true, false) {
@@ -478,6 +482,69 @@ func TestFailover(t *testing.T) {
 	}
 }
 
+// deadNames makes up silent about every name below slow.example; all others have an address.
+func deadNames(up *fakeUpstream) {
+	up.set(fixed(300, "203.0.114.7"))
+	up.mu.Lock()
+	defer up.mu.Unlock()
+	up.quiet = func(q dns.Question) bool { return strings.HasSuffix(strings.ToLower(q.Name), ".slow.example.") }
+}
+
+// blocked is a list of upstreams whose port the network refuses: more of them than are asked for one question.
+func blocked(t testing.TB) (list []Upstream) {
+	for i := range 8 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Close()
+		list = append(list, Upstream{Name: fmt.Sprintf("dns%d.example", i), Addresses: []netip.AddrPort{l.Addr().(*net.TCPAddr).AddrPort()}})
+	}
+	return list
+}
+
+// Only the router's resolver can be reached, and someone asks for names that nobody answers for.
+func TestDeadNamesDoNotSilenceTheOnlyResolver(t *testing.T) {
+	router := startUpstream(t, nil)
+	deadNames(router)
+	b := runBox(t, Config{Upstreams: blocked(t), SystemResolvers: func() []netip.AddrPort { return []netip.AddrPort{router.addr} }}).ready(t)
+	var wg sync.WaitGroup
+	for i := range 3 {
+		wg.Go(func() {
+			if r := b.ask(t, "udp", fmt.Sprintf("n%d.slow.example", i), dns.TypeA); r.Rcode != dns.RcodeServerFailure {
+				t.Errorf("a dead name: %v", r)
+			}
+		})
+	}
+	wg.Wait()
+	e := b.h.forward.dhcp()[0]
+	if !e.resting(time.Now()) {
+		t.Error("the test proves nothing: a resolver that answered nothing else does not rest")
+	}
+	if r := b.ask(t, "udp", "www.example.com", dns.TypeA); firstA(r) != "203.0.114.7" {
+		t.Errorf("after dead names: %v", r)
+	}
+}
+
+// An upstream that answers other questions meanwhile is not to blame for a name.
+func TestDeadNamesAreNotTheUpstreamsFault(t *testing.T) {
+	up := startUpstream(t, nil)
+	deadNames(up)
+	b := runBox(t, Config{Upstreams: []Upstream{plainUpstream(up)}}).ready(t)
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() { b.ask(t, "udp", fmt.Sprintf("n%d.slow.example", i), dns.TypeA) })
+	}
+	time.Sleep(200 * time.Millisecond)
+	if r := b.ask(t, "udp", "www.example.com", dns.TypeA); firstA(r) != "203.0.114.7" {
+		t.Errorf("meanwhile: %v", r)
+	}
+	wg.Wait()
+	if e := b.h.forward.own[0]; e.resting(time.Now()) {
+		t.Error("an upstream that answers is put to rest for names that nobody answers for")
+	}
+}
+
 func TestServeStale(t *testing.T) {
 	up := startUpstream(t, nil)
 	up.set(fixed(1, "203.0.114.1"))
@@ -581,6 +648,9 @@ func TestManyClients(t *testing.T) {
 
 func TestNothingInsideFromOutside(t *testing.T) {
 	up := startUpstream(t, nil)
+	// A house with a global prefix, where the box is at ::1.
+	prefix := netip.MustParsePrefix("2a00:1234:5678:9a00::/64")
+	home := func(a netip.Addr) bool { return prefix.Contains(a) && a != prefix.Addr().Next() }
 	for _, c := range []struct {
 		record string
 		kept   bool
@@ -588,10 +658,13 @@ func TestNothingInsideFromOutside(t *testing.T) {
 		{"A 192.168.1.1", false}, {"A 10.1.2.3", false}, {"A 172.20.0.1", false}, {"A 127.0.0.1", false}, {"A 169.254.169.254", false},
 		{"A 0.0.0.0", false}, {"A 100.64.0.1", false}, {"A 8.8.8.8", true},
 		{"AAAA ::1", false}, {"AAAA ::", false}, {"AAAA fd00::1", false}, {"AAAA fe80::1", false}, {"AAAA ::ffff:192.168.1.1", false},
+		{"AAAA 2002:c0a8:101::1", false}, {"AAAA 2002:808:808::1", true}, {"AAAA 64:ff9b:1::808:808", false}, {"AAAA fec0::1", false},
+		{"AAAA ::ffff:0:192.168.1.1", false}, {"AAAA ::ffff:0:8.8.8.8", true}, {"AAAA ff02::1", false},
+		{"AAAA 2a00:1234:5678:9a00::77", false}, {"AAAA 2a00:1234:5678:9a00::1", true}, {"HTTPS 1 . ipv6hint=2a00:1234:5678:9a00::77", false},
 		{"AAAA 64:ff9b::c0a8:101", false}, {"AAAA ::192.168.1.1", false}, {"AAAA 2001:4860::8", true}, {"AAAA 64:ff9b::808:808", true},
 		{"HTTPS 1 . ipv4hint=192.168.1.1", false}, {"HTTPS 1 . ipv6hint=fd00::1", false}, {"HTTPS 1 . alpn=h2 ipv4hint=8.8.8.8", true},
 	} {
-		b, err := New(Config{Members: newHouse(smiths()), Open: noSockets, Upstreams: []Upstream{plainUpstream(up)}, AllowPrivate: []string{"allowed.example"}})
+		b, err := New(Config{Members: newHouse(smiths()), Open: noSockets, Upstreams: []Upstream{plainUpstream(up)}, AllowPrivate: []string{"allowed.example"}, Home: home})
 		if err != nil {
 			t.Fatal(err)
 		}

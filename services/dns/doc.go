@@ -16,7 +16,8 @@
 //
 // Everything else goes to the configured upstreams, as a rule DNS over TLS with the name in the certificate verified
 // (RFC 7858, RFC 8310 strict profile), padded (RFC 8467), pipelined over one connection each. A slow upstream is
-// overtaken by the next after a few hundred milliseconds; a dead one rests for seconds to a minute.
+// overtaken by the next after a few hundred milliseconds; a dead one rests for seconds to a minute, which means that it
+// is asked after the others. A name that nobody answers for says nothing about an upstream that answers meanwhile.
 //
 // When the box does not know the time yet, or the network blocks port 853, the resolvers that DHCP named may be asked
 // in the clear, but only until DNS over TLS has worked once since Run; from then on never again until the next Run.
@@ -28,10 +29,20 @@
 // for at most a day while no upstream answers (RFC 8767), and refreshes popular ones shortly before they end. An
 // outage is remembered for two seconds (RFC 9520). Questions asked by many at once are asked upstream once.
 //
-// Answers from outside must not point inside: records with private, loopback or link-local addresses are taken out of
-// what upstreams say (rebinding protection), and so are HTTPS and SVCB records with such hints.
+// Nobody takes all of what is bounded. Of the questions upstream, and of those that wait for them, one address has at
+// most an eighth and one network (an IPv4 /24, an IPv6 /64) half; one more is answered "cannot say" at once, or with an
+// expired answer. Of 256 connections by TCP one address has at most 16; the longest unused one of whoever has most makes
+// room for a new one. What the cache or the local zones answer has no bound.
 //
-// Not done here: recursion, validation (the DO and CD bits pass through, and AD comes from the upstream), block lists,
-// petnames. Questions are accepted from whoever reaches the sockets handed in; whom the firewall lets there is not
-// decided here.
+// Of an answer from outside only what is about the question is kept (RFC 5452, section 6): the aliases from the name
+// asked for, what was asked for at their end, the zone's SOA and NS, proofs and signatures. What answers another
+// question is no answer.
+//
+// Answers from outside must not point inside: records with private, loopback or link-local addresses, also in the
+// dress of an IPv6 transition, and those with the house's own global ones (Config.Home) are taken out of what
+// upstreams say (rebinding protection), and so are HTTPS and SVCB records with such hints.
+//
+// Not done here: recursion, validation (the DO and CD bits pass through; AD comes from an upstream that is asked
+// encrypted, and from no other), block lists, petnames. Questions are accepted from whoever reaches the sockets handed
+// in; whom the firewall lets there is not decided here.
 package dns

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -18,7 +19,8 @@ import (
 const (
 	resolveTime = 5 * time.Second
 	stalePause  = 1800 * time.Millisecond // how long a stale answer waits for a fresh one (RFC 8767, section 5)
-	maxCalls    = 1024                    // different questions upstream at the same time
+	maxCalls    = 1024                    // different questions upstream at the same time; share.go says who may have how many
+	maxPatient  = 2048                    // questions that wait for one of them, shared likewise
 	maxTried    = 6                       // upstreams asked for one question
 )
 
@@ -39,12 +41,14 @@ type forwarder struct {
 	cache *cache
 	own   []*endpoint // as configured
 
-	mu     sync.Mutex
-	calls  map[string]*call
-	system map[netip.AddrPort]*endpoint // DHCP's resolvers
-	local  map[netip.Addr]bool          // where we listen: never a resolver
-	known  bool                         // the time, when last looked at
-	tokens map[string]*endpoint         // names that would prove a loop
+	mu      sync.Mutex
+	calls   map[string]*call
+	opened  shares                       // of maxCalls, by who asked first
+	patient shares                       // of maxPatient, by who waits
+	system  map[netip.AddrPort]*endpoint // DHCP's resolvers
+	local   map[netip.Addr]bool          // where we listen: never a resolver
+	known   bool                         // the time, when last looked at
+	tokens  map[string]*endpoint         // names that would prove a loop
 
 	worked   atomic.Bool               // an encrypted upstream has answered since Run
 	inClear  atomic.Bool               // a resolver of DHCP's has answered since Run
@@ -57,6 +61,7 @@ type forwarder struct {
 func newForwarder(cfg *Config, c *cache, n *counters) *forwarder {
 	f := &forwarder{
 		cfg: cfg, cache: c, counters: n, calls: map[string]*call{},
+		opened: newShares(maxCalls), patient: newShares(maxPatient),
 		system: map[netip.AddrPort]*endpoint{}, local: map[netip.Addr]bool{}, tokens: map[string]*endpoint{},
 	}
 	// Addresses take turns: the first of each upstream, then the second of each.
@@ -129,18 +134,18 @@ func (f *forwarder) candidates(now time.Time) []*endpoint {
 			up = append(up, e)
 		}
 	}
-	var plain []*endpoint
+	var plain, tired []*endpoint
 	for _, e := range f.dhcp() {
 		if e.resting(now) {
-			down = append(down, e)
+			tired = append(tired, e)
 		} else {
 			plain = append(plain, e)
 		}
 	}
-	// One of the owner's first, then one of DHCP's: a network that swallows port 853 in silence must not take
-	// every phone's patience.
+	// One of the owner's first, then DHCP's: a network that swallows port 853 in silence must not take every phone's
+	// patience. There DHCP's are all there is, so they are asked even when they rest, before maxTried ends the list.
 	n := min(1, len(up))
-	out := slices.Concat(up[:n], plain, up[n:], down)
+	out := slices.Concat(up[:n], plain, tired, up[n:], down)
 	return out[:min(len(out), maxTried)]
 }
 
@@ -335,12 +340,19 @@ func (f *forwarder) try(ctx context.Context, e *endpoint, q dns.Question, do, cd
 			err = errors.New("the answer does not fit the question")
 		}
 	}
+	if e.clear {
+		r.AuthenticatedData = false // anyone on the way could have set it (RFC 4035, section 4.9.3)
+	}
 	now := time.Now()
 	if err != nil {
-		if errors.Is(ctx.Err(), context.Canceled) && now.Sub(start) < e.patience() {
+		switch late := ctx.Err() != nil || isTimeout(err); {
+		case errors.Is(ctx.Err(), context.Canceled) && now.Sub(start) < e.patience():
 			return nil, err // someone else was faster: that is no failure, unless this one was too slow
+		case late && e.spoke(start):
+			// The name is dead, not the upstream: it has answered other questions meanwhile.
+		default:
+			e.result(now, 0, false)
 		}
-		e.result(now, 0, false)
 		f.cfg.Log.Debug("upstream does not answer", "upstream", e.name, "address", e.addr.String(), "error", err)
 		return nil, err
 	}
@@ -360,20 +372,39 @@ func (f *forwarder) try(ctx context.Context, e *endpoint, q dns.Question, do, cd
 	return &r, nil
 }
 
+// isTimeout says whether err is silence rather than a refusal.
+func isTimeout(err error) bool {
+	var ne net.Error
+	return errors.As(err, &ne) && ne.Timeout()
+}
+
+// question is what is asked upstream, and for whom.
+type question struct {
+	ask    dns.Question
+	do, cd bool
+	from   netip.Addr // who asks; the zero address is the box itself
+}
+
 // resolve answers a question from upstream, once for everyone who asks it meanwhile. The returned answer is never
 // nil. old is a stale answer to fall back on, or nil; whether it was used is returned.
-func (f *forwarder) resolve(ctx context.Context, key []byte, q dns.Question, do, cd bool, old *answer) (a *answer, usedOld bool, err error) {
+func (f *forwarder) resolve(ctx context.Context, key []byte, q question, old *answer) (a *answer, usedOld bool, err error) {
 	now := f.cache.now()
 	if old != nil && now < old.retry.Load() {
 		return old, true, nil
 	}
-	c, err := f.start(ctx, key, q, do, cd, old)
+	c, err := f.start(ctx, key, q, old, true)
 	if err != nil {
+		f.counters.dropped.Add(1)
 		if old != nil {
 			return old, true, nil
 		}
 		return nil, false, err
 	}
+	defer func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.patient.give(q.from)
+	}()
 	var pause <-chan time.Time
 	if old != nil {
 		t := time.NewTimer(stalePause)
@@ -393,29 +424,37 @@ func (f *forwarder) resolve(ctx context.Context, key []byte, q dns.Question, do,
 	}
 }
 
-// start begins the question upstream, or joins the one under way.
-func (f *forwarder) start(ctx context.Context, key []byte, q dns.Question, do, cd bool, old *answer) (*call, error) {
+// start begins the question upstream, or joins the one under way. Whoever waits for it gives its place among the
+// patient back. errTooMany says that the asker has its share, or that everybody together has too much.
+func (f *forwarder) start(ctx context.Context, key []byte, q question, old *answer, waits bool) (*call, error) {
 	k := string(key)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if c := f.calls[k]; c != nil {
-		return c, nil
-	}
-	if len(f.calls) >= maxCalls {
+	c := f.calls[k]
+	if c == nil && len(f.calls) >= maxCalls || waits && !f.patient.take(q.from) {
 		return nil, errTooMany
 	}
-	c := &call{done: make(chan struct{})}
+	if c != nil {
+		return c, nil
+	}
+	if !f.opened.take(q.from) {
+		if waits {
+			f.patient.give(q.from)
+		}
+		return nil, errTooMany
+	}
+	c = &call{done: make(chan struct{})}
 	f.calls[k] = c
 	// Not ctx: whoever asked first may leave before the others; resolveTime bounds it.
 	ctx = context.WithoutCancel(ctx)
 	f.wg.Go(func() {
-		m, err := f.exchange(ctx, q, do, cd)
+		m, err := f.exchange(ctx, q.ask, q.do, q.cd)
 		if err == nil {
-			c.a, err = f.prepare(m, q)
+			c.a, err = f.prepare(m, q.ask)
 		}
 		now := f.cache.now()
 		if err != nil {
-			c.a = failure(q, networkEDE)
+			c.a = failure(q.ask, networkEDE)
 			since := time.Now()
 			f.failing.CompareAndSwap(nil, &since)
 		} else {
@@ -427,6 +466,7 @@ func (f *forwarder) start(ctx context.Context, key []byte, q dns.Question, do, c
 		f.cache.put([]byte(k), c.a, now)
 		f.mu.Lock()
 		delete(f.calls, k)
+		f.opened.give(q.from)
 		f.mu.Unlock()
 		close(c.done)
 	})
@@ -458,12 +498,10 @@ func (f *forwarder) prepare(m *dns.Msg, q dns.Question) (*answer, error) {
 	out := new(dns.Msg)
 	out.Response, out.RecursionAvailable, out.AuthenticatedData, out.Rcode = true, true, m.AuthenticatedData, m.Rcode
 	out.Question = []dns.Question{q}
-	plain := func(rr dns.RR) bool {
-		return rr != nil && rr.Header().Class == dns.ClassINET && rr.Header().Rrtype != dns.TypeOPT
-	}
+	about := relevant(q, m.Answer)
 	filtered, answered := false, false
 	for _, rr := range m.Answer {
-		if !plain(rr) {
+		if !about.answers(rr) {
 			continue
 		}
 		if f.pointsInside(rr, q.Name) {
@@ -475,13 +513,22 @@ func (f *forwarder) prepare(m *dns.Msg, q dns.Question) (*answer, error) {
 	}
 	var soa *dns.SOA
 	for _, rr := range m.Ns {
-		if !plain(rr) {
+		if !about.vouches(rr) {
 			continue
 		}
 		if s, ok := rr.(*dns.SOA); ok {
+			if soa != nil {
+				continue // only one can be the zone's
+			}
 			soa = s
 		}
 		out.Ns = append(out.Ns, rr)
+	}
+	if len(out.Answer) == 0 && !filtered && soa == nil && slices.ContainsFunc(m.Answer, ours) {
+		return failure(q, 0), nil // it answers another question; that says nothing about this one
+	}
+	if filtered {
+		out.AuthenticatedData = false // nobody signed what is left
 	}
 	var ttl uint32 = maxTTL
 	switch negative := !answered; {
@@ -544,7 +591,7 @@ func clearQR(b []byte) []byte {
 func (f *forwarder) pointsInside(rr dns.RR, asked string) bool {
 	inside := false
 	check := func(b []byte) {
-		if a, ok := netip.AddrFromSlice(b); ok && insideAddr(a) {
+		if a, ok := netip.AddrFromSlice(b); ok && (insideAddr(a) || f.cfg.Home(a.Unmap())) {
 			inside = true
 		}
 	}
@@ -583,19 +630,34 @@ func hints(v *dns.SVCB, check func([]byte)) {
 }
 
 var (
-	shared = netip.MustParsePrefix("100.64.0.0/10") // RFC 6598
-	thisIP = netip.MustParsePrefix("0.0.0.0/8")     // reaches the asker itself on many systems
-	nat64  = netip.MustParsePrefix("64:ff9b::/96")  // RFC 6052
-	compat = netip.MustParsePrefix("::/96")
+	shared = netip.MustParsePrefix("100.64.0.0/10")  // RFC 6598
+	thisIP = netip.MustParsePrefix("0.0.0.0/8")      // reaches the asker itself on many systems
+	site   = netip.MustParsePrefix("fec0::/10")      // site-local: deprecated by RFC 3879, still routed by some
+	nat64  = netip.MustParsePrefix("64:ff9b:1::/48") // a translator of the house's own (RFC 8215)
 )
+
+// dresses are prefixes of IPv6 addresses that mean the IPv4 address at a byte. ::ffff:0:0/96 is undone by Unmap.
+var dresses = []struct {
+	prefix netip.Prefix
+	at     int
+}{
+	{netip.MustParsePrefix("64:ff9b::/96"), 12},    // NAT64, RFC 6052
+	{netip.MustParsePrefix("::/96"), 12},           // compatible, RFC 4291, section 2.5.5.1
+	{netip.MustParsePrefix("::ffff:0:0:0/96"), 12}, // translated, RFC 2765, section 2.1
+	{netip.MustParsePrefix("2002::/16"), 2},        // 6to4, RFC 3056
+}
 
 // insideAddr says whether an address means something inside a house, in whatever dress.
 func insideAddr(a netip.Addr) bool {
-	a = a.Unmap()
-	if a.Is6() && (nat64.Contains(a) || compat.Contains(a)) && !a.IsUnspecified() && a != netip.IPv6Loopback() {
-		b := a.As16()
-		a = netip.AddrFrom4([4]byte(b[12:]))
+	a = a.Unmap().WithZone("")
+	if a.Is6() && !a.IsUnspecified() && a != netip.IPv6Loopback() {
+		for _, d := range dresses {
+			if b := a.As16(); d.prefix.Contains(a) {
+				a = netip.AddrFrom4([4]byte(b[d.at:]))
+				break
+			}
+		}
 	}
 	return a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsUnspecified() || a.IsMulticast() ||
-		shared.Contains(a) || thisIP.Contains(a)
+		shared.Contains(a) || thisIP.Contains(a) || site.Contains(a) || nat64.Contains(a)
 }

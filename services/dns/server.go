@@ -20,6 +20,7 @@ import (
 const (
 	maxWaiting  = 2048 // questions by UDP that wait for an upstream
 	maxConns    = 256  // TCP connections
+	maxOfOne    = 16   // TCP connections of one address
 	maxPerConn  = 32   // questions of one connection at the same time
 	connIdle    = 10 * time.Second
 	udpReaders  = 2 // per socket
@@ -42,7 +43,7 @@ type handler struct {
 
 // quick answers from the cache, or what needs no thought. It returns nil when the question needs slow, and done false;
 // with done true and nil, silence.
-func (h *handler) quick(q *query, key, dst []byte, rcode int, err error, stream bool) (out []byte, done bool) {
+func (h *handler) quick(q *query, key, dst []byte, from netip.Addr, rcode int, err error, stream bool) (out []byte, done bool) {
 	if err != nil {
 		h.counters.refused.Add(1)
 		return nil, true
@@ -67,8 +68,8 @@ func (h *handler) quick(q *query, key, dst []byte, rcode int, err error, stream 
 		return nil, false
 	}
 	if f == ageing && now >= a.retry.Load() {
-		if question, ok := q.question(); ok {
-			_, _ = h.forward.start(context.Background(), key, question, q.do, q.flags&bitCD != 0, a)
+		if ask, ok := q.question(); ok {
+			_, _ = h.forward.start(context.Background(), key, question{ask, q.do, q.flags&bitCD != 0, from}, a, false)
 		}
 	}
 	h.counters.cached.Add(1)
@@ -88,17 +89,17 @@ func (q *query) question() (dns.Question, bool) {
 }
 
 // slow answers what is not in the cache. It may take until ctx ends, at most resolveTime and a little.
-func (h *handler) slow(ctx context.Context, q *query, key, dst []byte, stream bool) []byte {
-	question, ok := q.question()
+func (h *handler) slow(ctx context.Context, q *query, key, dst []byte, from netip.Addr, stream bool) []byte {
+	ask, ok := q.question()
 	if !ok {
 		h.counters.refused.Add(1)
 		return q.appendBare(dst, 0, dns.RcodeFormatError, 0)
 	}
-	if name := strings.ToLower(question.Name); strings.HasSuffix(name, loopZone) && h.forward.looped(name) {
+	if name := strings.ToLower(ask.Name); strings.HasSuffix(name, loopZone) && h.forward.looped(name) {
 		h.counters.refused.Add(1)
 		return q.appendBare(dst, 0, dns.RcodeRefused, 0)
 	}
-	if m := h.zones.Load().answer(question); m != nil {
+	if m := h.zones.Load().answer(ask); m != nil {
 		h.counters.local.Add(1)
 		a, err := wireAnswer(m)
 		if err != nil {
@@ -111,7 +112,7 @@ func (h *handler) slow(ctx context.Context, q *query, key, dst []byte, stream bo
 	}
 	if q.qtype == dns.TypeANY {
 		h.counters.local.Add(1)
-		m := &dns.Msg{Question: []dns.Question{question}, Answer: []dns.RR{minimalANY(question.Name)}}
+		m := &dns.Msg{Question: []dns.Question{ask}, Answer: []dns.RR{minimalANY(ask.Name)}}
 		m.Response, m.RecursionAvailable = true, true
 		a, err := wireAnswer(m)
 		if err != nil {
@@ -129,10 +130,14 @@ func (h *handler) slow(ctx context.Context, q *query, key, dst []byte, stream bo
 	if f != stale {
 		old = nil
 	}
-	a, usedOld, err := h.forward.resolve(ctx, key, question, q.do, q.flags&bitCD != 0, old)
+	a, usedOld, err := h.forward.resolve(ctx, key, question{ask, q.do, q.flags&bitCD != 0, from}, old)
 	if err != nil {
 		h.counters.failed.Add(1)
-		return q.appendBare(dst, 0, dns.RcodeServerFailure, networkEDE)
+		var ede uint16 = networkEDE
+		if errors.Is(err, errTooMany) {
+			ede = 0 // the network is fine
+		}
+		return q.appendBare(dst, 0, dns.RcodeServerFailure, ede)
 	}
 	if usedOld {
 		h.counters.cached.Add(1)
@@ -148,7 +153,7 @@ type server struct {
 	h       *handler
 	from    func(netip.Addr) bool // who may ask; nil is everybody who reaches the sockets
 	waiting atomic.Int64
-	conns   atomic.Int64
+	conns   *conns
 }
 
 // run serves until ctx ends or a socket breaks, closes the sockets and waits for everything it started.
@@ -203,7 +208,7 @@ func (s *server) packets(ctx context.Context, p net.PacketConn) error {
 		if perr == nil && rcode == 0 {
 			key = q.appendKey(key)
 		}
-		b, done := s.h.quick(&q, key, out[:0], rcode, perr, false)
+		b, done := s.h.quick(&q, key, out[:0], to.Addr(), rcode, perr, false)
 		if done {
 			if b != nil {
 				send(udp, p, to, addr, b)
@@ -220,7 +225,7 @@ func (s *server) packets(ctx context.Context, p net.PacketConn) error {
 		q.raw = raw
 		wg.Go(func() {
 			defer s.waiting.Add(-1)
-			if b := s.h.slow(ctx, &q, k, nil, false); b != nil {
+			if b := s.h.slow(ctx, &q, k, nil, to.Addr(), false); b != nil {
 				send(udp, p, to, addr, b)
 			}
 		})
@@ -260,25 +265,24 @@ func (s *server) accept(ctx context.Context, l net.Listener) error {
 			}
 			return err
 		}
-		if at, err := netip.ParseAddrPort(c.RemoteAddr().String()); err != nil || !s.mayAsk(at.Addr()) {
+		at, err := netip.ParseAddrPort(c.RemoteAddr().String())
+		if err != nil || !s.mayAsk(at.Addr()) {
 			_ = c.Close()
 			continue
 		}
-		if s.conns.Add(1) > maxConns {
-			s.conns.Add(-1)
+		n, displaced := s.conns.enter(c, at.Addr())
+		if displaced {
 			s.h.counters.dropped.Add(1)
-			_ = c.Close()
-			continue
 		}
 		wg.Go(func() {
-			defer s.conns.Add(-1)
-			s.stream(ctx, c)
+			defer s.conns.leave(n)
+			s.stream(ctx, n)
 		})
 	}
 }
 
 // stream answers one TCP connection: many questions, answers as they come (RFC 7766).
-func (s *server) stream(ctx context.Context, c net.Conn) {
+func (s *server) stream(ctx context.Context, c *conn) {
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 	var wg sync.WaitGroup
@@ -314,10 +318,11 @@ func (s *server) stream(ctx context.Context, c net.Conn) {
 			return
 		}
 		idle = connIdle
+		s.conns.touch(c)
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			if b := s.h.answer(ctx, in, true, make([]byte, 2, 512)); len(b) > 2 {
+			if b := s.h.answer(ctx, in, c.from, true, make([]byte, 2, 512)); len(b) > 2 {
 				binary.BigEndian.PutUint16(b, uint16(len(b)-2))
 				write(b)
 			}
@@ -325,19 +330,20 @@ func (s *server) stream(ctx context.Context, c net.Conn) {
 	}
 }
 
-// answer answers one message in wire form, appended to dst; nothing is appended for silence.
-func (h *handler) answer(ctx context.Context, raw []byte, stream bool, dst []byte) []byte {
+// answer answers one message in wire form, appended to dst; nothing is appended for silence. from is who asks, the zero
+// address for the box itself.
+func (h *handler) answer(ctx context.Context, raw []byte, from netip.Addr, stream bool, dst []byte) []byte {
 	q, rcode, err := parseQuery(raw)
 	var key []byte
 	if err == nil && rcode == 0 {
 		key = q.appendKey(make([]byte, 0, 300))
 	}
-	b, done := h.quick(&q, key, dst, rcode, err, stream)
+	b, done := h.quick(&q, key, dst, from, rcode, err, stream)
 	if done {
 		if b == nil {
 			return dst
 		}
 		return b
 	}
-	return h.slow(ctx, &q, key, dst, stream)
+	return h.slow(ctx, &q, key, dst, from, stream)
 }

@@ -121,7 +121,7 @@ func (s *Service) serve(ctx context.Context, m *services.Membership, changed <-c
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make(chan error, 1)
-	go func() { done <- (&server{h: s.h, from: s.cfg.From}).run(ctx, socks) }()
+	go func() { done <- (&server{h: s.h, from: s.cfg.From, conns: newConns()}).run(ctx, socks) }()
 	s.setPhase(phaseOpen, nil)
 	was := where(m)
 	var look <-chan time.Time
@@ -247,7 +247,7 @@ func (s *Service) Exchange(ctx context.Context, m *dns.Msg) (*dns.Msg, error) {
 	if err != nil {
 		return nil, fmt.Errorf("packing a question: %w", err)
 	}
-	if b = s.h.answer(ctx, b, true, nil); len(b) == 0 {
+	if b = s.h.answer(ctx, b, netip.Addr{}, true, nil); len(b) == 0 {
 		return nil, errSilent
 	}
 	if err := ctx.Err(); err != nil {

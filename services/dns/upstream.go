@@ -14,7 +14,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/miekg/dns"
 	"golang.org/x/crypto/x509roots/fallback/bundle"
 )
 
@@ -25,6 +24,7 @@ const (
 	idleTime    = 20 * time.Second // how long a connection stays open unused
 	maxPipeline = 512              // questions on one connection at the same time
 	padTo       = 128              // RFC 8467, section 4.1
+	maxPacket   = 4096             // bytes of an answer by UDP; we ask for at most maxUDP
 )
 
 // useBundledRoots makes x/crypto's list of authorities the one to judge by where the system has none: the image. It
@@ -267,7 +267,7 @@ func (d *datagram) ask(ctx context.Context, m []byte) ([]byte, error) {
 	binary.BigEndian.PutUint16(q, randomID())
 	// A lost packet is sent again once.
 	again := time.Now().Add(time.Second)
-	buf := make([]byte, dns.MaxMsgSize)
+	buf := make([]byte, maxPacket) // each open question holds one
 	for sent := 0; ; {
 		if sent == 0 || sent == 1 && time.Now().After(again) {
 			if _, err := c.Write(q); err != nil {
@@ -291,7 +291,7 @@ func (d *datagram) ask(ctx context.Context, m []byte) ([]byte, error) {
 		if n < headerLen || buf[0] != q[0] || buf[1] != q[1] || !sameQuestion(q, buf[:n]) {
 			continue
 		}
-		if binary.BigEndian.Uint16(buf[2:])&bitTC != 0 {
+		if binary.BigEndian.Uint16(buf[2:])&bitTC != 0 || n == len(buf) {
 			return d.long.ask(ctx, m)
 		}
 		return buf[:n:n], nil
@@ -332,6 +332,7 @@ type endpoint struct {
 	mu    sync.Mutex
 	fails int
 	until time.Time // resting
+	last  time.Time // when it last answered
 	mean  time.Duration
 	loop  int8 // of a resolver DHCP named: 0 not tried, 1 fine, 2 asks us in turn
 }
@@ -377,11 +378,18 @@ func (e *endpoint) result(now time.Time, took time.Duration, ok bool) {
 		}
 		return
 	}
-	e.fails, e.until = 0, time.Time{}
+	e.fails, e.until, e.last = 0, time.Time{}, now
 	if e.mean == 0 {
 		e.mean = took
 	}
 	e.mean += (took - e.mean) / 8
+}
+
+// spoke says whether it has answered something since t.
+func (e *endpoint) spoke(t time.Time) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.last.After(t)
 }
 
 func (e *endpoint) resting(now time.Time) bool {

@@ -94,7 +94,7 @@ func TestProtocolEdges(t *testing.T) {
 		{"no recursion wanted", pack(func(m *dns.Msg) { m.RecursionDesired = false; m.Question[0].Name = "other.example.com." }), dns.RcodeRefused},
 		{"a name with a zero byte", raw(good, func(b []byte) { b[13] = 0 }), dns.RcodeSuccess},
 	} {
-		out := s.h.answer(t.Context(), c.in, false, nil)
+		out := s.h.answer(t.Context(), c.in, netip.Addr{}, false, nil)
 		if c.want < 0 {
 			if len(out) != 0 {
 				t.Errorf("%s: answered %x, want silence", c.name, out)
@@ -206,7 +206,7 @@ func FuzzQuery(f *testing.F) {
 	s := boxOf(f, positive)
 	f.Fuzz(func(t *testing.T, b []byte, stream bool) {
 		for range 2 { // fresh, then from the cache
-			out := s.h.answer(t.Context(), b, stream, nil)
+			out := s.h.answer(t.Context(), b, netip.Addr{}, stream, nil)
 			if len(out) == 0 {
 				continue
 			}
@@ -256,12 +256,12 @@ func BenchmarkCached(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	s.h.answer(b.Context(), w, false, nil)
+	s.h.answer(b.Context(), w, netip.Addr{}, false, nil)
 	b.ReportAllocs()
 	key, out := make([]byte, 0, 300), make([]byte, 0, maxUDP)
 	for b.Loop() {
 		q, rc, err := parseQuery(w)
-		if _, done := s.h.quick(&q, q.appendKey(key[:0]), out[:0], rc, err, false); !done {
+		if _, done := s.h.quick(&q, q.appendKey(key[:0]), out[:0], netip.Addr{}, rc, err, false); !done {
 			b.Fatal("not cached")
 		}
 	}
@@ -286,6 +286,6 @@ func BenchmarkLocal(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		s.h.answer(b.Context(), w, false, nil)
+		s.h.answer(b.Context(), w, netip.Addr{}, false, nil)
 	}
 }
