@@ -9,19 +9,20 @@ import (
 	"hearth.alt/appliance/web"
 )
 
-// bounded is l with at most maxConnections connections open, and at most maxFromOne of one address (an IPv4 address, an
-// IPv6 /64; loopback counts as nobody's). One too many is closed at once and never waits in a queue. When all places
-// are taken, the address that holds the most gives up its oldest for one that holds fewer: whoever has many addresses
-// keeps nobody out either.
+// bounded is l with at most maxConnections connections open, half as many from one network (a /24, a /64), and at most
+// maxFromOne from one address; loopback counts as nobody's. One too many is closed at once and never waits in a queue.
+// Where all places are taken, the address that holds the most gives up its oldest for one that holds fewer: whoever has
+// many keeps nobody out.
 func bounded(l net.Listener) net.Listener {
-	return &boundedListener{Listener: l, from: map[netip.Prefix][]*boundedConn{}}
+	return &boundedListener{Listener: l, from: map[netip.Addr][]*boundedConn{}, network: map[netip.Prefix]int{}}
 }
 
 type boundedListener struct {
 	net.Listener
-	mu   sync.Mutex
-	all  int
-	from map[netip.Prefix][]*boundedConn // oldest first
+	mu      sync.Mutex
+	all     int
+	from    map[netip.Addr][]*boundedConn // oldest first
+	network map[netip.Prefix]int
 }
 
 func (l *boundedListener) Accept() (net.Conn, error) {
@@ -30,7 +31,7 @@ func (l *boundedListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		b := &boundedConn{Conn: c, l: l, key: web.Source(c.RemoteAddr().String())}
+		b := &boundedConn{Conn: c, l: l, who: web.Address(c.RemoteAddr().String())}
 		evicted, ok := l.enter(b)
 		if evicted != nil {
 			evicted.Conn.Close()
@@ -46,15 +47,16 @@ func (l *boundedListener) Accept() (net.Conn, error) {
 func (l *boundedListener) enter(c *boundedConn) (evicted *boundedConn, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	mine := len(l.from[c.key])
-	if mine >= maxFromOne && !c.key.Addr().IsLoopback() {
+	mine, network := len(l.from[c.who]), web.Network(c.who)
+	if mine >= maxFromOne && !c.who.IsLoopback() {
 		return nil, false
 	}
-	if l.all >= maxConnections {
-		var most netip.Prefix
-		for key, conns := range l.from {
-			if len(conns) > len(l.from[most]) && !key.Addr().IsLoopback() {
-				most = key
+	crowded := l.network[network] >= maxConnections/2 && !c.who.IsLoopback()
+	if crowded || l.all >= maxConnections {
+		var most netip.Addr
+		for a, conns := range l.from {
+			if len(conns) > len(l.from[most]) && !a.IsLoopback() && (!crowded || web.Network(a) == network) {
+				most = a
 			}
 		}
 		if len(l.from[most]) <= mine+1 {
@@ -64,7 +66,8 @@ func (l *boundedListener) enter(c *boundedConn) (evicted *boundedConn, ok bool) 
 		l.removeLocked(evicted)
 	}
 	l.all++
-	l.from[c.key] = append(l.from[c.key], c)
+	l.network[network]++
+	l.from[c.who] = append(l.from[c.who], c)
 	return evicted, true
 }
 
@@ -76,20 +79,24 @@ func (l *boundedListener) leave(c *boundedConn) {
 
 // removeLocked forgets c, once.
 func (l *boundedListener) removeLocked(c *boundedConn) {
-	at := slices.Index(l.from[c.key], c)
+	at := slices.Index(l.from[c.who], c)
 	if at < 0 {
 		return
 	}
 	l.all--
-	if l.from[c.key] = slices.Delete(l.from[c.key], at, at+1); len(l.from[c.key]) == 0 {
-		delete(l.from, c.key)
+	if l.from[c.who] = slices.Delete(l.from[c.who], at, at+1); len(l.from[c.who]) == 0 {
+		delete(l.from, c.who)
+	}
+	network := web.Network(c.who)
+	if l.network[network]--; l.network[network] == 0 {
+		delete(l.network, network)
 	}
 }
 
 type boundedConn struct {
 	net.Conn
 	l   *boundedListener
-	key netip.Prefix
+	who netip.Addr
 }
 
 func (c *boundedConn) Close() error {

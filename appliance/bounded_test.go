@@ -5,13 +5,12 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 	"time"
-
-	"hearth.alt/appliance/web"
 )
 
 // One machine of the home network held all 512 connections of the LAN face open, and nobody else got a page.
@@ -111,9 +110,9 @@ func TestManyAddressesDoNotHoldEveryConnection(t *testing.T) {
 	fill("127.0.0.1", 100) // somebody on the machine itself
 	fill("192.0.2.1", 60)
 	first := len(ends)
-	fill("192.0.2.2", 64)
-	for i := 3; i <= 6; i++ {
-		fill(fmt.Sprintf("192.0.2.%d", i), 60)
+	fill("192.0.3.2", 64)
+	for i := 4; i <= 7; i++ {
+		fill(fmt.Sprintf("192.0.%d.1", i), 60)
 	}
 	fill("198.51.100.1", maxConnections-100-60-64-4*60)
 
@@ -128,22 +127,39 @@ func TestManyAddressesDoNotHoldEveryConnection(t *testing.T) {
 	}
 }
 
-// With nobody holding more than the newcomer, the newcomer is the one too many.
+// With nobody holding more than the newcomer, the newcomer is the one too many; and a network holds half.
 func TestFullIsFull(t *testing.T) {
 	l := bounded(nil).(*boundedListener)
-	conn := func(i int) *boundedConn {
-		return &boundedConn{l: l, key: web.Source(fmt.Sprintf("10.0.%d.%d:5", i/256, i%256))}
+	enter := func(who string) (from netip.Addr, ok bool) {
+		evicted, ok := l.enter(&boundedConn{l: l, who: netip.MustParseAddr(who)})
+		if evicted != nil {
+			from = evicted.who
+		}
+		return from, ok
 	}
 	for i := range maxConnections {
-		if _, ok := l.enter(conn(i)); !ok {
+		if _, ok := enter(fmt.Sprintf("10.0.%d.%d", i/250, i%250)); !ok {
 			t.Fatalf("number %d is refused", i)
 		}
 	}
-	if evicted, ok := l.enter(conn(maxConnections)); ok || evicted != nil {
+	if from, ok := enter("10.9.0.1"); ok || from.IsValid() {
 		t.Error("one took the place of another that holds no more")
 	}
-	if _, ok := l.enter(conn(0)); ok {
+	if _, ok := enter("10.0.0.1"); ok {
 		t.Error("one with as many as the others is let in")
+	}
+
+	l = bounded(nil).(*boundedListener)
+	for i := range maxConnections / 2 {
+		if _, ok := enter(fmt.Sprintf("2001:db8::%x", i%8)); !ok {
+			t.Fatalf("number %d of a network is refused", i)
+		}
+	}
+	if from, ok := enter("2001:db8::99"); !ok || !netip.MustParsePrefix("2001:db8::/64").Contains(from) || l.all != maxConnections/2 {
+		t.Errorf("a newcomer in a crowded network: let in %v for one of %v; %d are open", ok, from, l.all)
+	}
+	if from, ok := enter("2001:db8:1::1"); !ok || from.IsValid() {
+		t.Errorf("one of another network: let in %v for one of %v", ok, from)
 	}
 }
 

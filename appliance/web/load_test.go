@@ -14,7 +14,7 @@ import (
 // ended. Only its share is worked on; the rest is sent away at once, and others are served.
 func TestFormsWithoutEnd(t *testing.T) {
 	var s Server
-	reading := make(chan struct{}, 4*maxOfSource)
+	reading := make(chan struct{}, 4*maxOfAddress)
 	h := s.bound(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		reading <- struct{}{}
 		io.ReadAll(r.Body)
@@ -28,7 +28,7 @@ func TestFormsWithoutEnd(t *testing.T) {
 	}
 	endless, end := io.Pipe()
 	var wg sync.WaitGroup
-	for range maxOfSource {
+	for range maxOfAddress {
 		wg.Go(func() { ask("192.0.2.1:5", endless) })
 		<-reading
 	}
@@ -66,28 +66,38 @@ func TestLoad(t *testing.T) {
 		}
 		return f != nil
 	}
-	// One source fills its own share and no more.
-	for i := range maxOfSource {
-		if !in("192.0.2.1:5") {
-			t.Fatalf("request %d of a source is refused", i)
+	admitted := func(from string, most int) (n int) {
+		for n < most && in(from) {
+			n++
 		}
+		return n
 	}
-	if in("192.0.2.1:6") {
-		t.Error("a source has more than its share")
+	// One address fills its own share, one network its own; whoever has nothing under way still gets its few in.
+	if n := admitted("192.0.2.1:5", 100); n != maxOfAddress {
+		t.Errorf("one address has %d under way, want %d", n, maxOfAddress)
 	}
-	// Many sources fill everything; one that has nothing under way still gets in, and its second, and no third.
-	for i := 2; l.all < maxRequests; i++ {
-		in(fmt.Sprintf("[2001:db8:%x::1]:5", i/4))
+	for i := 2; i <= 4; i++ {
+		admitted(fmt.Sprintf("192.0.2.%d:5", i), 100)
 	}
-	for n, want := range []bool{true, true, false} {
-		if in("198.51.100.1:5") != want {
-			t.Errorf("request %d of a newcomer while all are busy: %v, want %v", n+1, !want, want)
-		}
+	if n := l.all; n != maxOfNetwork {
+		t.Errorf("one network has %d under way, want %d", n, maxOfNetwork)
 	}
-	for i := 0; in(fmt.Sprintf("10.0.%d.%d:5", i/256, i%256)); i++ {
-		if l.all > 2*maxRequests {
-			t.Fatal("newcomers have no end")
-		}
+	if n := admitted("192.0.2.77:5", 100); n != fewOfAddress {
+		t.Errorf("a newcomer in a full network has %d, want %d", n, fewOfAddress)
+	}
+	for i := 0; l.all < maxRequests; i++ {
+		in(fmt.Sprintf("[2001:db8:%x::1]:5", i/8))
+	}
+	if n := admitted("198.51.100.1:5", 100); n != fewOfAddress {
+		t.Errorf("a newcomer while all are busy has %d, want %d", n, fewOfAddress)
+	}
+	// Newcomers have an end too.
+	for i := range 3 * maxRequests {
+		in(fmt.Sprintf("10.%d.0.1:5", i%250))
+		in(fmt.Sprintf("[2001:db8:a:%x::1]:5", i))
+	}
+	if l.all != 2*maxRequests {
+		t.Errorf("%d are under way at most, want %d", l.all, 2*maxRequests)
 	}
 	if !in("127.0.0.1:5") || !in("@") {
 		t.Error("the box itself is bounded")
@@ -95,7 +105,7 @@ func TestLoad(t *testing.T) {
 	for _, f := range leave {
 		f()
 	}
-	if l.all != 0 || len(l.from) != 0 {
-		t.Errorf("after all have left %d are counted, of %d sources", l.all, len(l.from))
+	if l.all != 0 || len(l.from) != 0 || len(l.network) != 0 {
+		t.Errorf("after all have left %d are counted, of %d addresses", l.all, len(l.from))
 	}
 }
