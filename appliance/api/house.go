@@ -334,7 +334,7 @@ func (h *House) AddPerson(ctx context.Context, caller services.Caller, in AddPer
 	code, expires, err := h.Invite(ctx, caller, p.ID)
 	if err != nil {
 		// Nobody is left waiting for a link that there is not.
-		if e := h.Identity.RemovePerson(h.acting(ctx, caller), p.ID); e != nil {
+		if e := h.Identity.RemovePerson(h.acting(context.WithoutCancel(ctx), caller), p.ID); e != nil {
 			h.Log.Warn("a person whose invitation failed stays until the invitation would have ended", "person", p.ID, "error", e)
 		}
 		return AddPersonOutput{}, err
@@ -389,6 +389,9 @@ func (h *House) Invite(ctx context.Context, caller services.Caller, id services.
 	}
 	p, _ := m.Person(id)
 	h.invites[id] = invitation{code, p.State, expires}
+	if p.State == services.StateActive {
+		h.audit(ctx, caller, "way-in-made", p.Name)
+	}
 	return code, expires, nil
 }
 

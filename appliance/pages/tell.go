@@ -62,6 +62,10 @@ func tell(m *services.Membership, e account.Event) (services.Sentence, bool) {
 		return services.Say("event.app-ended", "{who} took an app's password away.", "who", who), true
 	case "ended-session", "ended-others":
 		return services.Say("event.session-ended", "{who} signed out in another place.", "who", who), true
+	case "way-in-made":
+		return services.Say("event.way-in-made", "{who} made a link with which {object} can choose another password.", "who", who, "object", e.Object), true
+	case "way-in-used":
+		return services.Say("event.way-in-used", "{who} chose another password with a link.", "who", who), true
 	case "way-in-by-words":
 		return services.Say("event.way-in-by-words", "Someone with the 24 words made a new way in for {name}.", "name", e.Object), true
 	case "password-reset":

@@ -469,6 +469,50 @@ func TestAnInvitationIsGoodOnce(t *testing.T) {
 	}
 }
 
+// A link to choose another password was once good after its person had been made owner, whose password an admin could
+// set with it; and after somebody had set another password because the link had leaked.
+func TestAWayInEnds(t *testing.T) {
+	s, h := setUp(t)
+	ctx := t.Context()
+	make := func() secret.Text {
+		t.Helper()
+		token, _, err := s.CreateInvitation(ctx, from(""), ben)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token
+	}
+	over := func(why string, token secret.Text) {
+		t.Helper()
+		if _, err := s.AcceptInvitation(ctx, from(""), token, secret.NewText(good)); !errors.Is(err, ErrInvitation) {
+			t.Errorf("%s: %v, want ErrInvitation", why, err)
+		}
+	}
+	token := make()
+	if _, err := s.ResetPassword(ctx, from(""), ben); err != nil {
+		t.Fatal(err)
+	}
+	over("after a new password at the box itself", token)
+
+	token = make()
+	role := services.RoleOwner
+	h.change(func(m *services.Membership) {
+		for i, p := range m.People {
+			if p.ID == ben {
+				role, m.People[i].Role = p.Role, services.RoleOwner
+			}
+		}
+	})
+	over("after they were made owner", token)
+	h.change(func(m *services.Membership) {
+		for i, p := range m.People {
+			if p.ID == ben {
+				m.People[i].Role = role
+			}
+		}
+	})
+}
+
 // TestRevocation tries every kind: it fails on one that it does not know.
 func TestRevocation(t *testing.T) {
 	type held struct {

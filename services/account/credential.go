@@ -97,7 +97,8 @@ func (c *credential) stands(m *services.Membership) (services.Role, bool) {
 		return 0, false
 	}
 	if c.kind == KindInvitation {
-		return p.Role, p.State == services.StatePending || p.State == services.StateActive
+		// Whoever has the link becomes the person: it was made by somebody who may give this role, and not a higher one.
+		return p.Role, p.Role <= c.role && (p.State == services.StatePending || p.State == services.StateActive)
 	}
 	if p.State != services.StateActive || p.Role < c.role || c.kind == KindSession && p.Role != c.role {
 		return 0, false
@@ -306,7 +307,11 @@ func (s *Service) hold(c *credential, also []*credential) secret.Text {
 		also = append(slices.Clip(also), have[maxSessions-1:]...)
 	}
 	s.byHash[c.hash] = c
-	ended := s.dropLocked(slices.DeleteFunc(also, func(o *credential) bool { return o.kind != KindSession }))
+	gone := slices.DeleteFunc(also, func(o *credential) bool { return o.kind != KindSession })
+	ended := s.dropLocked(gone)
+	for _, o := range gone {
+		s.dead[o.id] = true // erased when the disk takes it
+	}
 	s.mu.Unlock()
 	s.tellEnded(ended)
 	return text

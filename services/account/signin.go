@@ -49,7 +49,7 @@ var (
 	ErrBusy = &services.Problem{Kind: services.KindBusy, Code: "busy",
 		Say: services.Say("account.busy", "Too many people are signing in at once. Try again in a minute.")}
 	ErrInvitation = &services.Problem{Kind: services.KindNotFound, Code: "invitation-gone",
-		Say: services.Say("account.invitation-gone", "This invitation was used already, or its week is over. Ask for a new one.")}
+		Say: services.Say("account.invitation-gone", "This invitation was used already, or its time is over. Ask for a new one.")}
 	ErrNoPerson = &services.Problem{Kind: services.KindNotFound, Code: "no-such-person",
 		Say: services.Say("account.no-person", "Nobody in this household has that account.")}
 	ErrNoCredential = &services.Problem{Kind: services.KindNotFound, Code: "no-such-credential",
@@ -206,7 +206,7 @@ func (s *Service) enter(ctx context.Context, in SignIn, p services.Person, known
 		also = append(also, old)
 	}
 	if changed {
-		for _, o := range s.of(KindSession, p.ID) {
+		for _, o := range append(s.of(KindSession, p.ID), s.of(KindInvitation, p.ID)...) {
 			if !slices.Contains(also, o) {
 				also = append(also, o)
 			}
@@ -358,13 +358,12 @@ func (s *Service) setPassword(ctx context.Context, by services.Caller, id servic
 		return ErrNoPerson
 	}
 	s.mu.Lock()
-	gone := append(s.of(KindSession, id), s.of(KindKnown, id)...)
+	gone := append(append(s.of(KindSession, id), s.of(KindKnown, id)...), s.of(KindInvitation, id)...)
 	if invitation != nil {
 		if s.byHash[invitation.hash] != invitation {
 			s.mu.Unlock()
 			return ErrInvitation
 		}
-		gone = append(gone, invitation)
 	}
 	s.mu.Unlock()
 	err := s.write(ctx, func(tx *sql.Tx) error {
@@ -611,7 +610,13 @@ func (s *Service) AcceptInvitation(ctx context.Context, by services.Caller, toke
 	if err != nil {
 		return "", err
 	}
-	if err := s.setPassword(ctx, by, c.person, password, "invitation-accepted", c); err != nil {
+	action := "invitation-accepted"
+	if m, _ := s.c.Members.Watch(); m != nil {
+		if p, ok := m.Person(c.person); ok && p.State == services.StateActive {
+			action = "way-in-used"
+		}
+	}
+	if err := s.setPassword(ctx, by, c.person, password, action, c); err != nil {
 		return "", err
 	}
 	return c.person, nil

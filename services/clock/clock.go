@@ -195,6 +195,9 @@ func (c *Clock) AtLeast(t time.Time) {
 	defer c.mu.Unlock()
 	if known := c.nowLocked(); t.After(known) && c.plausible(t) {
 		c.base, c.mark = t.Round(0).UTC(), c.sys.Mono()
+		if c.anchor != nil {
+			c.anchor = &moment{c.base, c.mark}
+		}
 	}
 }
 
@@ -208,7 +211,13 @@ func (c *Clock) Save() error {
 	if wait {
 		return nil
 	}
-	return durable.WriteFile(c.path, format(t), 0o644)
+	if err := durable.WriteFile(c.path, format(t), 0o644); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.first = false
+	return nil
 }
 
 // The file is 16 bytes, big endian: "HCK1", Unix seconds (8), IEEE CRC-32 of the 12 before (4).

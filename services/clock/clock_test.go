@@ -225,11 +225,40 @@ func TestLongAgo(t *testing.T) {
 	}
 }
 
+// Once a first boot has written a time down it is one no more: a later leap is doubted.
+func TestAfterTheFirstDay(t *testing.T) {
+	m := &machine{wall: at("2026-12-01T00:00:00Z")}
+	c := newDevice(t, filepath.Join(t.TempDir(), "clock"), m, time.Time{})
+	c.Vouch()
+	for range 48 {
+		m.pass(time.Hour)
+		if c.Now(); c.Save() != nil {
+			t.Fatal("it is not written down")
+		}
+	}
+	before := c.Now()
+	m.wall = at("2050-01-01T00:00:00Z")
+	m.pass(time.Minute)
+	if got := c.Now(); got.Sub(before) > time.Hour {
+		t.Errorf("it was led to %v", got)
+	}
+	// What a signed record proves is not doubted, and moves what leaps are measured from.
+	m.wall = before.Add(40 * 24 * time.Hour)
+	c.AtLeast(m.wall)
+	m.pass(time.Minute)
+	if got := c.Now(); !got.Equal(m.wall) || !c.Known() {
+		t.Errorf("after a record of %v: %v known %v", m.wall, got, c.Known())
+	}
+}
+
 // A laptop sleeps, and its monotonic clock with it.
 func TestLaptopSleeps(t *testing.T) {
 	m := &machine{wall: at("2026-12-01T00:00:00Z")}
 	c, err := clock.New(filepath.Join(t.TempDir(), "clock"), m.system(), true)
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Save(); err != nil {
 		t.Fatal(err)
 	}
 	m.wall = m.wall.Add(60 * 24 * time.Hour)

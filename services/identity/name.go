@@ -15,7 +15,7 @@ import (
 const maxName = 64
 
 // cleanName returns the form of a name that is kept: NFC, every space a plain one, none at the ends, 1 to 64
-// characters of which at least one can be seen. Two names that look the same are one name: control characters, those
+// characters of which at least one can be seen. Names that look the same are made rare: control characters, those
 // that change the direction of other text and those that cannot be seen are refused, and so is a word that mixes
 // alphabets. field is the input's name in the Problem.
 func cleanName(field, name string) (string, error) {

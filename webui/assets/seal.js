@@ -180,8 +180,7 @@ async function go(method, path, form, back) {
 		// A box that started again, or a session that was idle too long, does not know the tunnel any more. What was sent
 		// has not been done; the page it was sent from comes again, through a new tunnel.
 		if (e.code === "unknown") {
-			start(sessionStorage.getItem(stored), method === "GET" ? path : sessionStorage.getItem(stored + "-path"));
-			return;
+			return start(sessionStorage.getItem(stored), method === "GET" ? path : sessionStorage.getItem(stored + "-path"));
 		}
 		trouble(e);
 	}

@@ -38,6 +38,9 @@ func (p *Pages) Read(rq *web.Request) error {
 
 func (p *Pages) accept(rq *web.Request, code secret.Text, w house.Welcome, name string, e web.Errors) error {
 	pg := &web.Page{Title: rq.T("join.welcome", "name", w.Name), Plain: true, Errors: e}
+	if w.Back {
+		pg.Title = rq.T("join.back", "name", w.Name)
+	}
 	pg.Request = rq
 	pg.Body = acceptBody(pg, code.Reveal(), w, name)
 	return rq.Render(pg)
@@ -49,6 +52,7 @@ func (p *Pages) Lost(rq *web.Request) error { return rq.Redirect("/join") }
 // Accept is POST /join/accept.
 func (p *Pages) Accept(rq *web.Request) error {
 	ctx, code, name := rq.R.Context(), rq.Secret("code"), rq.Text("name")
+	w, _ := p.House.ReadInvitation(ctx, code) // what is wrong with it AcceptInvitation says
 	session, err := p.House.AcceptInvitation(ctx, code, name, rq.Secret("password"))
 	e, err := rq.Form(err, "code", "name", "password")
 	if err != nil {
@@ -65,7 +69,7 @@ func (p *Pages) Accept(rq *web.Request) error {
 		return p.accept(rq, code, w, name, e)
 	}
 	web.SetSession(rq.W, rq.R, session)
-	if name == "" {
+	if w.Back {
 		return rq.Done("/", services.Say("webui.back", "Welcome back. Your new password counts from now on."))
 	}
 	return rq.Done("/", services.Say("webui.joined", "Welcome, {name}. You belong to the house now.", "name", name))
