@@ -620,6 +620,33 @@ func TestWayIn(t *testing.T) {
 	}
 }
 
+// Whoever typed a name that is taken once had their password set, the code used up, and read that the invitation was not
+// good any more.
+func TestARefusedNameKeepsTheInvitation(t *testing.T) {
+	h := takenIn(t, t.TempDir())
+	ctx := t.Context()
+	out, err := h.webConfig.House.AddPerson(ctx, local, api.AddPersonInput{Name: "Ina", Role: services.RoleMember})
+	if err != nil {
+		t.Fatal(err)
+	}
+	code := secret.NewText(out.Code.Reveal())
+	const fresh = "marble kettle orchard nine"
+	for _, tt := range []struct{ name, password string }{{"Mia", fresh}, {"I\u200bna", fresh}, {"Ina Maria", "short"}} {
+		if _, err := h.pages.AcceptInvitation(ctx, code, tt.name, secret.NewText(tt.password)); services.AsProblem(err) == nil || services.AsProblem(err).Kind == services.KindInternal {
+			t.Errorf("%+v: %v, want a refusal in a sentence", tt, err)
+		}
+		if p, _ := h.identity.Membership().Person(out.ID); p.Name != "Ina" || p.State != services.StatePending {
+			t.Errorf("%+v: refused, and now %+v", tt, p)
+		}
+	}
+	if _, err := h.pages.AcceptInvitation(ctx, code, "Ina Maria", secret.NewText(fresh)); err != nil {
+		t.Fatal(err)
+	}
+	if p, _ := h.identity.Membership().Person(out.ID); p.Name != "Ina Maria" || p.State != services.StateActive {
+		t.Errorf("afterwards %+v", p)
+	}
+}
+
 // TestWayInByWords says that the recovery words let an owner in who forgot the password, and nobody else, and that
 // guessing is slowed down.
 func TestWayInByWords(t *testing.T) {

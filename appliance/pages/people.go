@@ -294,11 +294,24 @@ func (h *House) WayInByWords(ctx context.Context, name string, words secret.Text
 	return code, err
 }
 
-// AcceptInvitation sets the password, lets the person in and signs them in.
+// AcceptInvitation sets the password, lets the person in and signs them in. What may be wrong with name and password is
+// found out before the code is used up.
 func (h *House) AcceptInvitation(ctx context.Context, code secret.Text, name string, password secret.Text) (string, error) {
 	w, err := h.ReadInvitation(ctx, code)
 	if err != nil {
 		return "", err
+	}
+	if err := account.CheckPassword(password, name, w.Name, w.Household); err != nil {
+		return "", at("password", err)
+	}
+	if name != "" && name != w.Name && !w.Back {
+		id, err := h.API.Account.Invitation(code)
+		if err != nil {
+			return "", at("code", err)
+		}
+		if err := h.API.Identity.RenamePerson(ctx, id, name); err != nil {
+			return "", err
+		}
 	}
 	id, err := h.API.Account.AcceptInvitation(ctx, webui.CallerOf(ctx), code, password)
 	if err != nil {
@@ -306,11 +319,6 @@ func (h *House) AcceptInvitation(ctx context.Context, code secret.Text, name str
 	}
 	if !w.Back {
 		if err := h.API.Identity.ActivatePerson(ctx, id); err != nil {
-			return "", err
-		}
-	}
-	if name != "" && name != w.Name && !w.Back {
-		if err := h.API.Identity.RenamePerson(ctx, id, name); err != nil {
 			return "", err
 		}
 	}
