@@ -38,14 +38,15 @@ type faces struct {
 	members interface {
 		Watch() (*services.Membership, <-chan struct{})
 	}
-	http, https netip.AddrPort // what was asked for, then where they listen; changed under mu
+	http, https netip.AddrPort // what was asked for
 	// guarded says whether the tunnel is up and its rules are in force; before that nothing listens there.
 	guarded func() bool
 	// listening is told once, when the first two are open.
 	listening func(http, https net.Addr)
 
-	mu     sync.Mutex
-	health services.Health
+	mu      sync.Mutex
+	health  services.Health
+	listens [2]netip.AddrPort // where http and https are, once they are; --dev may have found other ports
 }
 
 func (f *faces) Health() services.Health {
@@ -80,6 +81,9 @@ func faceOf(a netip.Addr, secure bool) services.Face {
 func (f *faces) at() (http, https netip.AddrPort) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.listens[0].IsValid() {
+		return f.listens[0], f.listens[1]
+	}
 	return f.http, f.https
 }
 
@@ -104,7 +108,7 @@ func (f *faces) Run(ctx context.Context) error {
 		return fmt.Errorf("opening --https %s: %w", f.https, err)
 	}
 	f.mu.Lock()
-	f.http, f.https = listensAt(plain, f.http), listensAt(secure, f.https)
+	f.listens = [2]netip.AddrPort{listensAt(plain, f.http), listensAt(secure, f.https)}
 	f.mu.Unlock()
 	f.say(true, true, services.Say("web.ready", "The pages answer on this box."))
 	plain, secure = &homeOnly{plain, f.members}, &homeOnly{secure, f.members}
