@@ -647,6 +647,32 @@ func TestARefusedNameKeepsTheInvitation(t *testing.T) {
 	}
 }
 
+// Whoever forgot the password has tried wrong ones before, and so signing in waits. The link once ended in "used already".
+func TestWayInAfterManyTries(t *testing.T) {
+	h := takenIn(t, t.TempDir())
+	mia := h.who[services.RoleMember]
+	ctx := webui.WithCaller(t.Context(), services.Caller{Face: services.FaceSecure, Address: "192.0.2.9:5"})
+	busy := false
+	for range 30 {
+		_, err := h.pages.SignIn(ctx, mia.name, secret.NewText("wrong wrong wrong"))
+		busy = busy || services.AsProblem(err).Kind == services.KindBusy
+	}
+	if !busy {
+		t.Fatal("wrong passwords are not slowed down")
+	}
+	code, _, err := h.webConfig.House.Invite(ctx, services.Caller{Person: h.who[services.RoleOwner].id, Role: services.RoleOwner}, mia.id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	session, err := h.pages.AcceptInvitation(ctx, code, "", secret.NewText("marble kettle orchard nine"))
+	if err != nil || session != "" {
+		t.Errorf("session %q, %v; want none yet, and no error", session, err)
+	}
+	if !h.account.HasPassword(mia.id) {
+		t.Error("no password is set")
+	}
+}
+
 // TestWayInByWords says that the recovery words let an owner in who forgot the password, and nobody else, and that
 // guessing is slowed down.
 func TestWayInByWords(t *testing.T) {

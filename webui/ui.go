@@ -226,7 +226,7 @@ func (u *UI) Routes() []Route {
 		get("people", "/people", member, folks.Show),
 		fresh(get("personinvite", "/people/invite", member, invites.Form)),
 		fresh(post("personinvite", "/people/invite", member, invites.Invite)),
-		get("personinvite", "/people/{id}/invitation", member, invites.Show),
+		fresh(get("personinvite", "/people/{id}/invitation", member, invites.Show)), // whoever reads the link can be that person
 		fresh(post("personinvite", "/people/{id}/invitation", member, invites.Renew)),
 		get("person", "/people/{id}", member, someone.Show),
 		fresh(post("person", "/people/{id}", member, someone.Change)),

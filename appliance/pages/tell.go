@@ -31,6 +31,8 @@ func tell(m *services.Membership, e account.Event) (services.Sentence, bool) {
 		return services.Say("event.words-confirmed", "The recovery words were checked and taken off the box."), true
 	case "device-paired":
 		return services.Say("event.device-paired", "{object} was paired.", "object", e.Object), true
+	case "way-in-by-words": // nobody is signed in who does it
+		return services.Say("event.way-in-by-words", "Someone with the 24 words made a new way in for {name}.", "name", e.Object), true
 	}
 	if who == "" {
 		return services.Sentence{}, false
@@ -66,8 +68,6 @@ func tell(m *services.Membership, e account.Event) (services.Sentence, bool) {
 		return services.Say("event.way-in-made", "{who} made a link with which {object} can choose another password.", "who", who, "object", e.Object), true
 	case "way-in-used":
 		return services.Say("event.way-in-used", "{who} chose another password with a link.", "who", who), true
-	case "way-in-by-words":
-		return services.Say("event.way-in-by-words", "Someone with the 24 words made a new way in for {name}.", "name", e.Object), true
 	case "password-reset":
 		return services.Say("event.password-reset", "{who} got a new password at the box itself.", "who", who), true
 	}

@@ -14,7 +14,7 @@ import (
 // maxName is how many characters a name may have.
 const maxName = 64
 
-// cleanName returns the form of a name that is kept: NFC, every space a plain one, none at the ends, 1 to 64
+// cleanName returns the form of a name that is kept: NFC, every space a plain and single one, none at the ends, 1 to 64
 // characters of which at least one can be seen. Names that look the same are made rare: control characters, those
 // that change the direction of other text and those that cannot be seen are refused, and so is a word that mixes
 // alphabets. field is the input's name in the Problem.
@@ -32,7 +32,7 @@ func cleanName(field, name string) (string, error) {
 		}
 		return r
 	}, norm.NFC.String(name))
-	name = strings.Trim(name, " ")
+	name = strings.Join(strings.FieldsFunc(strings.TrimFunc(name, func(r rune) bool { return r == ' ' || r == '\u200e' || r == '\u200f' }), func(r rune) bool { return r == ' ' }), " ")
 	runes := []rune(name)
 	for i, r := range runes {
 		switch {
@@ -98,7 +98,8 @@ func joins(name []rune, i int) bool {
 		hangs := unicode.In(letter, joining...) && unicode.In(after, joining...) || norm.NFC.PropertiesString(string(before)).CCC() == virama
 		return hangs || name[i] == '\u200d' && unicode.In(after, unicode.S) && (unicode.Is(unicode.S, before) || before == '\ufe0f')
 	}
-	return false
+	// Which of its forms a character of a family name has (ideographic variation, UTS #37).
+	return '\U000e0100' <= name[i] && name[i] <= '\U000e01ef' && unicode.Is(unicode.Han, before)
 }
 
 // mixed says whether a word of name has letters of two alphabets, as "Аnn" with a Cyrillic А. The scripts of East

@@ -27,6 +27,9 @@ func TestCleanName(t *testing.T) {
 		"Ёж 2":                  "Ёж 2",
 		"Σωκράτης":              "Σωκράτης",
 		"O’Brien":               "O’Brien",
+		"Ann   Lee":             "Ann Lee",
+		"\u200fעדי\u200f":       "עדי",
+		"葛\U000e0100城":          "葛\U000e0100城",
 		strings.Repeat("é", 64): strings.Repeat("é", 64),
 	} {
 		if got, err := cleanName("name", in); err != nil || got != want {

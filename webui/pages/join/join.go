@@ -68,6 +68,9 @@ func (p *Pages) Accept(rq *web.Request) error {
 		}
 		return p.accept(rq, code, w, name, e)
 	}
+	if session == "" {
+		return rq.Done("/signin", services.Say("webui.back.later", "Your new password counts. After the many tries before, signing in takes a few minutes' patience."))
+	}
 	web.SetSession(rq.W, rq.R, session)
 	if w.Back {
 		return rq.Done("/", services.Say("webui.back", "Welcome back. Your new password counts from now on."))
