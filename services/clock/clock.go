@@ -67,7 +67,7 @@ type Clock struct {
 	base    time.Time     // known time at mark, wall only
 	mark    time.Duration // monotonic reading that base belongs to
 	trusted bool          // something vouched for the system clock
-	first   bool          // no time was ever written down
+	first   bool          // no time that something vouched for was ever written down
 	anchor  *moment       // what leaps of a running clock are measured from: the first time that was believed
 	leap    *moment       // when and to where the system clock leapt; nil when it did not
 }
@@ -97,8 +97,11 @@ func New(path string, sys System, trustSystem bool) (*Clock, error) {
 	case err != nil:
 		return nil, fmt.Errorf("reading the last known time: %w", err)
 	default:
-		if t, ok := parse(b); ok && t.After(c.base) && t.Before(floor.Add(maxAhead)) {
-			c.base, c.first = t, false
+		if t, vouched, ok := parse(b); ok && t.Before(floor.Add(maxAhead)) {
+			c.first = !vouched
+			if t.After(c.base) {
+				c.base = t
+			}
 		}
 	}
 	c.trusted = trustSystem && c.plausible(sys.Wall())
@@ -206,29 +209,34 @@ func (c *Clock) AtLeast(t time.Time) {
 func (c *Clock) Save() error {
 	c.mu.Lock()
 	t := c.follow()
-	wait := c.first && c.leap != nil
+	wait, vouched := c.first && c.leap != nil, c.trusted || !c.first
 	c.mu.Unlock()
 	if wait {
 		return nil
 	}
-	if err := durable.WriteFile(c.path, format(t), 0o644); err != nil {
+	if err := durable.WriteFile(c.path, format(t, vouched), 0o644); err != nil {
 		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.first = false
+	c.first = c.first && !vouched
 	return nil
 }
 
-// The file is 16 bytes, big endian: "HCK1", Unix seconds (8), IEEE CRC-32 of the 12 before (4).
-func format(t time.Time) []byte {
-	b := append([]byte("HCK1"), binary.BigEndian.AppendUint64(nil, uint64(t.Unix()))...)
+// The file is 16 bytes, big endian: "HCK1", or "HCK0" when nothing vouched for the time yet, Unix seconds (8), IEEE
+// CRC-32 of the 12 before (4).
+func format(t time.Time, vouched bool) []byte {
+	magic := "HCK0"
+	if vouched {
+		magic = "HCK1"
+	}
+	b := append([]byte(magic), binary.BigEndian.AppendUint64(nil, uint64(t.Unix()))...)
 	return binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b))
 }
 
-func parse(b []byte) (time.Time, bool) {
-	if len(b) != 16 || string(b[:4]) != "HCK1" || crc32.ChecksumIEEE(b[:12]) != binary.BigEndian.Uint32(b[12:]) {
-		return time.Time{}, false
+func parse(b []byte) (t time.Time, vouched, ok bool) {
+	if len(b) != 16 || string(b[:4]) != "HCK1" && string(b[:4]) != "HCK0" || crc32.ChecksumIEEE(b[:12]) != binary.BigEndian.Uint32(b[12:]) {
+		return time.Time{}, false, false
 	}
-	return time.Unix(int64(binary.BigEndian.Uint64(b[4:12])), 0).UTC(), true
+	return time.Unix(int64(binary.BigEndian.Uint64(b[4:12])), 0).UTC(), b[3] == '1', true
 }

@@ -251,6 +251,26 @@ func TestAfterTheFirstDay(t *testing.T) {
 	}
 }
 
+// A new box that is without the Internet at first writes down what it has, and believes NTP at once when it comes.
+func TestNTPComesLate(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "clock")
+	m := &machine{wall: at("1970-01-01T00:00:10Z")}
+	c := newDevice(t, path, m, time.Time{})
+	m.pass(time.Hour)
+	if err := c.Save(); err != nil {
+		t.Fatal(err)
+	}
+	before := c.Now()
+	c = newDevice(t, path, &machine{wall: at("1970-01-01T00:00:10Z")}, time.Time{})
+	if got := c.Now(); !got.Equal(before) {
+		t.Errorf("after a restart %v, want what was written down, %v", got, before)
+	}
+	m = &machine{wall: at("2027-11-21T00:00:00Z")}
+	if c = newDevice(t, path, m, time.Time{}); !c.Vouch() || !c.Known() || !c.Now().Equal(m.wall) {
+		t.Errorf("with NTP: %v known %v, want %v", c.Now(), c.Known(), m.wall)
+	}
+}
+
 // A laptop sleeps, and its monotonic clock with it.
 func TestLaptopSleeps(t *testing.T) {
 	m := &machine{wall: at("2026-12-01T00:00:00Z")}
