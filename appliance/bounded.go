@@ -11,8 +11,8 @@ import (
 
 // bounded is l with at most maxConnections connections open, half as many from one network (a /24, a /64), and at most
 // maxFromOne from one address; loopback counts as nobody's. One too many is closed at once and never waits in a queue.
-// Where all places are taken, the address that holds the most gives up its oldest for one that holds fewer: whoever has
-// many keeps nobody out.
+// Where all places are taken, the address that holds the most gives up its oldest for one that holds fewer. Whoever has
+// a connection from each of hundreds of addresses in two networks still keeps others out.
 func bounded(l net.Listener) net.Listener {
 	return &boundedListener{Listener: l, from: map[netip.Addr][]*boundedConn{}, network: map[netip.Prefix]int{}}
 }

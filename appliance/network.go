@@ -85,8 +85,8 @@ func names(m *services.Membership, mdns string) []string {
 	return append(list, mdns)
 }
 
-// door is where a browser at home opens https. While a claim goes on the box is not
-// announced by its name yet, and the name it has ends with the claim: then the door is its address.
+// door is where a browser at home opens https. While a claim goes on the box is not announced by its name yet, and the
+// name it has ends with the claim: then the door is its address.
 func (a *appliance) door() string {
 	_, at := a.faces.at()
 	if at.Addr().Unmap().IsLoopback() {

@@ -51,8 +51,8 @@ type load struct {
 	network map[netip.Prefix]int
 }
 
-// enter lets a request in unless too many are under way. Whoever holds many keeps nobody out who has hardly any. leave is
-// nil when it is not let in. Loopback, and what has no address, is not bounded.
+// enter lets a request in unless too many are under way. Whoever holds many from few addresses keeps nobody out who has
+// hardly any. leave is nil when it is not let in. Loopback, and what has no address, is not bounded.
 func (l *load) enter(remote string) (leave func()) {
 	a := Address(remote)
 	if !a.IsValid() || a.IsLoopback() {
