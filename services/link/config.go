@@ -1,0 +1,106 @@
+package link
+
+import (
+	"context"
+	"crypto"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"time"
+
+	"hearth.alt/services"
+	"hearth.alt/services/link/internal/wire"
+)
+
+// Config is what New needs. Its functions are safe for concurrent use and quick, but for Leaf.
+type Config struct {
+	// Self is this box. Required.
+	Self services.PeerID
+	// Leaf has the device key vouch for public and returns the certificate that NewLeaf makes. Required.
+	Leaf func(ctx context.Context, public crypto.PublicKey) ([]byte, error)
+	// UDP and TCP open the sockets that peers come in by, each time Run begins; Run closes them. UDP is required; nil
+	// TCP serves no path of last resort.
+	UDP func() (net.PacketConn, error)
+	TCP func() (net.Listener, error)
+	// Paths are the addresses that peer may be at, the best first; at most maxPaths are tried. Required.
+	Paths func(peer services.PeerID) []netip.AddrPort
+	// Knows says whether peer belongs to this household or to a friend's. Others are strangers: few, and only with
+	// protocols for strangers. Required.
+	Knows func(peer services.PeerID) bool
+	// Protocols are what peers may open here. Names differ.
+	Protocols []Protocol
+	// Now is the known time, the zero time while it is not known (clock.Clock). Required.
+	Now func() time.Time
+	// Log takes what happened; nil discards it.
+	Log *slog.Logger
+}
+
+// Protocol is something that peers may ask for.
+type Protocol struct {
+	// Name is its ProtocolName: parts and a version, "/identity/log/v1", at most 64 letters.
+	Name string
+	// Serve speaks it; the stream is reset when it returns an error and closed when it returns nil. ctx ends with the
+	// stream, the session or the service.
+	Serve func(ctx context.Context, s *Stream) error
+	// Allow says with whom; nil is everyone that Config.Knows.
+	Allow func(peer services.PeerID) bool
+	// Strangers may ask for it too, if Allow, which is then required, says so.
+	Strangers bool
+	// Most is how many streams of it a peer may have at the same time; 0 is 8.
+	Most int
+}
+
+func (c Config) check() error {
+	switch {
+	case c.Self.IsZero():
+		return errors.New("link: no box")
+	case c.Leaf == nil, c.UDP == nil, c.Paths == nil, c.Knows == nil, c.Now == nil:
+		return errors.New("link: Leaf, UDP, Paths, Knows and Now are required")
+	case len(c.Protocols)+len(builtin) > wire.MaxListed:
+		return fmt.Errorf("link: more than %d protocols", wire.MaxListed-len(builtin))
+	}
+	seen := map[string]bool{pingName: true}
+	for _, p := range c.Protocols {
+		if !wire.Valid(p.Name) || seen[p.Name] || p.Serve == nil || p.Strangers && p.Allow == nil {
+			return fmt.Errorf("link: the protocol %q is not whole, or there twice", p.Name)
+		}
+		seen[p.Name] = true
+	}
+	return nil
+}
+
+// Errors of Open. Refusals of a peer are a *RefusedError.
+var (
+	// ErrNotRunning is returned before Run has opened the sockets and after it ended.
+	ErrNotRunning = errors.New("links are not running")
+	// ErrUnreachable is returned when no path to the peer is known or none answered.
+	ErrUnreachable = errors.New("the box does not answer on any known path")
+	// ErrWrongPeer is in the chain beside ErrUnreachable when another box answered on a path.
+	ErrWrongPeer = errors.New("another box answered there")
+	// ErrTranscript is returned when a proposal was changed on its way. The session is closed.
+	ErrTranscript = wire.ErrTranscript
+)
+
+// RefusedError is a peer's answer to a proposal.
+type RefusedError struct {
+	Peer   services.PeerID
+	Code   wire.Refusal
+	Reason string // the peer's own words, which are a stranger's; at most 200 bytes of UTF-8
+}
+
+// The codes of a RefusedError.
+const (
+	RefusedUnknown   = wire.Unknown
+	RefusedBusy      = wire.Busy
+	RefusedStopping  = wire.Stopping
+	RefusedMalformed = wire.Malformed
+)
+
+func (e *RefusedError) Error() string {
+	if e.Reason == "" {
+		return fmt.Sprintf("the box refused: %s", e.Code)
+	}
+	return fmt.Sprintf("the box refused: %s (%q)", e.Code, e.Reason)
+}
