@@ -21,6 +21,7 @@ var Suites = []Suite{
 	{Name: "idle", Package: here, Benchmark: "BenchmarkIdle", Rounds: 3, Timeout: 10 * time.Minute},
 	{Name: "idle-dev", Package: here, Benchmark: "BenchmarkIdleOneProcess", Rounds: 3, Timeout: 10 * time.Minute},
 	{Name: "plane", Package: "./services/mesh/internal/bind", Benchmark: "BenchmarkPlane", Rounds: 5, Times: "3x", Timeout: 15 * time.Minute},
+	{Name: "link", Package: "./services/link", Benchmark: "BenchmarkLink", Rounds: 5, Times: "4x", Timeout: 5 * time.Minute},
 	{Name: "image-arm64", Package: here, Benchmark: "BenchmarkImage/arm64", Rounds: 1, Timeout: 20 * time.Minute},
 	{Name: "image-rpi", Package: here, Benchmark: "BenchmarkImage/rpi", Rounds: 1, Timeout: 20 * time.Minute},
 	{Name: "image-amd64", Package: here, Benchmark: "BenchmarkImage/amd64", Rounds: 1, Timeout: 20 * time.Minute},
@@ -57,6 +58,11 @@ var Rows = []Row{
 		Limit: AtLeast, Budget: 0.95,
 	},
 	{What: "... processor time for the same bytes", Suite: "plane", Metric: "cpu-ratio", Unit: ratio},
+	{
+		What: "a stream between boxes, against one of quic-go alone: speed", Suite: "link", Metric: "speed-ratio", Unit: ratio,
+		Limit: AtLeast, Budget: 0.9,
+	},
+	{What: "... opening one, in round trips", Suite: "link", Metric: "open-RTT", Unit: ratio, Limit: AtMost, Budget: 1.2},
 	{
 		What: "boot to first page, fresh card, QEMU arm64", Suite: "boot", Metric: "hearth-s", Unit: "s",
 		Peer: "hello-s", PeerName: "gokrazy with a hello page", Limit: AtMost, Budget: 1.3, OfRatio: true,
