@@ -29,7 +29,7 @@ type answer struct {
 	stored  int64    // seconds of the cache's clock
 	ttl     uint32   // seconds it is fresh; 0 is never cached
 	failure bool     // remembers an outage
-	ede     uint16
+	ede     uint16   // index of reasons
 
 	hits  atomic.Uint32
 	retry atomic.Int64 // do not ask again before
@@ -61,18 +61,12 @@ func (a *answer) at(now int64) freshness {
 // appendTo appends the answer to q: identifier, question and bits are the asker's, lifetimes what is left of them. An
 // answer longer than limit is replaced by the hint to ask by TCP.
 func (a *answer) appendTo(dst []byte, q *query, now int64, old bool, limit int) []byte {
-	extra, ede := 0, a.ede
+	ede := a.ede
 	if old {
 		ede = staleEDE
 	}
-	if q.edns {
-		extra = optEDELen
-		if ede == 0 {
-			extra = optLen
-		}
-	}
 	flags := binary.BigEndian.Uint16(a.wire[2:])
-	if len(a.wire)+extra > limit {
+	if len(a.wire)+q.optLen(ede) > limit {
 		return q.appendBare(dst, bitTC, int(flags&0xF), ede)
 	}
 	if q.flags&bitAD == 0 && !q.do {

@@ -329,11 +329,17 @@ func firstA(r *dns.Msg) string {
 
 func withEDNS(m *dns.Msg) { m.SetEdns0(4096, false) }
 
-func edeOf(r *dns.Msg) uint16 {
+// edeOf is the index of the reason that r gives; 0 is none, and -1 one that is not ours.
+func edeOf(r *dns.Msg) int {
 	if o := r.IsEdns0(); o != nil {
 		for _, x := range o.Option {
 			if e, ok := x.(*dns.EDNS0_EDE); ok {
-				return e.InfoCode
+				for i, why := range reasons {
+					if i > 0 && why.code == e.InfoCode && why.text == e.ExtraText {
+						return i
+					}
+				}
+				return -1
 			}
 		}
 	}

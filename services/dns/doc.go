@@ -36,7 +36,7 @@
 //
 // Of an answer from outside only what is about the question is kept (RFC 5452, section 6): the aliases from the name
 // asked for, what was asked for at their end, the zone's SOA and NS, proofs and signatures. What answers another
-// question is no answer.
+// question is no answer. Aliases in a circle, or more than 20 names in a row, are "cannot say".
 //
 // Answers from outside must not point inside: records with private, loopback or link-local addresses, also in the
 // dress of an IPv6 transition, and those with the house's own global ones (Config.Home) are taken out of what

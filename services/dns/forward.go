@@ -499,6 +499,9 @@ func (f *forwarder) prepare(m *dns.Msg, q dns.Question) (*answer, error) {
 	out.Response, out.RecursionAvailable, out.AuthenticatedData, out.Rcode = true, true, m.AuthenticatedData, m.Rcode
 	out.Question = []dns.Question{q}
 	about := relevant(q, m.Answer)
+	if about.lost {
+		return failure(q, chainEDE), nil // as unbound says of what its upstream leads it through
+	}
 	filtered, answered := false, false
 	for _, rr := range m.Answer {
 		if !about.answers(rr) {

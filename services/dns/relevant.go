@@ -6,7 +6,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// maxChain is how many names an answer may lead through. Resolvers stop sooner: unbound at 11, BIND at 16.
+// maxChain is how many names an answer may lead through. Resolvers stop sooner: unbound at 11 aliases, BIND at 16.
 const maxChain = 20
 
 // relevance says which records of an upstream's answer are about a question. The others are nobody's to say here, and
@@ -15,6 +15,7 @@ type relevance struct {
 	qtype uint16
 	next  map[string]string // alias to target, canonical
 	names []string          // the name asked for and those it leads to, canonical, in order
+	lost  bool              // the aliases are too many, or a circle
 }
 
 func relevant(q dns.Question, answer []dns.RR) relevance {
@@ -27,7 +28,10 @@ func relevant(q dns.Question, answer []dns.RR) relevance {
 			}
 		}
 	}
-	for name, more := dns.CanonicalName(q.Name), true; more && len(r.names) < maxChain && !slices.Contains(r.names, name); {
+	for name, more := dns.CanonicalName(q.Name), true; more; {
+		if r.lost = len(r.names) == maxChain || slices.Contains(r.names, name); r.lost {
+			break
+		}
 		r.names = append(r.names, name)
 		if q.Qtype == dns.TypeCNAME {
 			break // the alias itself is the answer

@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -16,12 +17,20 @@ func TestOnlyWhatWasAsked(t *testing.T) {
 		sig = " 300 IN RRSIG %s 13 3 300 20300101000000 20250101000000 1 example.com. AAAA"
 	)
 	signed := func(owner, covers string) string { return owner + strings.Replace(sig, "%s", covers, 1) }
+	chain := func(aliases int) []string {
+		list := []string{"www.example.com. 300 IN CNAME n1.example.net."}
+		for i := 1; i < aliases; i++ {
+			list = append(list, fmt.Sprintf("n%d.example.net. 300 IN CNAME n%d.example.net.", i, i+1))
+		}
+		return append(list, fmt.Sprintf("n%d.example.net. 300 IN A 203.0.114.1", aliases))
+	}
 	for _, c := range []struct {
 		name         string
 		qtype        uint16
 		answer, ns   []string
 		want, wantNS []string
 		rcode        int // -1 is an answer of ours, that there is none
+		ede          int
 	}{
 		{name: "what was asked for", answer: []string{"WWW.example.com. 300 IN A 203.0.114.1"}, want: []string{"WWW.example.com. 300 IN A 203.0.114.1"}},
 		{name: "a neighbour besides",
@@ -36,9 +45,10 @@ func TestOnlyWhatWasAsked(t *testing.T) {
 		{name: "two targets",
 			answer: []string{"www.example.com. 300 IN CNAME b.example.net.", "www.example.com. 300 IN CNAME c.example.net.", "b.example.net. 300 IN A 203.0.114.1", "c.example.net. 300 IN A 203.0.114.66"},
 			want:   []string{"www.example.com. 300 IN CNAME b.example.net.", "b.example.net. 300 IN A 203.0.114.1"}},
-		{name: "in a circle", ns: []string{soa},
-			answer: []string{"www.example.com. 300 IN CNAME b.example.net.", "b.example.net. 300 IN CNAME www.example.com."},
-			want:   []string{"www.example.com. 300 IN CNAME b.example.net.", "b.example.net. 300 IN CNAME www.example.com."}, wantNS: []string{soa}},
+		{name: "in a circle", ns: []string{soa}, rcode: -1, ede: chainEDE,
+			answer: []string{"www.example.com. 300 IN CNAME b.example.net.", "b.example.net. 300 IN CNAME www.example.com."}},
+		{name: "a long chain", answer: chain(maxChain - 1), want: chain(maxChain - 1)},
+		{name: "a chain too long", answer: chain(maxChain), rcode: -1, ede: chainEDE},
 		{name: "the alias itself", qtype: dns.TypeCNAME,
 			answer: []string{"www.example.com. 300 IN CNAME b.example.net.", "b.example.net. 300 IN CNAME c.example.net."}, want: []string{"www.example.com. 300 IN CNAME b.example.net."}},
 		{name: "a domain's alias, signed",
@@ -97,8 +107,8 @@ func TestOnlyWhatWasAsked(t *testing.T) {
 		if d := cmp.Diff(parsed(c.wantNS), text(r.Ns)); d != "" {
 			t.Errorf("%s: authority (-want +got):\n%s", c.name, d)
 		}
-		if r.Rcode != c.rcode || len(r.Extra) != 1 {
-			t.Errorf("%s: %s with %d additional records", c.name, dns.RcodeToString[r.Rcode], len(r.Extra))
+		if r.Rcode != c.rcode || len(r.Extra) != 1 || edeOf(r) != c.ede {
+			t.Errorf("%s: %s with %d additional records, reason %d", c.name, dns.RcodeToString[r.Rcode], len(r.Extra), edeOf(r))
 		}
 	}
 }

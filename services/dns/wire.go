@@ -9,16 +9,32 @@ import (
 
 // Limits of messages.
 const (
-	headerLen  = 12
-	maxUDP     = 1232 // what fits any path without fragments (DNS flag day 2020)
-	minUDP     = dns.MinMsgSize
-	maxQuery   = 4096 // bytes of a question we read
-	optLen     = 11
-	optEDELen  = optLen + 6
-	staleEDE   = 3  // RFC 8914: stale answer
-	filterEDE  = 17 // RFC 8914: filtered
-	networkEDE = 23 // RFC 8914: network error
+	headerLen = 12
+	maxUDP    = 1232 // what fits any path without fragments (DNS flag day 2020)
+	minUDP    = dns.MinMsgSize
+	maxQuery  = 4096 // bytes of a question we read
+	optLen    = 11
+	optEDELen = optLen + 6 + 64 // with the longest reason
 )
+
+// Why an answer is not what was hoped for, as indexes of reasons; 0 is no reason.
+const (
+	staleEDE = iota + 1
+	filterEDE
+	networkEDE
+	chainEDE
+)
+
+// reasons are extended errors (RFC 8914) and what people read beside them, at most 64 bytes.
+var reasons = [...]struct {
+	code uint16
+	text string
+}{
+	staleEDE:   {code: dns.ExtendedErrorCodeStaleAnswer},
+	filterEDE:  {dns.ExtendedErrorCodeFiltered, "an address inside, from outside"},
+	networkEDE: {code: dns.ExtendedErrorCodeNetworkError},
+	chainEDE:   {dns.ExtendedErrorCodeOther, "too many aliases, or aliases in a circle"},
+}
 
 // Flag bits of the header's second word (RFC 1035, section 4.1.1; AD and CD of RFC 4035).
 const (
@@ -190,6 +206,17 @@ func (q *query) limit(stream bool) int {
 	return minUDP
 }
 
+// optLen is how long the OPT record for ede is; 0 when the asker wants none.
+func (q *query) optLen(ede uint16) int {
+	switch {
+	case !q.edns:
+		return 0
+	case ede == 0:
+		return optLen
+	}
+	return optLen + 6 + len(reasons[ede].text)
+}
+
 // appendOPT appends our OPT record (RFC 6891), with an extended error (RFC 8914) when ede is not 0.
 func (q *query) appendOPT(dst []byte, rcode int, ede uint16) []byte {
 	var do byte
@@ -200,7 +227,10 @@ func (q *query) appendOPT(dst []byte, rcode int, ede uint16) []byte {
 	if ede == 0 {
 		return append(dst, 0, 0)
 	}
-	return append(dst, 0, 6, 0, 15, 0, 2, byte(ede>>8), byte(ede))
+	why := reasons[ede]
+	n := byte(2 + len(why.text))
+	dst = append(dst, 0, 4+n, 0, dns.EDNS0EDE, 0, n, byte(why.code>>8), byte(why.code))
+	return append(dst, why.text...)
 }
 
 // appendBare appends an answer without records: the header, the question as it was asked, and OPT.
