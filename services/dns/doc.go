@@ -35,7 +35,8 @@
 // room for a new one. What the cache or the local zones answer has no bound.
 //
 // Of an answer from outside only what is about the question is kept (RFC 5452, section 6): the aliases from the name
-// asked for, what was asked for at their end, the zone's SOA and NS, proofs and signatures. What answers another
+// asked for, what was asked for at their end, the zone's SOA and NS, proofs and signatures, and beside HTTPS and SVCB what
+// their targets are (RFC 9460, section 4.2), as far as it fits the smallest answer. What answers another
 // question is no answer. Aliases in a circle, or more than 20 names in a row, are "cannot say".
 //
 // Answers from outside must not point inside: records with private, loopback or link-local addresses, also in the

@@ -533,6 +533,14 @@ func (f *forwarder) prepare(m *dns.Msg, q dns.Question) (*answer, error) {
 	if filtered {
 		out.AuthenticatedData = false // nobody signed what is left
 	}
+	for _, rr := range about.helps(out.Answer, slices.Concat(m.Answer, m.Extra)) {
+		if !f.pointsInside(rr, q.Name) && !slices.Contains(out.Answer, rr) {
+			out.Extra = append(out.Extra, rr)
+		}
+	}
+	if out.Compress = true; out.Len() > minUDP-optLen {
+		out.Extra = nil // a courtesy, and nobody is sent to TCP for it
+	}
 	var ttl uint32 = maxTTL
 	switch negative := !answered; {
 	case filtered && negative:
@@ -544,7 +552,7 @@ func (f *forwarder) prepare(m *dns.Msg, q dns.Question) (*answer, error) {
 		ttl = min(maxNegative, soa.Hdr.Ttl, soa.Minttl)
 		soa.Hdr.Ttl = ttl
 	}
-	for _, rr := range slices.Concat(out.Answer, out.Ns) {
+	for _, rr := range slices.Concat(out.Answer, out.Ns, out.Extra) {
 		h := rr.Header()
 		if h.Ttl > 1<<31-1 {
 			h.Ttl = 0 // RFC 2181, section 8

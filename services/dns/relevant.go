@@ -91,3 +91,65 @@ func (r *relevance) vouches(rr dns.RR) bool {
 func (r *relevance) above(zone string) bool {
 	return slices.ContainsFunc(r.names, func(n string) bool { return dns.IsSubDomain(zone, n) })
 }
+
+// maxAlias is how many targets in a row helps follows. Whoever asks follows them by itself as well.
+const maxAlias = 8
+
+// helps picks what whoever asked for HTTPS or SVCB asks for next (RFC 9460, section 4.2): the records that an alias
+// leads to, and the addresses at the end. answer is what is left of the answer section; all is where to look.
+func (r *relevance) helps(answer, all []dns.RR) []dns.RR {
+	if r.qtype != dns.TypeHTTPS && r.qtype != dns.TypeSVCB {
+		return nil
+	}
+	targets, hosts := []string{r.names[len(r.names)-1]}, []string(nil)
+	for here := answer; len(targets) <= maxAlias; here = all {
+		name, next := targets[len(targets)-1], ""
+		for _, rr := range here {
+			v, ok := service(rr)
+			if !ok || v.Hdr.Rrtype != r.qtype || dns.CanonicalName(v.Hdr.Name) != name {
+				continue
+			}
+			target := dns.CanonicalName(v.Target)
+			switch {
+			case v.Priority == 0:
+				next = target
+			case target == ".":
+				hosts = append(hosts, name)
+			default:
+				hosts = append(hosts, target)
+			}
+		}
+		if next == "" && hosts == nil && len(targets) > 1 {
+			hosts = append(hosts, name) // an alias to a host without such records
+		}
+		if next == "" || next == "." || hosts != nil || slices.Contains(targets, next) {
+			break
+		}
+		targets = append(targets, next)
+	}
+	var out []dns.RR
+	for _, rr := range all {
+		if !ours(rr) {
+			continue
+		}
+		owner, t := dns.CanonicalName(rr.Header().Name), rr.Header().Rrtype
+		if s, ok := rr.(*dns.RRSIG); ok {
+			t = s.TypeCovered
+		}
+		if t == r.qtype && slices.Contains(targets[1:], owner) || (t == dns.TypeA || t == dns.TypeAAAA) && slices.Contains(hosts, owner) {
+			out = append(out, rr)
+		}
+	}
+	return out
+}
+
+// service returns the record as SVCB has it; HTTPS is one of its kind.
+func service(rr dns.RR) (*dns.SVCB, bool) {
+	switch v := rr.(type) {
+	case *dns.SVCB:
+		return v, ours(rr)
+	case *dns.HTTPS:
+		return &v.SVCB, ours(rr)
+	}
+	return nil, false
+}

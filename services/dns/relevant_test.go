@@ -113,6 +113,65 @@ func TestOnlyWhatWasAsked(t *testing.T) {
 	}
 }
 
+// Whoever asks for HTTPS gets what an alias leads to as well (RFC 9460, section 4.2), and nothing besides.
+func TestAliasModeHelps(t *testing.T) {
+	const alias, target = "www.example.com. 300 IN HTTPS 0 cdn.example.net.", "cdn.example.net. 300 IN HTTPS 1 . alpn=h2"
+	long := strings.Repeat("x", 200)
+	for _, c := range []struct {
+		name          string
+		answer, extra []string
+		want          []string // additional
+	}{
+		{"a target and its addresses", []string{alias},
+			[]string{target, "cdn.example.net. 300 IN A 203.0.114.7", "cdn.example.net. 300 IN AAAA 2001:db8:1::7"},
+			[]string{target, "cdn.example.net. 300 IN A 203.0.114.7", "cdn.example.net. 300 IN AAAA 2001:db8:1::7"}},
+		{"in the answer section", []string{alias, target}, nil, []string{target}},
+		{"a host without such a record", []string{alias}, []string{"CDN.example.net. 300 IN A 203.0.114.7"}, []string{"CDN.example.net. 300 IN A 203.0.114.7"}},
+		{"after an alias of the old kind", []string{"www.example.com. 300 IN CNAME w.example.net.", "w.example.net. 300 IN HTTPS 0 cdn.example.net."}, []string{target}, []string{target}},
+		{"two aliases", []string{alias}, []string{"cdn.example.net. 300 IN HTTPS 0 b.example.net.", "b.example.net. 300 IN HTTPS 1 c.example.net.", "c.example.net. 300 IN A 203.0.114.7"},
+			[]string{"cdn.example.net. 300 IN HTTPS 0 b.example.net.", "b.example.net. 300 IN HTTPS 1 c.example.net.", "c.example.net. 300 IN A 203.0.114.7"}},
+		{"a circle", []string{alias}, []string{"cdn.example.net. 300 IN HTTPS 0 www.example.com."}, []string{"cdn.example.net. 300 IN HTTPS 0 www.example.com."}},
+		{"a service elsewhere", []string{"www.example.com. 300 IN HTTPS 1 pool.example.net."}, []string{"pool.example.net. 300 IN A 203.0.114.7"}, []string{"pool.example.net. 300 IN A 203.0.114.7"}},
+		{"somebody else", []string{alias}, []string{"bank.example. 300 IN A 203.0.114.66", "bank.example. 300 IN HTTPS 1 .", "cdn.example.net. 300 IN TXT \"x\"", "cdn.example.net. 300 CH A 203.0.114.7"}, nil},
+		{"an address inside", []string{alias}, []string{target, "cdn.example.net. 300 IN A 192.168.1.1", "cdn.example.net. 300 IN AAAA fd00::1"}, []string{target}},
+		{"a hint inside", []string{alias}, []string{"cdn.example.net. 300 IN HTTPS 1 . ipv4hint=192.168.1.1"}, nil},
+		{"no answer", nil, []string{"www.example.com. 300 IN A 203.0.114.66", target}, nil},
+		{"there is no service", []string{"www.example.com. 300 IN HTTPS 0 ."}, []string{"www.example.com. 300 IN A 203.0.114.66"}, nil},
+		{"too much", []string{alias}, []string{target, "cdn.example.net. 300 IN HTTPS 2 . key65000=" + long, "cdn.example.net. 300 IN HTTPS 3 . key65000=" + long}, nil},
+	} {
+		s := boxOf(t, func(m *dns.Msg) *dns.Msg {
+			r := new(dns.Msg).SetReply(m)
+			for _, x := range c.answer {
+				r.Answer = append(r.Answer, rr(x))
+			}
+			if c.answer == nil {
+				r.Ns = append(r.Ns, rr("example.com. 60 IN SOA ns.example.com. h.example.com. 1 2 3 4 60"))
+			}
+			for _, x := range c.extra {
+				r.Extra = append(r.Extra, rr(x))
+			}
+			return r
+		})
+		q := new(dns.Msg).SetQuestion("www.example.com.", dns.TypeHTTPS)
+		for range 2 { // the second from the cache
+			r, err := s.Exchange(t.Context(), q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got, want []string
+			for _, x := range r.Extra {
+				got = append(got, x.String())
+			}
+			for _, x := range c.want {
+				want = append(want, rr(x).String())
+			}
+			if d := cmp.Diff(want, got); d != "" || r.Rcode != dns.RcodeSuccess {
+				t.Errorf("%s: %s, additional (-want +got):\n%s", c.name, dns.RcodeToString[r.Rcode], d)
+			}
+		}
+	}
+}
+
 // That an answer was validated is believed from whoever proved who they are.
 func TestOnlyEncryptedUpstreamsAuthenticate(t *testing.T) {
 	auth := newCA(t)
