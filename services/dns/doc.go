@@ -23,7 +23,8 @@
 // in the clear, but only until DNS over TLS has worked once since Run; from then on never again until the next Run.
 // AllowPlain switches even that off. Health says which way is in use. Someone who holds the network at the moment of
 // the start can thus see questions (never answer for names below home.arpa); that is the price of a house whose phones work
-// on every network.
+// on every network. Health says that names outside are not answered when nobody could be asked, or several domains in a
+// row got silence.
 //
 // The cache is bounded in bytes, obeys and caps lifetimes, keeps negative answers by RFC 2308, serves expired answers
 // for at most a day while no upstream answers (RFC 8767), and refreshes popular ones shortly before they end. An

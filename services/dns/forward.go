@@ -50,10 +50,10 @@ type forwarder struct {
 	known   bool                         // the time, when last looked at
 	tokens  map[string]*endpoint         // names that would prove a loop
 
-	worked   atomic.Bool               // an encrypted upstream has answered since Run
-	inClear  atomic.Bool               // a resolver of DHCP's has answered since Run
-	failing  atomic.Pointer[time.Time] // since when nothing answers; nil is fine
-	latency  atomic.Int64              // nanoseconds, moving mean
+	worked   atomic.Bool // an encrypted upstream has answered since Run
+	inClear  atomic.Bool // a resolver of DHCP's has answered since Run
+	outage   outage
+	latency  atomic.Int64 // nanoseconds, moving mean
 	counters *counters
 	wg       sync.WaitGroup
 }
@@ -81,7 +81,7 @@ func newForwarder(cfg *Config, c *cache, n *counters) *forwarder {
 func (f *forwarder) reset() {
 	f.worked.Store(false)
 	f.inClear.Store(false)
-	f.failing.Store(nil)
+	f.outage.answered()
 	for _, e := range f.own {
 		e.wake()
 	}
@@ -242,6 +242,7 @@ type attempt struct {
 }
 
 // exchange asks upstream until someone answers: the best first, the next as soon as the one before is slow or fails.
+// An error that isTimeout says that someone was asked and did not answer in time.
 func (f *forwarder) exchange(ctx context.Context, q dns.Question, do, cd bool) (*dns.Msg, error) {
 	list := f.candidates(time.Now())
 	if len(list) == 0 {
@@ -279,7 +280,9 @@ func (f *forwarder) exchange(ctx context.Context, q dns.Question, do, cd bool) (
 			open--
 			switch {
 			case r.err != nil:
-				last = r.err
+				if !isTimeout(last) { // silence may be the name's fault
+					last = r.err
+				}
 			case r.m.Rcode == dns.RcodeSuccess || r.m.Rcode == dns.RcodeNameError:
 				return r.m, nil
 			default:
@@ -449,17 +452,16 @@ func (f *forwarder) start(ctx context.Context, key []byte, q question, old *answ
 	ctx = context.WithoutCancel(ctx)
 	f.wg.Go(func() {
 		m, err := f.exchange(ctx, q.ask, q.do, q.cd)
-		if err == nil {
-			c.a, err = f.prepare(m, q.ask)
-		}
-		now := f.cache.now()
 		if err != nil {
 			c.a = failure(q.ask, networkEDE)
-			since := time.Now()
-			f.failing.CompareAndSwap(nil, &since)
+			f.outage.failed(time.Now(), q.ask.Name, isTimeout(err))
 		} else {
-			f.failing.Store(nil)
+			f.outage.answered()
+			if c.a, err = f.prepare(m, q.ask); err != nil {
+				c.a = failure(q.ask, 0)
+			}
 		}
+		now := f.cache.now()
 		if c.a.failure && old != nil {
 			old.retry.Store(now + staleRetry)
 		}

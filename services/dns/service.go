@@ -194,8 +194,8 @@ func (s *Service) Health() services.Health {
 	f := s.h.forward
 	h := services.Health{Name: "dns"}
 	now := time.Now()
-	failing := f.failing.Load()
-	lost := failing != nil && now.Sub(*failing) > troubleAfter
+	failing := f.outage.start()
+	lost := !failing.IsZero() && now.Sub(failing) > troubleAfter
 	plain := f.inClear.Load() && f.encrypted() && !f.worked.Load()
 	switch {
 	case s.phase == phaseIdle:
@@ -207,7 +207,7 @@ func (s *Service) Health() services.Health {
 		h.Message = services.Say("dns.closed", "The box cannot answer names right now. It keeps trying.")
 	case lost:
 		h.Ready, h.Waiting = true, "internet"
-		h.Message = services.Say("dns.lost", "Names at home are answered, names outside have not been since {since}.", "since", s.cfg.Now().Add(-now.Sub(*failing)))
+		h.Message = services.Say("dns.lost", "Names at home are answered, names outside have not been since {since}.", "since", s.cfg.Now().Add(-now.Sub(failing)))
 	case plain && !s.cfg.TimeKnown():
 		h.Ready, h.OK = true, true
 		h.Message = services.Say("dns.plain-clock", "Until the box knows the time, names outside are asked without encryption through your router.")
