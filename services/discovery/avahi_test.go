@@ -431,7 +431,7 @@ func TestAvahiServicesAreFound(t *testing.T) {
 	p := other.start(t, env, "avahi-publish", "-s", "Büro. Drucker \x1b[2J", "_ipp._tcp", "631", "rp=ipp/print")
 	h.last(t, "found printer Büro. Drucker [2J laptop.local:631 [192.168.77.2")
 	_ = p.cmd.Process.Signal(os.Interrupt)
-	// The goodbye takes it off the list without a round.
+	// The goodbye brings a round forward, which it does not answer.
 	h.until(t, "the printer to leave the list", func(lines []string) bool { return !strings.Contains(lines[len(lines)-1], "found printer") })
 }
 

@@ -189,8 +189,12 @@ func (t *table) round(now time.Time, service, self string, answers []entry) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	prefix := service + "\x00"
+	here := make(map[string]bool, len(answers))
+	for _, e := range answers {
+		here[tableKey(service, e.instance)] = true
+	}
 	for k, r := range t.rows {
-		if strings.HasPrefix(k, prefix) {
+		if strings.HasPrefix(k, prefix) && !here[k] {
 			if r.missed++; r.missed >= missedMax {
 				delete(t.rows, k)
 			}
@@ -257,8 +261,10 @@ func (t *table) makeRoomLocked(from netip.Addr) bool {
 	return true
 }
 
-// hint takes in what the responder heard. It says whether the instance is new, so that its kind is worth a round.
-func (t *table) hint(now time.Time, h hint, self string) (unknown bool) {
+// hint takes in what the responder heard. It says whether its kind is worth a round: the instance is new, or somebody
+// says that it left. Anyone can say that, for another too, so it goes when it does not answer the round
+// (RFC 6762, sections 10.1 and 10.4).
+func (t *table) hint(now time.Time, h hint, self string) (ask bool) {
 	if h.service == "_hearth._tcp" && strings.EqualFold(h.instance, self) {
 		return false
 	}
@@ -267,10 +273,10 @@ func (t *table) hint(now time.Time, h hint, self string) (unknown bool) {
 	key := tableKey(h.service, h.instance)
 	r := t.rows[key]
 	switch {
-	case h.gone:
-		delete(t.rows, key)
-		return false
 	case r == nil:
+		return !h.gone
+	case h.gone:
+		r.missed = missedMax - 1
 		return true
 	}
 	r.Seen, r.missed = now, 0
@@ -427,7 +433,7 @@ func (b *browser) run(ctx context.Context, hints <-chan []hint, fresh <-chan str
 	}
 }
 
-// heard takes hints in: a kind with a new instance is asked for soon, but not over and over.
+// heard takes hints in: a kind with news is asked for soon, but not over and over.
 func (b *browser) heard(now time.Time, list []hint) {
 	for _, h := range list {
 		if !b.found.hint(now, h, b.self()) {

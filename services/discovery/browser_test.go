@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -83,12 +84,20 @@ func TestTableIsBoundedAndForgets(t *testing.T) {
 	if n := len(tab.list()); n != maxFound {
 		t.Errorf("missed once: %d left, want %d", n, maxFound)
 	}
-	tab.round(start, "_ipp._tcp", "", many[:1])
+	tab.round(start, "_ipp._tcp", "", many[:2])
 	if n := len(tab.list()); n != 2 {
 		t.Errorf("missed twice: %d left, want 2", n)
 	}
-	if tab.hint(start, hint{service: "_ipp._tcp", instance: "P0", gone: true}, "") || len(tab.list()) != 1 {
-		t.Error("a goodbye did not take the row away")
+	goodbye := hint{service: "_ipp._tcp", instance: "P0", gone: true}
+	if !tab.hint(start, goodbye, "") || len(tab.list()) != 2 {
+		t.Error("a goodbye is not asked about, or is believed at once")
+	}
+	tab.round(start, "_ipp._tcp", "", many[1:2])
+	if n := len(tab.list()); n != 1 {
+		t.Errorf("a goodbye and a round without an answer: %d left, want 1", n)
+	}
+	if tab.hint(start, goodbye, "") {
+		t.Error("a goodbye of something unknown is worth a round")
 	}
 	if !tab.hint(start, hint{service: "_ipp._tcp", instance: "new"}, "") || tab.hint(start, hint{service: "_hearth._tcp", instance: "me"}, "me") {
 		t.Error("hint: something new must be asked for, the box itself never")
@@ -148,6 +157,88 @@ func TestSpeakersAreBounded(t *testing.T) {
 	}
 	if n := len(s.of("k99")); n != maxSpeakers {
 		t.Errorf("%d said the latest, want %d", n, maxSpeakers)
+	}
+}
+
+// A neighbour says goodbye for the printer. It stays, and what really left goes with the next round.
+func TestForgedGoodbye(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		here := []entry{{instance: "Study", host: "study.local."}, {instance: "Hall", host: "hall.local."}}
+		var left atomic.Bool
+		find := func(ctx context.Context, service string) ([]entry, error) {
+			<-ctx.Done()
+			switch {
+			case service != "_ipp._tcp":
+				return nil, nil
+			case left.Load():
+				return here[:1], nil
+			}
+			return here, nil
+		}
+		tab := newTable()
+		tab.hear(time.Now(), []hint{{service: "_ipp._tcp", instance: "Study", from: netip.MustParseAddr("192.168.1.20")}})
+		b := newBrowser(tab, find, func() string { return "" }, slog.New(slog.DiscardHandler))
+		hints, fresh := make(chan []hint), make(chan struct{})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { b.run(ctx, hints, fresh); close(done) }()
+		time.Sleep(time.Minute + 30*time.Second)
+		study := func() row {
+			tab.mu.Lock()
+			defer tab.mu.Unlock()
+			if r := tab.rows[tableKey("_ipp._tcp", "Study")]; r != nil {
+				return *r
+			}
+			return row{}
+		}
+		first := study()
+		for range 20 {
+			hints <- []hint{{service: "_ipp._tcp", instance: "Study", gone: true}, {service: "_ipp._tcp", instance: "Hall", gone: true}}
+			time.Sleep(5 * time.Second)
+			if n := len(tab.list()); n != 2 {
+				t.Fatalf("a forged goodbye left %d printers of 2", n)
+			}
+		}
+		time.Sleep(findTime + hintedAgain)
+		if r := study(); r.since != first.since || r.from != first.from || !r.Seen.After(first.Seen) {
+			t.Errorf("after forged goodbyes the row is %+v, before %+v", r, first)
+		}
+		left.Store(true)
+		hints <- []hint{{service: "_ipp._tcp", instance: "Hall", gone: true}}
+		time.Sleep(findTime + hintedAgain + time.Second)
+		if list := tab.list(); len(list) != 1 || list[0].Name != "Study" {
+			t.Errorf("after a true goodbye: %v", list)
+		}
+		cancel()
+		<-done
+	})
+}
+
+// The address with most rows gives up one only for an address that has two less: two with as many would take each
+// other's place for ever.
+func TestRoomIsMadeForWhoHasLess(t *testing.T) {
+	a, b := netip.MustParseAddr("192.168.1.66"), netip.MustParseAddr("192.168.1.20")
+	for _, c := range []struct {
+		ofA, ofB int
+		want     bool
+	}{{3, 0, true}, {3, 1, true}, {3, 2, false}, {3, 3, false}, {2, 3, false}} {
+		tab := newTable()
+		for i := range c.ofA + c.ofB {
+			from := a
+			if i >= c.ofA {
+				from = b
+			}
+			tab.rows[tableKey("_ipp._tcp", fmt.Sprint(i))] = &row{from: from, since: start.Add(time.Duration(i) * time.Second)}
+		}
+		got := tab.makeRoomLocked(b)
+		n := tab.countLocked()
+		left := c.ofA
+		if c.want {
+			left--
+		}
+		if got != c.want || n[a] != left || n[b] != c.ofB {
+			t.Errorf("%d against %d: %v, left %d and %d", c.ofA, c.ofB, got, n[a], n[b])
+		}
 	}
 }
 
