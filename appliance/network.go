@@ -11,6 +11,7 @@ import (
 
 	"hearth.alt/services"
 	"hearth.alt/services/claimcode"
+	"hearth.alt/services/discovery"
 )
 
 // homeInterface says whether i is one of the home network: up, no loopback, no tunnel, and none of the bridges and
@@ -105,6 +106,19 @@ func (a *appliance) door() string {
 		host += ":" + strconv.Itoa(int(at.Port()))
 	}
 	return host
+}
+
+// announced are the ports that the home network reaches, with the pages listening at http and https. There is no port of
+// the mesh: nothing listens there yet.
+func announced(http, https netip.AddrPort) discovery.Ports {
+	var p discovery.Ports
+	if !http.Addr().Unmap().IsLoopback() {
+		p.Web = http.Port()
+	}
+	if !https.Addr().Unmap().IsLoopback() {
+		p.Secure = https.Port()
+	}
+	return p
 }
 
 // hosts says whether the box answers to host on face now.

@@ -3,6 +3,8 @@ package appliance
 import (
 	"net/netip"
 	"testing"
+
+	"hearth.alt/services/discovery"
 )
 
 // Whose questions are answered, and what an answer from outside must not point to, with a global prefix at home.
@@ -30,5 +32,22 @@ func TestNeighbours(t *testing.T) {
 	}
 	if looks != 1 {
 		t.Errorf("the interfaces were read %d times, want once", looks)
+	}
+}
+
+// What the home network cannot reach is not announced to it: each of the two pages with its own port, when it is open there.
+func TestAnnounced(t *testing.T) {
+	for _, c := range []struct {
+		http, https string
+		want        discovery.Ports
+	}{
+		{"0.0.0.0:80", "[::]:443", discovery.Ports{Web: 80, Secure: 443}},
+		{"127.0.0.1:8480", "[::]:443", discovery.Ports{Secure: 443}},
+		{"192.168.1.2:8480", "[::1]:8443", discovery.Ports{Web: 8480}},
+		{"127.0.0.1:8480", "[::ffff:127.0.0.1]:8443", discovery.Ports{}},
+	} {
+		if got := announced(netip.MustParseAddrPort(c.http), netip.MustParseAddrPort(c.https)); got != c.want {
+			t.Errorf("--http %s --https %s announces %+v, want %+v", c.http, c.https, got, c.want)
+		}
 	}
 }

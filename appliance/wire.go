@@ -152,8 +152,8 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 	}
 	if a.discovery, err = discovery.New(discovery.Config{
 		Members: a.claim, Interfaces: homeInterface, Browse: true, Now: a.clock.Now, Log: log,
-		Silent: httpAt.Addr().IsLoopback() && httpsAt.Addr().IsLoopback(),             // nobody there could reach what was announced
-		Ports:  func() discovery.Ports { return discovery.Ports{Web: httpAt.Port()} }, // no mesh port: nothing listens there yet
+		Silent: announced(httpAt, httpsAt) == discovery.Ports{},
+		Ports:  func() discovery.Ports { return announced(a.faces.at()) },
 	}); err != nil {
 		return nil, err
 	}

@@ -16,10 +16,11 @@ type Members interface {
 	Watch() (*services.Membership, <-chan struct{})
 }
 
-// Ports are the ports that are announced. Zero announces nothing.
+// Ports are the ports that the home network reaches, and so are announced. Zero is not announced.
 type Ports struct {
-	Web  uint16 // TCP: "_http._tcp" and "_hearth._tcp" name it
-	Mesh uint16 // UDP: in the TXT record of "_hearth._tcp" once the box is claimed
+	Web    uint16 // TCP: "_http._tcp" and "_hearth._tcp" name it
+	Secure uint16 // TCP: without Web "_https._tcp" and "_hearth._tcp" name it
+	Mesh   uint16 // UDP: in the TXT record of "_hearth._tcp" once the box is claimed
 }
 
 // Config is what the service needs.
@@ -29,7 +30,8 @@ type Config struct {
 	// Interfaces says on which links to speak. nil is every link that can multicast but loopback. The tunnel
 	// must be refused here: names on the home network are no business of the people on the road.
 	Interfaces func(net.Interface) bool
-	// Ports is asked when the service starts and each time Members changes; nil announces no service.
+	// Ports is asked when the service starts, a second later, each time Members or the links change, and every minute;
+	// it must be quick. nil announces no service.
 	Ports func() Ports
 	// Browse says whether to look for others. The zero value only answers.
 	Browse bool

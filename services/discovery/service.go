@@ -18,10 +18,11 @@ import (
 // unclaimed is the label of a box without an owner.
 const unclaimed = "hearth"
 
-// Times of ours: how long changes of links gather before they are looked at, and how often the links are read
-// anyway, should the kernel have lost a message.
+// Times of ours: how long changes of links gather before they are looked at, when links and ports are looked at first
+// after the start, and how often anyway, should the kernel have lost a message.
 const (
 	settleTime = 150 * time.Millisecond
+	firstTime  = time.Second
 	relistTime = time.Minute
 )
 
@@ -103,7 +104,7 @@ func (s *Service) respond(ctx context.Context, t transport, hints chan<- []hint,
 	if err := relist(); err != nil {
 		return err
 	}
-	look := time.NewTimer(relistTime)
+	look := time.NewTimer(firstTime)
 	defer look.Stop()
 	due := time.NewTimer(time.Hour)
 	defer due.Stop()
@@ -146,6 +147,7 @@ func (s *Service) respond(ctx context.Context, t transport, hints chan<- []hint,
 			if err := relist(); err != nil {
 				return err
 			}
+			s.name(r, m)
 			look.Reset(relistTime)
 			if len(r.links) > before {
 				select {
@@ -167,8 +169,12 @@ func (s *Service) name(r *responder, m *services.Membership) {
 		label, claimed = strings.ToLower(box.Label), true
 	}
 	p := s.cfg.Ports()
+	kind, port := "_http._tcp", p.Web
+	if port == 0 {
+		kind, port = "_https._tcp", p.Secure
+	}
 	var list []service
-	if p.Web != 0 {
+	if port != 0 {
 		text := []string{"claim=1"}
 		if claimed {
 			text = []string{"id=" + m.Self.String()[:16]}
@@ -176,7 +182,7 @@ func (s *Service) name(r *responder, m *services.Membership) {
 				text = append(text, "mesh="+strconv.Itoa(int(p.Mesh)))
 			}
 		}
-		list = []service{{kind: "_http._tcp", port: p.Web, text: []string{"path=/"}}, {kind: "_hearth._tcp", port: p.Web, text: text}}
+		list = []service{{kind: kind, port: port, text: []string{"path=/"}}, {kind: "_hearth._tcp", port: port, text: text}}
 	}
 	r.setName(time.Now(), label, list)
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -102,6 +104,89 @@ func TestServiceSaysHowItIs(t *testing.T) {
 		if err := last.Unpack(n.sent[len(n.sent)-1].data); err != nil || len(last.Answer) == 0 || last.Answer[0].Header().Ttl != 0 {
 			t.Errorf("the last word is no goodbye: %v", &last)
 		}
+	})
+}
+
+// A box whose pages nobody else reaches takes no name, announces nothing and answers nothing.
+func TestSilentIsSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newFakeNet(linkOf("192.168.7.2/24"))
+		s, err := New(Config{Members: newLabelled("kitchen"), Ports: func() Ports { return Ports{Web: 80} }, Silent: true, network: n})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- s.Run(ctx) }()
+		time.Sleep(5 * time.Second)
+		b, _ := ask("kitchen.local.", dns.TypeA).Pack()
+		n.in <- inbound{link: theLink, src: netip.MustParseAddrPort("192.168.7.9:5353"), group: true, data: b}
+		n.set(linkOf("192.168.7.2/24"), linkOf("192.168.7.3/24"))
+		time.Sleep(5 * time.Second)
+		if h := s.Health(); !h.Ready || !h.OK || h.Message.Key != "discovery.silent" || s.Name() != "" {
+			t.Errorf("health is %+v, the name %q", h, s.Name())
+		}
+		cancel()
+		if err := <-done; err != nil || len(n.sent) != 0 {
+			t.Errorf("Run returned %v after %d packets", err, len(n.sent))
+		}
+	})
+}
+
+// What is announced is what can be reached, and follows when the pages open elsewhere.
+func TestAnnouncesWhatIsReached(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, ports := newFakeNet(linkOf("192.168.7.2/24")), make(chan Ports, 1)
+		s, err := New(Config{Members: newLabelled(""), network: n, Ports: func() Ports {
+			p := <-ports
+			ports <- p
+			return p
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ports <- Ports{}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- s.Run(ctx) }()
+		for i, c := range []struct {
+			ports Ports
+			wait  time.Duration
+			want  map[string]uint16
+		}{
+			{Ports{}, 0, map[string]uint16{}},
+			{Ports{Web: 80, Secure: 443}, 10 * time.Second, map[string]uint16{"_http._tcp": 80, "_hearth._tcp": 80}},
+			{Ports{Web: 8081, Secure: 443}, 70 * time.Second, map[string]uint16{"_http._tcp": 8081, "_hearth._tcp": 8081}},
+			{Ports{Secure: 443}, 70 * time.Second, map[string]uint16{"_https._tcp": 443, "_hearth._tcp": 443}},
+			{Ports{}, 70 * time.Second, map[string]uint16{}},
+		} {
+			<-ports
+			ports <- c.ports
+			time.Sleep(c.wait)
+			synctest.Wait()
+			got := map[string]uint16{} // by what was said last
+			n.mu.Lock()
+			for _, p := range n.sent {
+				var m dns.Msg
+				if err := m.Unpack(p.data); err != nil {
+					t.Fatal(err)
+				}
+				for _, x := range m.Answer {
+					if v, ok := x.(*dns.SRV); ok {
+						_, kind, _ := strings.Cut(strings.TrimSuffix(v.Hdr.Name, ".local."), ".")
+						if got[kind] = v.Port; v.Hdr.Ttl == 0 {
+							delete(got, kind)
+						}
+					}
+				}
+			}
+			n.mu.Unlock()
+			if !maps.Equal(got, c.want) {
+				t.Errorf("step %d: announced %v, want %v", i, got, c.want)
+			}
+		}
+		cancel()
+		<-done
 	})
 }
 
