@@ -93,7 +93,8 @@ func TestWaysBack(t *testing.T) {
 	}
 }
 
-// TestNoCodeThatCannotWork names the bug: where Hearth may not make a tunnel, the page of a new device showed a code.
+// TestNoCodeThatCannotWork names the bugs: where Hearth may not make a tunnel, the page of a new device showed a code, and
+// the console gave one.
 func TestNoCodeThatCannotWork(t *testing.T) {
 	h := takenIn(t, t.TempDir())
 	m, err := mesh.New(mesh.Config{Members: h.identity, Keys: h.keeper, Dir: t.TempDir(), NoPortMap: true})
@@ -107,6 +108,16 @@ func TestNoCodeThatCannotWork(t *testing.T) {
 	h.rooms().API.Mesh = m
 	for range 200 {
 		if !h.rooms().Reach(ctx).First.IsZero() {
+			before := h.identity.Membership().Revision
+			for _, key := range []string{"", publicKey(1)} {
+				_, err := h.rooms().API.AddDevice(ctx, local, api.AddDeviceInput{Name: "phone", Person: string(h.who[services.RoleOwner].id), PublicKey: key})
+				if !errors.Is(err, mesh.ErrNoTunnel) {
+					t.Errorf("the console adds a device with the key %q: %v", key, err)
+				}
+			}
+			if h.identity.Membership().Revision != before {
+				t.Error("a device was added that cannot come in")
+			}
 			return
 		}
 		time.Sleep(25 * time.Millisecond)

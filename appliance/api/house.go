@@ -534,6 +534,9 @@ func (h *House) AddDevice(ctx context.Context, caller services.Caller, in AddDev
 	if err := h.MayChange(caller, p); err != nil {
 		return AddDeviceOutput{}, err
 	}
+	if err := h.Mesh.Closed(); err != nil {
+		return AddDeviceOutput{}, err // no code that cannot work
+	}
 	var private secret.Text
 	var key services.ClientKey
 	if in.PublicKey != "" {

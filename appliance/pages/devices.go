@@ -2,6 +2,7 @@ package pages
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -158,11 +159,11 @@ func (h *House) Reach(context.Context) house.Reach {
 	if len(r.Endpoints) > 0 {
 		out.Endpoint = r.Endpoints[0].String()
 	}
-	switch health := h.API.Mesh.Health(); health.Message.Key {
-	case "mesh.health.noroot":
-		out.Say, out.First = health.Message, services.Say("device.first-right", "Stop Hearth and start it once more with administrator rights, on Linux with sudo before the command. Nothing is lost.")
-	case "mesh.health.port":
-		out.Say, out.First = health.Message, services.Say("device.first-port", "End the program that uses this port, or start Hearth with another one after --client-port.")
+	switch err := h.API.Mesh.Closed(); {
+	case errors.Is(err, mesh.ErrNoTunnel):
+		out.Say, out.First = services.AsProblem(err).Say, services.Say("device.first-right", "Stop Hearth and start it once more with administrator rights, on Linux with sudo before the command. Nothing is lost.")
+	case errors.Is(err, mesh.ErrPortTaken):
+		out.Say, out.First = services.AsProblem(err).Say, services.Say("device.first-port", "End the program that uses this port, or start Hearth with another one after --client-port.")
 	}
 	switch {
 	case r.Scope == mesh.ScopeForNow:

@@ -39,8 +39,18 @@ type Tunnel interface {
 }
 
 // ErrNoTunnel is returned by a Tunnel that has not the right to make an interface (no root). The service then runs
-// without and asks again only rarely.
-var ErrNoTunnel = errors.New("no right to make a tunnel interface")
+// without and asks again only rarely; Closed returns it.
+var ErrNoTunnel = &services.Problem{Kind: services.KindUnavailable, Code: "no-tunnel",
+	Say: services.Say("mesh.health.noroot", "This box may not make a tunnel on this computer, so phones cannot come in. Stop Hearth and start it with administrator rights. At home everything else works.")}
+
+// ErrPortTaken is what Closed returns while another program uses the port.
+var ErrPortTaken = &services.Problem{Kind: services.KindUnavailable, Code: "tunnel-port-taken"}
+
+func portTaken(port uint16) *services.Problem {
+	p := *ErrPortTaken
+	p.Say = services.Say("mesh.health.port", "Another program uses port {port}, by which phones come in. The box keeps asking for it.", "port", int(port))
+	return &p
+}
 
 // Config is what New needs.
 type Config struct {

@@ -216,7 +216,7 @@ func TestWithoutTunnel(t *testing.T) {
 	}
 	defer runs(t, s)()
 	h.set(f.m)
-	eventually(t, "told", func() bool { return s.Health().Message.Key == "mesh.health.noroot" })
+	eventually(t, "told", func() bool { return errors.Is(s.Closed(), ErrNoTunnel) })
 	if h := s.Health(); h.OK || !h.Ready {
 		t.Errorf("health %+v", h)
 	}

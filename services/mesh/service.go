@@ -24,6 +24,7 @@ type Service struct {
 
 	mu      sync.Mutex
 	health  services.Health
+	closed  *services.Problem    // what Closed says; goes with health
 	members *services.Membership // the last one seen; nil before Run
 	plane   *plane               // nil while there is none
 	mapper  *portmap.Client      // nil while there is none
@@ -51,13 +52,28 @@ func (s *Service) Health() services.Health {
 	return s.health
 }
 
-func (s *Service) say(ready, ok bool, message services.Sentence) {
+func (s *Service) say(ready, ok bool, message services.Sentence) { s.tell(ready, ok, message, nil) }
+
+func (s *Service) close(why *services.Problem) { s.tell(true, false, why.Say, why) }
+
+func (s *Service) tell(ready, ok bool, message services.Sentence, closed *services.Problem) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.health.Ready != ready || s.health.OK != ok || s.health.Since.IsZero() {
 		s.health.Since = s.cfg.Now()
 	}
 	s.health.Ready, s.health.OK, s.health.Message = ready, ok, message
+	s.closed = closed
+}
+
+// Closed says why no device can come in until somebody does something about it: ErrNoTunnel, ErrPortTaken, or nil.
+func (s *Service) Closed() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed == nil {
+		return nil
+	}
+	return s.closed
 }
 
 // Run implements services.Service. It ends only with ctx, within about two seconds (the time to give a mapping
@@ -94,10 +110,10 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 		switch {
 		case errors.Is(err, ErrNoTunnel):
-			s.say(true, false, services.Say("mesh.health.noroot", "This box may not make a tunnel on this computer, so phones cannot come in: stop Hearth and start it as root. At home everything else works."))
+			s.close(ErrNoTunnel)
 			pause = time.Minute
 		case errors.Is(err, syscall.EADDRINUSE):
-			s.say(true, false, services.Say("mesh.health.port", "Another program uses the port {port} that phones come in by. The box keeps asking for it.", "port", int(s.cfg.Port)))
+			s.close(portTaken(s.cfg.Port))
 		default:
 			s.say(true, false, services.Say("mesh.health.down", "The tunnel for phones stopped and is being started again."))
 		}
