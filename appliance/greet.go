@@ -7,7 +7,10 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -32,7 +35,7 @@ func reader(o Options, stderr io.Writer) io.Writer {
 // where to sign in once somebody does.
 func (a *appliance) greet(ctx context.Context, w io.Writer, at net.Addr) {
 	m, changed := a.identity.Watch()
-	first := greeting{at: webAddress(at), state: a.opts.State, tunnel: a.info.Root, program: os.Args[0]}
+	first := greeting{at: webAddress(at), state: a.opts.State, tunnel: a.info.Root, program: os.Args}
 	if code, ok := a.claim.code(); ok {
 		first.code = code.Text()
 	}
@@ -53,9 +56,10 @@ func (a *appliance) greet(ctx context.Context, w io.Writer, at net.Addr) {
 
 // greeting is what greet says first.
 type greeting struct {
-	at, code, state, program string
-	whose                    api.Ownership
-	tunnel                   bool // whether this process may make one
+	at, code, state string
+	program         []string // as it was started
+	whose           api.Ownership
+	tunnel          bool // whether this process may make one
 }
 
 func (g greeting) String() string {
@@ -75,13 +79,32 @@ func (g greeting) String() string {
 	return b.String() + "\n"
 }
 
-// command starts the same as root. What go run made is gone afterwards, so the program is built first.
+// command starts the same as root, for a shell. What go run made is gone afterwards, so the program is built first.
 func (g greeting) command() string {
-	start := func(program string) string { return fmt.Sprintf("    sudo %s run --dev --state %s", program, g.state) }
-	if strings.Contains(filepath.ToSlash(g.program), "/go-build") {
-		return "    go build -o out/hearth ./appliance/cmd/hearth\n" + start("out/hearth")
+	words := slices.Clone(g.program)
+	build := ""
+	if strings.Contains(filepath.ToSlash(words[0]), "/go-build") {
+		build, words[0] = "    go build -o out/hearth ./appliance/cmd/hearth\n", "out/hearth"
+	} else if path, err := exec.LookPath(words[0]); err == nil {
+		words[0] = path // sudo looks in other folders
 	}
-	return start(g.program)
+	if !slices.ContainsFunc(words, func(w string) bool { return w == "--state" || strings.HasPrefix(w, "--state=") }) {
+		words = append(words, "--state", g.state)
+	}
+	for i, w := range words {
+		words[i] = quote(w)
+	}
+	return build + "    sudo " + strings.Join(words, " ")
+}
+
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
+
+// quote writes a word so that a shell reads it as one (POSIX, section 2.2.2).
+func quote(word string) string {
+	if plainWord.MatchString(word) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
 // webAddress is where a browser on this computer opens what listens at a.

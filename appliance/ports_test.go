@@ -105,10 +105,12 @@ func TestGreeting(t *testing.T) {
 		g         greeting
 		want, not []string
 	}{
-		"unclaimed": {greeting{at: "http://127.0.0.1:8480/", code: "AAAA-BBBB", state: "/s", program: "hearth"},
-			[]string{"Open this in a browser: http://127.0.0.1:8480/#AAAA-BBBB\n", "sudo hearth run --dev --state /s"}, []string{"Sign in"}},
-		"go run": {greeting{at: "http://127.0.0.1:8480/", state: "/s", program: "/t/go-build1/exe/hearth"},
+		"unclaimed": {greeting{at: "http://127.0.0.1:8480/", code: "AAAA-BBBB", state: "/s", program: []string{"./hearth", "run", "--dev"}},
+			[]string{"Open this in a browser: http://127.0.0.1:8480/#AAAA-BBBB\n", "sudo ./hearth run --dev --state /s\n"}, []string{"Sign in"}},
+		"go run": {greeting{at: "http://127.0.0.1:8480/", state: "/s", program: []string{"/t/go-build1/exe/hearth", "run", "--dev"}},
 			[]string{"go build -o out/hearth", "sudo out/hearth run"}, nil},
+		"flags": {greeting{at: "http://127.0.0.1:8480/", state: "/my s", program: []string{"./it's", "--state=my s", "run", "--dev", "--http", ":8080", "--client-port", "0"}},
+			[]string{`sudo './it'\''s' '--state=my s' run --dev --http :8080 --client-port 0` + "\n"}, []string{"--state '/my s'"}},
 		"claimed, as root": {greeting{at: "http://127.0.0.1:8480/", state: "/s", whose: api.Claimed, tunnel: true},
 			[]string{"Sign in at http://127.0.0.1:8480/\n"}, []string{"browser:", "sudo"}},
 	} {
