@@ -9,8 +9,11 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -48,6 +51,9 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) (err error) {
 	}
 	o.State = state
 	if err := durable.MakeDir(o.State, 0o755); err != nil {
+		return err
+	}
+	if err := checkOwner(o.State); err != nil {
 		return err
 	}
 	unlock, err := lock(o.State)
@@ -137,6 +143,38 @@ func explainState(state string, err error) error {
 		return err
 	}
 	return p
+}
+
+// checkOwner refuses a state folder with what only another user can read, as after a start with sudo: a service that came
+// upon it took its own file for damaged.
+func checkOwner(state string) error {
+	me := os.Geteuid()
+	if me == 0 {
+		return nil
+	}
+	return filepath.WalkDir(state, func(path string, _ fs.DirEntry, err error) error {
+		info, gone := os.Lstat(path)
+		if gone != nil || info.Mode().Type()&^fs.ModeDir != 0 {
+			return nil
+		}
+		mode := uint32(unix.R_OK)
+		if info.IsDir() {
+			mode = unix.R_OK | unix.W_OK | unix.X_OK
+		}
+		owner := info.Sys().(*syscall.Stat_t).Uid
+		if int(owner) == me || unix.Faccessat(unix.AT_FDCWD, path, mode, unix.AT_EACCESS) == nil {
+			return nil
+		}
+		name := strconv.Itoa(int(owner))
+		if u, err := user.LookupId(name); err == nil {
+			name = u.Username
+		}
+		return &services.Problem{
+			Kind: services.KindUnavailable, Code: "state-not-ours", Cause: err,
+			Say: services.Say("run.state-of-another", "Files in the state folder {state} belong to {owner}, who started Hearth there before. Start it as {owner} again, or make the files yours with: {command}",
+				"state", state, "owner", name, "command", fmt.Sprintf("sudo chown -R %d %s", me, quote(state))),
+		}
+	})
 }
 
 var errInUse = &services.Problem{

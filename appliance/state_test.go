@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -51,6 +52,56 @@ func TestStateFolder(t *testing.T) {
 	}
 	if err := explainState("/x", errInUse); !errors.Is(err, errInUse) {
 		t.Errorf("a problem is explained as %v", err)
+	}
+}
+
+// TestStateOfAnother names the bug: after a claim under sudo a start without it said that the household log was damaged.
+func TestStateOfAnother(t *testing.T) {
+	if state := os.Getenv("HEARTH_TEST_STATE"); state != "" {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		os.Exit(cli.Run(ctx, Program(), []string{"run", "--dev", "--state", state, "--http", "127.0.0.1:0", "--https", "127.0.0.1:0", "--dns", "127.0.0.1:0"}, os.Stdout, os.Stderr))
+	}
+	if os.Getuid() != 0 {
+		t.Skip("needs root: sudo go test ./appliance -run TestStateOfAnother")
+	}
+	dir := t.TempDir()
+	this, err := os.ReadFile("/proc/self/exe")
+	if err := errors.Join(err, os.Chmod(dir, 0o755), os.Chmod(filepath.Dir(dir), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(dir, "test") // go's own folder is closed to others
+	if err := os.WriteFile(program, this, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	const nobody = 65534
+	for name, tt := range map[string]struct {
+		root string
+		ends int
+	}{
+		"all of it": {"", 1}, "the household": {"identity", 1}, "a file that anybody reads": {"clock", 0},
+	} {
+		state := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Join(state, "identity"), 0o700), os.WriteFile(filepath.Join(state, "clock"), nil, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range []string{"", "identity", "clock"} {
+			if path != tt.root && tt.root != "" {
+				if err := os.Chown(filepath.Join(state, path), nobody, nobody); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		child := exec.Command(program, "-test.run=^TestStateOfAnother$")
+		child.Dir, child.Env = dir, append(os.Environ(), "HEARTH_TEST_STATE="+state)
+		child.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+		out, err := child.CombinedOutput()
+		if status := child.ProcessState.ExitCode(); status != tt.ends {
+			t.Errorf("%s: ends with %d, %v, want %d:\n%s", name, status, err, tt.ends, out)
+		}
+		if want := "belong to root, "; tt.ends == 1 && (!strings.Contains(string(out), want) || !strings.Contains(string(out), "sudo chown -R 65534 '"+state+"'") || strings.Count(string(out), "\n") != 1) {
+			t.Errorf("%s: %q is not in\n%s", name, want, out)
+		}
 	}
 }
 
