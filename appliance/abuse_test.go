@@ -242,7 +242,7 @@ func hostile() map[string]string {
 		"nothing to see":    `{"name":"\u200b\u00a0","role":"guest"}`,
 		"long name":         `{"name":"` + strings.Repeat("e", 300) + `","role":"guest"}`,
 		"no such role":      `{"name":"Eve","role":"emperor"}`,
-		"too large":         `{"name":"` + strings.Repeat("e", api.MaxBody) + `","role":"guest"}`,
+		"too large":         `{"name":"` + strings.Repeat("e", services.MaxRequest) + `","role":"guest"}`,
 		"byte order mark":   "\ufeff" + `{"name":"Eve","role":"guest"}`,
 		"null":              "null",
 	}

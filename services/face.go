@@ -39,3 +39,6 @@ type Caller struct {
 	Session string   // an identifier for the audit log and for ending one's own session; never a credential
 	Address string   // where from, for the audit log and for throttling only
 }
+
+// MaxRequest is the greatest body of a request on any face, in bytes; the longest form, a page of words, is far below it.
+const MaxRequest = 16 << 10

@@ -18,9 +18,6 @@ import (
 	"hearth.alt/services"
 )
 
-// MaxBody is the greatest request body of /api/v1, in bytes.
-const MaxBody = 16 << 10
-
 // Prefix is where the operations live on every private face and on admin.sock.
 const Prefix = "/api/v1"
 
@@ -173,13 +170,13 @@ func decode(o *Operation, w http.ResponseWriter, r *http.Request) (any, error) {
 	in := reflect.New(o.in)
 	fields := o.Fields()
 	if r.Method == http.MethodPost {
-		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, services.MaxRequest))
 		var large *http.MaxBytesError
 		switch {
 		case errors.As(err, &large):
 			return nil, &services.Problem{
 				Kind: services.KindInvalid, Code: "too-large",
-				Say: services.Say("api.too-large", "The request is larger than {most} bytes. Nothing was changed.", "most", MaxBody),
+				Say: services.Say("api.too-large", "The request is larger than {most} bytes. Nothing was changed.", "most", services.MaxRequest),
 			}
 		case err != nil:
 			return nil, invalid("", err)

@@ -47,11 +47,12 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/crypto/chacha20poly1305"
+
+	"hearth.alt/services"
 )
 
 // Limits of what the tunnel holds and carries. They are ours: a claim is a handful of short forms.
 const (
-	MaxRequest  = 16 << 10         // bytes of one outer request body
 	MaxResponse = 1 << 20          // bytes of one inner page
 	maxOpen     = 32               // sessions that proved the secret
 	maxHalf     = 256              // hellos that have not yet
@@ -493,7 +494,7 @@ func nonce(n uint64) []byte {
 }
 
 func read(w http.ResponseWriter, r *http.Request, into any) bool {
-	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, MaxRequest))
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, services.MaxRequest))
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil {
 		refuse(w, http.StatusBadRequest, refusal{Code: "bad-input"})

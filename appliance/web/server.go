@@ -25,9 +25,6 @@ import (
 	"hearth.alt/webui/assets"
 )
 
-// MaxForm is the greatest body of a page's form, in bytes.
-const MaxForm = 16 << 10
-
 // Credentials knows who stands behind a cookie, a password or a token. An error whose Problem is of KindSignIn says that
 // the credential is not good. Any other is trouble of ours: there is no telling, and nobody may be told to sign in
 // again, since apps throw a password away at the first 401.
@@ -215,7 +212,7 @@ func fromContext(ctx context.Context) services.Caller {
 // sets the headers that hold for every answer.
 func (s *Server) guard(face services.Face, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.Body = http.MaxBytesReader(w, r.Body, MaxForm) // with w as net/http made it, so that too much ends the connection
+		r.Body = http.MaxBytesReader(w, r.Body, services.MaxRequest) // with w as net/http made it, so that too much ends the connection
 		w, done := s.open.answer(w, r)
 		defer done()
 		defer func() {
@@ -388,7 +385,7 @@ func (s *Server) HTTPServer(face services.Face) *http.Server {
 	return &http.Server{
 		ConnContext:       s.open.connected,
 		ConnState:         s.open.changed,
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 16, MaxReceiveBufferPerConnection: 64 << 10, MaxReceiveBufferPerStream: MaxForm},
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 16, MaxReceiveBufferPerConnection: 64 << 10, MaxReceiveBufferPerStream: services.MaxRequest},
 		Handler:           s.Handler(face),
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       15 * time.Second,

@@ -41,9 +41,6 @@ type Trouble struct {
 	Action, Link string // one way on
 }
 
-// maxForm bounds the body of a form; the longest is a page of words, far below it.
-const maxForm = 16 << 10
-
 // mostFields bounds the fields of a form, which cost much more memory parsed than sent; the longest has 24 words.
 const mostFields = 64
 
@@ -61,7 +58,7 @@ type Request struct {
 }
 
 func parseForm(w http.ResponseWriter, r *http.Request) error {
-	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxForm))
+	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, services.MaxRequest))
 	if err != nil {
 		return err
 	}

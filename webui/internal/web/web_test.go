@@ -214,7 +214,7 @@ func TestProblemsBecomePages(t *testing.T) {
 	if res := do(s.Handle(func(*Request) error { t.Error("all its fields were read"); return nil }), ask(services.FaceTunnel, "", many)); res.StatusCode != 400 {
 		t.Errorf("a form of too many fields is answered with %d", res.StatusCode)
 	}
-	big := httptest.NewRequest("POST", "/x", strings.NewReader("a="+strings.Repeat("b", maxForm)))
+	big := httptest.NewRequest("POST", "/x", strings.NewReader("a="+strings.Repeat("b", services.MaxRequest)))
 	big.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	if res := do(s.Handle(func(*Request) error { t.Error("the form was read whole"); return nil }), ask(services.FaceTunnel, "", big)); res.StatusCode != 400 {
 		t.Errorf("a form too large is answered with %d", res.StatusCode)
