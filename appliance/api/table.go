@@ -69,7 +69,8 @@ var table = []Operation{
 // ---- inputs and outputs; the names are surfaces that stay stable ----
 //
 // The tag show says how the command line shows a field of an output to a person: "-" not at all, "last" in the last
-// column, "time" for a time whose null is never, "short" cut to a few words.
+// column, "time" for a time whose null is never, "short" cut to a few words, "qr=config" as the code that an app scans,
+// drawn of the field config.
 
 // Status is the answer of "status".
 type Status struct {
@@ -201,7 +202,7 @@ type AddDeviceOutput struct {
 	Config  secret.Shown      `json:"config"`
 	Expires time.Time         `json:"expires"`
 	Reach   string            `json:"reach"`
-	PNG     []byte            `json:"png,omitempty" save:"png" show:"-"`
+	PNG     []byte            `json:"png,omitempty" save:"png" show:"qr=config"`
 }
 
 // RenameDeviceInput is what "device rename" takes.

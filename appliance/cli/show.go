@@ -16,8 +16,7 @@ import (
 )
 
 // show writes an answer of o for a person: a list of things as a table, one thing as name and value, words one a line.
-// How a field is shown says its tag (package api); times are those of this computer. A device's configuration is drawn
-// as the QR code that its app scans, too.
+// How a field is shown says its tag (package api); times are those of this computer.
 func show(w io.Writer, o api.Operation, out []byte) error {
 	d := json.NewDecoder(bytes.NewReader(out))
 	d.UseNumber()
@@ -71,10 +70,15 @@ func (p person) learn(t reflect.Type) {
 
 func (p person) object(w io.Writer, all object) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	config, code := "", false
+	scan := ""
 	for _, m := range all {
 		if p.tags[m.name] == "-" {
-			code = code || m.name == "png" && m.value != ""
+			continue
+		}
+		if of, ok := strings.CutPrefix(p.tags[m.name], "qr="); ok {
+			if m.value != "" {
+				scan = all.text(of)
+			}
 			continue
 		}
 		name := strings.ReplaceAll(m.name, "_", " ")
@@ -89,15 +93,14 @@ func (p person) object(w io.Writer, all object) error {
 		text := p.cell(m)
 		if strings.Contains(text, "\n") {
 			fmt.Fprintf(tw, "%s:\n%s\n", name, text)
-			config = text
 		} else {
 			fmt.Fprintf(tw, "%s:\t%s\n", name, text)
 		}
 	}
-	if err := tw.Flush(); err != nil || !code {
+	if err := tw.Flush(); err != nil || scan == "" {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "\nThe app scans this:\n\n%s", textqr.Draw(config))
+	_, err := fmt.Fprintf(w, "\nThe app scans this:\n\n%s", textqr.Draw(scan))
 	return err
 }
 
@@ -206,6 +209,16 @@ func cell(v any) string {
 
 // object is a JSON object in the order of the text, which is the order of the output type's fields.
 type object []member
+
+// text is the text of a field, "" when there is none.
+func (o object) text(name string) string {
+	for _, m := range o {
+		if t, ok := m.value.(string); ok && m.name == name {
+			return t
+		}
+	}
+	return ""
+}
 
 type member struct {
 	name  string

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"hearth.alt/appliance/api"
+	"hearth.alt/appliance/textqr"
 )
 
 // TestErrorsSayTheNextStep names bugs: errors in Go's words, one missing flag at a time, and without a next step.
@@ -101,7 +102,7 @@ func shown(t *testing.T, name string, answer any) string {
 }
 
 // TestPeopleReadTheTables names bugs: times to the nanosecond, whole user agents and IDs of persons, nothing at all for
-// an empty list, and a PNG in base64.
+// an empty list, a PNG in base64, and as a device's code whatever had several lines last.
 func TestPeopleReadTheTables(t *testing.T) {
 	agent := "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
 	for name, tt := range map[string]struct {
@@ -113,6 +114,7 @@ func TestPeopleReadTheTables(t *testing.T) {
 		"no devices":  {"device list", []any{}, []string{"no phones or laptops"}, nil},
 		"devices":     {"device list", []any{json.RawMessage(`{"id":"d1","name":"Laptop","last_handshake":null}`)}, []string{"NAME    LAST HANDSHAKE  ID\n", "never"}, []string{" \n"}},
 		"a device":    {"device add", json.RawMessage(`{"id":"d1","name":"Laptop","config":"[Interface]\nPrivateKey = x\n","png":"iVBORw0KGgo="}`), []string{"PrivateKey = x", "█"}, []string{"png", "iVBOR"}},
+		"its code":    {"device add", json.RawMessage(`{"config":"[Interface]\nPrivateKey = x\n","reach":"two\nlines","png":"iVBORw0KGgo="}`), []string{textqr.Draw("[Interface]\nPrivateKey = x\n")}, nil},
 		"its own key": {"device add", json.RawMessage(`{"id":"d1","name":"Laptop","config":"[Interface]\nAddress = y\n"}`), []string{"Address = y"}, []string{"█"}},
 	} {
 		got := shown(t, tt.verb, tt.answer)
