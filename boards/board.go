@@ -243,3 +243,11 @@ var amd64 = Board{
 		{NotProven, "any real PC; Secure Boot (must be off); BIOS without UEFI (not supported); eMMC and SD (the kernel has no driver)"},
 	},
 }
+
+// Programs are the import paths of gokrazy's programs that every image carries below /gokrazy, beside process 1, in the
+// order they are started. The last element is the program's name there. image/pins.go names them too, for go.mod.
+var Programs = []string{
+	"github.com/gokrazy/gokrazy/cmd/dhcp",
+	"github.com/gokrazy/gokrazy/cmd/ntp",
+	"github.com/gokrazy/gokrazy/cmd/randomd",
+}

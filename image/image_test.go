@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -96,6 +97,24 @@ func sum(t *testing.T, path string) [32]byte {
 }
 
 // The layout, with small files in place of the large ones: tables, both slots alike, each rewritable block alone.
+// TestPins says that go.mod pins what every image carries: a program of the list that pins.go does not name would be
+// dropped by go mod tidy.
+func TestPins(t *testing.T) {
+	pins, err := os.ReadFile("pins.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, line := range strings.Split(string(pins), "\n") {
+		if p := strings.Trim(line, "\t_ \""); strings.HasPrefix(p, "github.com/gokrazy/gokrazy/cmd/") {
+			got = append(got, p)
+		}
+	}
+	if !slices.Equal(got, boards.Programs) {
+		t.Errorf("pins.go names %v, images carry %v", got, boards.Programs)
+	}
+}
+
 func TestAssemble(t *testing.T) {
 	for _, b := range boards.All() {
 		t.Run(b.Name, func(t *testing.T) {

@@ -25,13 +25,6 @@ import (
 	"hearth.alt/image/internal/squashfs"
 )
 
-// Import paths of the programs below /gokrazy, beside process 1. The last element is the program's name there.
-var gokrazyPrograms = []string{
-	"github.com/gokrazy/gokrazy/cmd/dhcp",
-	"github.com/gokrazy/gokrazy/cmd/ntp",
-	"github.com/gokrazy/gokrazy/cmd/randomd",
-}
-
 const initramfsProgram = "hearth.alt/appliance/cmd/initramfs"
 
 // goPacker compiles with the go command and writes squashfs itself.
@@ -73,7 +66,7 @@ func (goPacker) Pack(ctx context.Context, o Options) (*Parts, error) {
 		return nil, err
 	}
 	tree.text("etc/hearth-release.json", string(release)+"\n")
-	for _, p := range append([]string{o.Init}, gokrazyPrograms...) {
+	for _, p := range append([]string{o.Init}, boards.Programs...) {
 		tree.file("gokrazy/"+path.Base(p), filepath.Join(bin, path.Base(p)), 0o755)
 	}
 	tree.file("user/hearth", filepath.Join(bin, "user", "hearth"), 0o755)
@@ -180,7 +173,7 @@ func compile(ctx context.Context, o Options) (string, error) {
 		}
 		return nil
 	}
-	system := append([]string{o.Init}, gokrazyPrograms...)
+	system := append([]string{o.Init}, boards.Programs...)
 	if o.Board.Method == boards.Pi {
 		system = append(system, initramfsProgram)
 	}

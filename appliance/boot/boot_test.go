@@ -636,3 +636,22 @@ func TestSerialConsoleIsCalm(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// TestServices: with damaged storage only the network and the recovery page.
+func TestServices(t *testing.T) {
+	for want, trouble := range map[string]*Trouble{
+		"/gokrazy/dhcp /gokrazy/ntp /gokrazy/randomd /user/hearth": nil,
+		"/gokrazy/dhcp /gokrazy/init":                              {Sentence: "x"},
+	} {
+		var got []string
+		for _, c := range services(trouble) {
+			got = append(got, c.Path)
+			if c.Path == "/gokrazy/ntp" && !slices.Equal(c.Args[1:], timeServers) {
+				t.Errorf("ntp is started with %v", c.Args)
+			}
+		}
+		if s := strings.Join(got, " "); s != want {
+			t.Errorf("%s, want %s", s, want)
+		}
+	}
+}

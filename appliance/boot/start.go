@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -15,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"hearth.alt/boards"
 	"hearth.alt/services/claimcode"
 	"hearth.alt/services/clock"
 	"hearth.alt/services/durable"
@@ -246,13 +248,18 @@ func services(t *Trouble) []*exec.Cmd {
 	service := func(path string, args ...string) *exec.Cmd {
 		return &exec.Cmd{Path: path, Args: append([]string{path}, args...), Env: os.Environ()}
 	}
-	out := []*exec.Cmd{service("/gokrazy/dhcp")}
+	args := map[string][]string{"ntp": timeServers}
+	var out []*exec.Cmd
+	for _, p := range boards.Programs {
+		if name := path.Base(p); t == nil || name == "dhcp" {
+			out = append(out, service("/gokrazy/"+name, args[name]...))
+		}
+	}
 	if t != nil {
 		cmd := &exec.Cmd{Path: "/gokrazy/init", Args: []string{"/gokrazy/init", "recovery"},
 			Env: append(os.Environ(), "HEARTH_TROUBLE="+t.Sentence, "HEARTH_MEASURED="+t.Measured)}
 		return append(out, cmd)
 	}
-	out = append(out, service("/gokrazy/ntp", timeServers...), service("/gokrazy/randomd"))
 	hearth := []string{"/user/hearth", "run", "--state", StateDir}
 	if cmdline, err := os.ReadFile("/proc/cmdline"); err == nil {
 		if v, _ := argument(string(cmdline), "hearth.console"); v == "1" {

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"hearth.alt/boards"
 )
 
 // Module is a module with packages in a program we ship.
@@ -21,17 +23,10 @@ type Module struct {
 	Folders       []string // of the linked packages below Dir, with slashes, sorted
 }
 
-// besides are the programs of others that an image carries beside ours.
-var besides = []string{
-	"github.com/gokrazy/gokrazy/cmd/dhcp",
-	"github.com/gokrazy/gokrazy/cmd/ntp",
-	"github.com/gokrazy/gokrazy/cmd/randomd",
-}
-
 // Linked returns the modules linked into the programs in root's appliance/cmd and the programs beside them, for every
 // processor a board has, by path. Nothing of the standard library and nothing of ours is among them.
 func Linked(root string) ([]Module, error) {
-	programs := slices.Clone(besides)
+	programs := slices.Clone(boards.Programs)
 	ours, err := filepath.Glob(filepath.Join(root, "appliance", "cmd", "*", "main.go"))
 	if err != nil {
 		return nil, err

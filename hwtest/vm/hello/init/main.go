@@ -4,8 +4,11 @@ package main
 import (
 	"log"
 	"os/exec"
+	"path"
 
 	"github.com/gokrazy/gokrazy"
+
+	"hearth.alt/boards"
 )
 
 func main() {
@@ -13,9 +16,11 @@ func main() {
 		log.Print(err)
 	}
 	var list []*gokrazy.Service
-	for _, path := range []string{"/gokrazy/dhcp", "/gokrazy/ntp", "/gokrazy/randomd", "/user/hearth"} {
-		list = append(list, gokrazy.NewService(&exec.Cmd{Path: path, Args: []string{path}}))
+	add := func(p string) { list = append(list, gokrazy.NewService(&exec.Cmd{Path: p, Args: []string{p}})) }
+	for _, p := range boards.Programs {
+		add("/gokrazy/" + path.Base(p))
 	}
+	add("/user/hearth")
 	if err := gokrazy.SuperviseServices(list); err != nil {
 		log.Print(err)
 	}
