@@ -5,10 +5,11 @@
 // system clock once something vouched for it (NTP, a person, a signed record). Until then it advances with the
 // monotonic clock from the greatest lower bound. It is a lower bound of the real time at all times.
 //
-// NTP can be forged by anyone on the way, and what the known time has reached it never leaves. So on a device a leap of
-// the system clock far beyond what is known is followed only when it has lasted for a day; meanwhile the time counts as
-// not known at a start, and goes on by itself while running. On a first boot, where nothing is kept yet that could be
-// lost, the leap is shown at once and written down after that day.
+// NTP can be forged by anyone on the way, and what the known time has reached it leaves only when a person says so (Set).
+// So on a device the system clock is followed at once only for so long: thirty days, which a day of running pays back. A
+// leap beyond that is followed when it has lasted for a day; meanwhile the time counts as not known at a start, and goes
+// on by itself while running. On a first boot, where nothing is kept yet that could be lost, the leap is shown at once
+// and written down after that day.
 //
 // The package is a leaf tool: anyone may import it, and it imports only durable.
 package clock
@@ -32,13 +33,14 @@ var Floor = "2026-11-21T00:00:00Z"
 // maxAhead is how far beyond what is known a clock may be before it counts as broken.
 const maxAhead = 30 * 365 * 24 * time.Hour
 
-// How far the system clock of a device may be ahead of what is known, at a start and for every further moment of the run;
-// and how long a greater leap must last. Crystals are off by less than 100 s in ten days.
+// How far the system clock of a device is followed at once: by startLeap in all, which leapLasts of running pays back,
+// and by runLeap within a run; and how long a greater leap must last. Without the first being paid for, NTP that is forged
+// leads the box a month further at each start. Crystals are off by less than 100 s in ten days.
 const (
 	startLeap = 30 * 24 * time.Hour
 	runLeap   = 24 * time.Hour
 	leapLasts = 24 * time.Hour
-	leapSlack = 10 * time.Minute // what NTP may correct meanwhile
+	leapSlack = 10 * time.Minute // what NTP may always correct at a start, and while a leap lasts
 )
 
 // System is the two clocks of the machine.
@@ -58,10 +60,13 @@ func Machine() System {
 
 // Clock tells the known time. It is safe for concurrent use. Make one with New.
 type Clock struct {
-	path string
-	sys  System
+	path  string
+	sys   System
+	floor time.Time
 
 	wary bool // the system clock is NTP's alone: leaps are doubted
+
+	saving sync.Mutex // held while the file is written
 
 	mu      sync.Mutex
 	base    time.Time     // known time at mark, wall only
@@ -70,6 +75,9 @@ type Clock struct {
 	first   bool          // no time that something vouched for was ever written down
 	anchor  *moment       // what leaps of a running clock are measured from: the first time that was believed
 	leap    *moment       // when and to where the system clock leapt; nil when it did not
+	spent   time.Duration // of startLeap
+	paid    time.Duration // monotonic reading up to which running has paid back
+	said    bool          // a person set the time, and the system clock was not near it for a day yet
 }
 
 // moment is one moment on both clocks.
@@ -89,7 +97,8 @@ func New(path string, sys System, trustSystem bool) (*Clock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("clock floor %q: %w", Floor, err)
 	}
-	c := &Clock{path: path, sys: sys, wary: !trustSystem, mark: sys.Mono(), base: floor.UTC(), first: true}
+	c := &Clock{path: path, sys: sys, floor: floor.UTC(), wary: !trustSystem, mark: sys.Mono(), base: floor.UTC(), first: true}
+	c.paid = c.mark
 	b, err := durable.ReadSmall(path, 1<<10) // process 1 reads it too, where a lesser program may write
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -97,10 +106,10 @@ func New(path string, sys System, trustSystem bool) (*Clock, error) {
 	case err != nil:
 		return nil, fmt.Errorf("reading the last known time: %w", err)
 	default:
-		if t, vouched, ok := parse(b); ok && t.Before(floor.Add(maxAhead)) {
-			c.first = !vouched
-			if t.After(c.base) {
-				c.base = t
+		if k, ok := parse(b); ok && k.at.Before(floor.Add(maxAhead)) {
+			c.first, c.said, c.spent = !k.vouched, k.said, min(k.spent, startLeap)
+			if k.at.After(c.base) {
+				c.base = k.at
 			}
 		}
 	}
@@ -112,8 +121,8 @@ func (c *Clock) plausible(t time.Time) bool {
 	return !t.Before(c.base.Add(-time.Minute)) && t.Before(c.base.Add(maxAhead))
 }
 
-// Now returns the known time in UTC, without a monotonic reading. It never goes back while the program runs, but on a
-// first boot, when a leap that it showed turns out to be none.
+// Now returns the known time in UTC, without a monotonic reading. It never goes back while the program runs, but when a
+// person sets it back, and on a first boot, when a leap that it showed turns out to be none.
 func (c *Clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -133,10 +142,14 @@ func (c *Clock) nowLocked() time.Time {
 func (c *Clock) follow() time.Time {
 	mono := c.sys.Mono()
 	known := c.base.Add(mono - c.mark)
+	c.payBack(mono)
 	if !c.trusted {
 		return known
 	}
 	wall := c.sys.Wall()
+	if c.anchor != nil && mono-c.anchor.mono >= leapLasts && wall.Sub(known).Abs() <= leapSlack {
+		c.said = false
+	}
 	if !wall.After(known) || !c.plausible(wall) {
 		c.leap = nil
 		if c.anchor == nil {
@@ -154,20 +167,32 @@ func (c *Clock) follow() time.Time {
 	return wall
 }
 
-// doubted says whether the system clock leapt too far, too short a while ago.
-func (c *Clock) doubted(wall time.Time, mono time.Duration) bool {
-	limit := c.base.Add(mono - c.mark).Add(startLeap)
-	if c.anchor != nil {
-		limit = c.anchor.at(mono).Add(runLeap)
+// payBack counts the time that the box ran. What a person said is not worn down by waiting.
+func (c *Clock) payBack(mono time.Duration) {
+	if ran := min(mono-c.paid, leapLasts); !c.said {
+		c.spent = max(0, c.spent-ran*(startLeap/leapLasts))
 	}
-	if !wall.After(limit) {
+	c.paid = mono
+}
+
+// doubted says whether the system clock leapt too far, too short a while ago, or against what a person said.
+func (c *Clock) doubted(wall time.Time, mono time.Duration) bool {
+	known := c.base.Add(mono - c.mark)
+	ahead := max(startLeap-c.spent, leapSlack)
+	if c.anchor != nil {
+		ahead = min(ahead, c.anchor.at(mono).Add(runLeap).Sub(known))
+	}
+	if by := wall.Sub(known); by <= ahead {
 		c.leap = nil
+		if !c.first {
+			c.spent += by
+		}
 		return false
 	}
 	if c.leap == nil || wall.Sub(c.leap.at(mono)).Abs() > leapSlack {
 		c.leap = &moment{wall, mono}
 	}
-	return mono-c.leap.mono < leapLasts
+	return c.said || mono-c.leap.mono < leapLasts
 }
 
 // Known says whether something vouched for the time: then it is right, not only a lower bound.
@@ -204,39 +229,117 @@ func (c *Clock) AtLeast(t time.Time) {
 	}
 }
 
-// Save writes the known time down, for the next start; on a first boot, what is shown, once it has lasted. Call it every
-// ten minutes and at a clean stop; more often wears out flash for nothing.
-func (c *Clock) Save() error {
-	c.mu.Lock()
-	t := c.follow()
-	wait, vouched := c.first && c.leap != nil, c.trusted || !c.first
-	c.mu.Unlock()
-	if wait {
-		return nil
+// Why Set refuses a time.
+var (
+	ErrTooEarly = errors.New("a time before this program was made")
+	ErrTooLate  = errors.New("a time decades ahead")
+	ErrSystem   = errors.New("the system clock, which this computer's owner keeps, says another time")
+)
+
+// Set makes t the known time, on a person's word, earlier or later than it was, and writes it down; an error changes
+// nothing. Until the system clock of a device has agreed with it for a day, it is followed by a day at most.
+func (c *Clock) Set(t time.Time) error {
+	t = t.Round(0).UTC()
+	mono := c.sys.Mono()
+	switch {
+	case t.Before(c.floor):
+		return ErrTooEarly
+	case !t.Before(c.floor.Add(maxAhead)):
+		return ErrTooLate
+	case !c.wary && c.sys.Wall().Sub(t).Abs() > leapSlack:
+		return ErrSystem
 	}
-	if err := durable.WriteFile(c.path, format(t, vouched), 0o644); err != nil {
+	c.saving.Lock()
+	defer c.saving.Unlock()
+	k := kept{at: t, vouched: true, said: c.wary, spent: startLeap - runLeap}
+	if err := durable.WriteFile(c.path, k.format(), 0o644); err != nil {
 		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.first = c.first && !vouched
+	c.base, c.mark, c.anchor, c.leap = t, mono, &moment{t, mono}, nil
+	c.trusted, c.first, c.said, c.spent, c.paid = true, false, k.said, k.spent, mono
 	return nil
 }
 
-// The file is 16 bytes, big endian: "HCK1", or "HCK0" when nothing vouched for the time yet, Unix seconds (8), IEEE
-// CRC-32 of the 12 before (4).
-func format(t time.Time, vouched bool) []byte {
-	magic := "HCK0"
-	if vouched {
-		magic = "HCK1"
+// Source is where the known time is from.
+type Source string
+
+// The sources.
+const (
+	SourceBuild  Source = "build"  // nothing is known but when the program was made
+	SourceKept   Source = "kept"   // the last run wrote it down, or a record proves it
+	SourceSystem Source = "system" // the system clock: NTP's, or the computer's owner's
+	SourcePerson Source = "person" // Set, and the system clock was not near it for a day yet
+)
+
+// Source says where the known time is from, and what the system clock says.
+func (c *Clock) Source() (Source, time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	known, wall := c.follow(), c.sys.Wall()
+	switch {
+	case c.said:
+		return SourcePerson, wall
+	case c.trusted && (c.leap == nil || c.first):
+		return SourceSystem, wall
+	case known.Sub(c.floor) > c.sys.Mono()-c.mark:
+		return SourceKept, wall
 	}
-	b := append([]byte(magic), binary.BigEndian.AppendUint64(nil, uint64(t.Unix()))...)
+	return SourceBuild, wall
+}
+
+// Save writes the known time down, for the next start; on a first boot, what is shown, once it has lasted. Call it every
+// ten minutes and at a clean stop; more often wears out flash for nothing.
+func (c *Clock) Save() error {
+	c.saving.Lock()
+	defer c.saving.Unlock()
+	c.mu.Lock()
+	k := kept{at: c.follow(), vouched: c.trusted || !c.first, said: c.said, spent: c.spent}
+	wait := c.first && c.leap != nil
+	c.mu.Unlock()
+	if wait {
+		return nil
+	}
+	if err := durable.WriteFile(c.path, k.format(), 0o644); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.first = c.first && !k.vouched
+	return nil
+}
+
+// kept is what the file holds.
+type kept struct {
+	at            time.Time
+	vouched, said bool
+	spent         time.Duration
+}
+
+// The file is 24 bytes, big endian: "HCK2", flags (4: 1 something vouched for the time, 2 a person set it), Unix seconds
+// (8), seconds of startLeap that are spent (4), IEEE CRC-32 of the 20 before (4).
+func (k kept) format() []byte {
+	var flags uint32
+	if k.vouched {
+		flags |= 1
+	}
+	if k.said {
+		flags |= 2
+	}
+	b := binary.BigEndian.AppendUint32([]byte("HCK2"), flags)
+	b = binary.BigEndian.AppendUint64(b, uint64(k.at.Unix()))
+	b = binary.BigEndian.AppendUint32(b, uint32(k.spent/time.Second))
 	return binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b))
 }
 
-func parse(b []byte) (t time.Time, vouched, ok bool) {
-	if len(b) != 16 || string(b[:4]) != "HCK1" && string(b[:4]) != "HCK0" || crc32.ChecksumIEEE(b[:12]) != binary.BigEndian.Uint32(b[12:]) {
-		return time.Time{}, false, false
+func parse(b []byte) (k kept, ok bool) {
+	if len(b) != 24 || string(b[:4]) != "HCK2" || crc32.ChecksumIEEE(b[:20]) != binary.BigEndian.Uint32(b[20:]) {
+		return kept{}, false
 	}
-	return time.Unix(int64(binary.BigEndian.Uint64(b[4:12])), 0).UTC(), b[3] == '1', true
+	return kept{
+		at:      time.Unix(int64(binary.BigEndian.Uint64(b[8:16])), 0).UTC(),
+		vouched: b[7]&1 != 0, said: b[7]&2 != 0,
+		spent: time.Duration(binary.BigEndian.Uint32(b[16:20])) * time.Second,
+	}, true
 }

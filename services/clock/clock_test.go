@@ -1,6 +1,7 @@
 package clock_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -76,7 +77,7 @@ func TestKnownTimeNeverGoesBack(t *testing.T) {
 
 func TestDamagedFileIsAFirstBoot(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "clock")
-	for _, b := range [][]byte{{}, []byte("HCK1"), make([]byte, 16), make([]byte, 4096)} {
+	for _, b := range [][]byte{{}, []byte("HCK2"), make([]byte, 24), make([]byte, 4096)} {
 		if err := os.WriteFile(path, b, 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -285,4 +286,337 @@ func TestLaptopSleeps(t *testing.T) {
 	if !c.Known() || !c.Now().Equal(m.wall) {
 		t.Errorf("%v known %v, want %v", c.Now(), c.Known(), m.wall)
 	}
+}
+
+const day = 24 * time.Hour
+
+// start is one start of a device at path: NTP says wall, the box runs for ran and stops cleanly.
+func start(t *testing.T, path string, wall time.Time, ran time.Duration) (known time.Time, right bool) {
+	t.Helper()
+	m := &machine{wall: wall}
+	c := newDevice(t, path, m, time.Time{})
+	c.Vouch()
+	known, right = c.Now(), c.Known()
+	for ; ran > 0; ran -= time.Hour {
+		m.pass(min(ran, time.Hour))
+		c.Now()
+	}
+	if err := c.Save(); err != nil {
+		t.Fatal(err)
+	}
+	return known, right
+}
+
+// NTP that is forged a month ahead at every start once led the known time on by a year in twelve starts.
+func TestForgedAtManyStarts(t *testing.T) {
+	begin := at("2026-12-01T00:00:00Z")
+	for _, ran := range []time.Duration{0, time.Minute, time.Hour} {
+		for _, forged := range []time.Duration{11 * time.Minute, 23 * time.Hour, 7 * day, 29 * day, 31 * day} {
+			path := filepath.Join(t.TempDir(), "clock")
+			newDevice(t, path, &machine{}, begin)
+			known, right, passed := begin, false, time.Duration(0)
+			for range 12 {
+				before := known
+				known, right = start(t, path, known.Add(forged), ran)
+				if known.Before(before) {
+					t.Errorf("it went back from %v to %v", before, known)
+				}
+				passed += ran
+			}
+			// Thirty days, what running paid back, and ten minutes for each start.
+			if most := begin.Add(30*day + 31*passed + 12*10*time.Minute); known.After(most) {
+				t.Errorf("forged by %v at each of 12 starts of %v: it was led to %v, want %v at most", forged, ran, known, most)
+			}
+			if forged == 29*day && right {
+				t.Errorf("the twelfth leap of 29 days counts as known")
+			}
+		}
+	}
+}
+
+// What honest boxes do is believed at once, at each of many starts.
+func TestHonestStarts(t *testing.T) {
+	for name, tt := range map[string]struct {
+		off, ran time.Duration
+		n        int
+	}{
+		"off every night":           {8 * time.Hour, 16 * time.Hour, 365},
+		"off all day":               {21 * time.Hour, 3 * time.Hour, 365},
+		"three weeks in a drawer":   {21 * day, day, 12},
+		"a month in a drawer":       {30 * day, day, 12},
+		"restarted all day":         {10 * time.Minute, time.Minute, 300},
+		"a power cut now and again": {5 * time.Hour, 3 * day, 100},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "clock")
+			now := at("2027-06-01T00:00:00Z") // a new box, long after it was built
+			for i := range tt.n {
+				if known, right := start(t, path, now, tt.ran); !right || !known.Equal(now) {
+					t.Fatalf("start %d: %v known %v, want %v", i, known, right, now)
+				}
+				now = now.Add(tt.ran + tt.off)
+				if i == 0 { // a new box writes down what NTP said after a day
+					start(t, path, now, 25*time.Hour)
+					now = now.Add(25*time.Hour + tt.off)
+				}
+			}
+		})
+	}
+}
+
+// What a new box believes first is not held against it: it may lie in a drawer again within the hour.
+func TestNewBoxGoesBackIntoTheDrawer(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "clock")
+	now := at("2026-12-16T00:00:00Z")
+	for range 2 {
+		if known, right := start(t, path, now, time.Minute); !right || !known.Equal(now) {
+			t.Errorf("%v known %v, want %v", known, right, now)
+		}
+		now = now.Add(21 * day)
+	}
+}
+
+// The limits, each tried at itself and a second beyond it.
+func TestLimits(t *testing.T) {
+	saved := at("2026-12-01T00:00:00Z")
+	device := func(t *testing.T) (*clock.Clock, *machine, string) {
+		path := filepath.Join(t.TempDir(), "clock")
+		m := &machine{wall: saved}
+		return newDevice(t, path, m, saved), m, path
+	}
+	believes := func(t *testing.T, c *clock.Clock, m *machine, want bool) {
+		t.Helper()
+		if got := c.Now().Equal(m.wall); got != want {
+			t.Errorf("known %v, the system clock says %v: believed %v, want %v", c.Now(), m.wall, got, want)
+		}
+	}
+	for _, over := range []time.Duration{0, time.Second} {
+		t.Run("at a start, "+over.String()+" beyond", func(t *testing.T) {
+			c, m, _ := device(t)
+			m.wall = saved.Add(30*day + over)
+			c.Vouch()
+			believes(t, c, m, over == 0)
+			if c.Known() != (over == 0) {
+				t.Errorf("known %v", c.Known())
+			}
+		})
+		t.Run("while running, "+over.String()+" beyond", func(t *testing.T) {
+			c, m, _ := device(t)
+			c.Vouch()
+			c.Now()
+			m.pass(time.Hour)
+			m.wall = m.wall.Add(day + over)
+			believes(t, c, m, over == 0)
+		})
+		t.Run("a start after a month's leap, "+over.String()+" beyond", func(t *testing.T) {
+			c, m, path := device(t)
+			m.wall = saved.Add(30 * day)
+			c.Vouch()
+			if err := c.Save(); err != nil {
+				t.Fatal(err)
+			}
+			m = &machine{wall: m.wall.Add(10*time.Minute + over)}
+			c = newDevice(t, path, m, time.Time{})
+			c.Vouch()
+			believes(t, c, m, over == 0)
+		})
+		t.Run("a day after a month's leap, "+over.String()+" less", func(t *testing.T) {
+			c, m, path := device(t)
+			m.wall = saved.Add(30 * day)
+			c.Vouch()
+			m.pass(day - over)
+			c.Now()
+			if err := c.Save(); err != nil {
+				t.Fatal(err)
+			}
+			m = &machine{wall: m.wall.Add(30 * day)}
+			c = newDevice(t, path, m, time.Time{})
+			c.Vouch()
+			believes(t, c, m, over == 0)
+		})
+		t.Run("a correction during a leap, "+over.String()+" beyond", func(t *testing.T) {
+			c, m, _ := device(t)
+			m.wall = saved.Add(400 * day)
+			c.Vouch()
+			m.pass(time.Hour)
+			m.wall = m.wall.Add(10*time.Minute + over)
+			c.Now()
+			m.pass(23*time.Hour - time.Second)
+			believes(t, c, m, false)
+			m.pass(time.Second)
+			believes(t, c, m, over == 0)
+		})
+	}
+	t.Run("a laptop's owner keeps the clock", func(t *testing.T) {
+		m := &machine{wall: saved}
+		c, err := clock.New(filepath.Join(t.TempDir(), "clock"), m.system(), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 20 {
+			m.wall = m.wall.Add(29 * day)
+			believes(t, c, m, true)
+			m.wall = m.wall.Add(31 * day)
+			believes(t, c, m, true)
+		}
+	})
+}
+
+// A known time that had gone wrong could not be set back by anybody.
+func TestSet(t *testing.T) {
+	right := at("2026-12-01T12:00:00Z")
+	forged := right.Add(400 * day)
+	wrong := func(t *testing.T) (*clock.Clock, *machine, string) {
+		path := filepath.Join(t.TempDir(), "clock")
+		m := &machine{wall: forged}
+		c := newDevice(t, path, m, right)
+		c.Vouch()
+		c.Now()
+		m.pass(day)
+		if !c.Now().Equal(m.wall) {
+			t.Fatal("the forged time did not win")
+		}
+		return c, m, path
+	}
+	after := right.Add(day)
+	set := func(t *testing.T, c *clock.Clock) {
+		t.Helper()
+		if err := c.Set(after); err != nil {
+			t.Fatal(err)
+		}
+		if source, _ := c.Source(); !c.Now().Equal(after) || !c.Known() || source != clock.SourcePerson {
+			t.Fatalf("%v known %v from %q, want %v", c.Now(), c.Known(), source, after)
+		}
+	}
+	t.Run("it is kept", func(t *testing.T) {
+		c, _, path := wrong(t)
+		set(t, c)
+		c = newDevice(t, path, &machine{wall: at("1970-01-01T00:00:00Z")}, time.Time{})
+		if source, _ := c.Source(); !c.Now().Equal(after) || source != clock.SourcePerson {
+			t.Errorf("after a power cut: %v from %q, want %v", c.Now(), source, after)
+		}
+	})
+	t.Run("the forging goes on", func(t *testing.T) {
+		c, m, path := wrong(t)
+		set(t, c)
+		for range 72 {
+			m.pass(time.Hour)
+			c.Now()
+		}
+		if got, want := c.Now(), after.Add(3*day); !got.Equal(want) {
+			t.Errorf("three days later %v, want %v", got, want)
+		}
+		if err := c.Save(); err != nil {
+			t.Fatal(err)
+		}
+		for range 12 {
+			start(t, path, c.Now().Add(29*day), 25*time.Hour)
+		}
+		if got := newDevice(t, path, &machine{}, time.Time{}).Now(); got.After(after.Add(20 * day)) {
+			t.Errorf("after 12 starts: %v", got)
+		}
+	})
+	t.Run("the forging comes nearer", func(t *testing.T) {
+		c, m, _ := wrong(t)
+		set(t, c)
+		m.wall = after.Add(25 * time.Hour)
+		for range 72 {
+			m.pass(time.Hour)
+			c.Now()
+		}
+		if got, want := c.Now(), after.Add(3*day); !got.Equal(want) {
+			t.Errorf("three days later %v, want %v", got, want)
+		}
+	})
+	t.Run("off for some hours after it", func(t *testing.T) {
+		c, _, path := wrong(t)
+		set(t, c)
+		for i := range 3 {
+			now := after.Add(time.Duration(i+1) * 7 * time.Hour)
+			if known, ok := start(t, path, now, time.Minute); !ok || !known.Equal(now) {
+				t.Errorf("%v known %v, want %v", known, ok, now)
+			}
+		}
+	})
+	t.Run("NTP is right again for a day", func(t *testing.T) {
+		c, m, path := wrong(t)
+		set(t, c)
+		m.wall = after
+		m.pass(day - time.Second)
+		if source, _ := c.Source(); source != clock.SourcePerson {
+			t.Errorf("a second early it is from %q", source)
+		}
+		m.pass(time.Second)
+		if source, _ := c.Source(); source != clock.SourceSystem {
+			t.Errorf("a day later it is from %q", source)
+		}
+		m.pass(day)
+		c.Now()
+		if err := c.Save(); err != nil {
+			t.Fatal(err)
+		}
+		drawer := m.wall.Add(21 * day)
+		if known, ok := start(t, path, drawer, 0); !ok || !known.Equal(drawer) {
+			t.Errorf("after three weeks off: %v known %v", known, ok)
+		}
+	})
+	t.Run("refused", func(t *testing.T) {
+		c, m, _ := wrong(t)
+		floor := at("2026-11-21T00:00:00Z")
+		for when, want := range map[time.Time]error{
+			floor.Add(-time.Second): clock.ErrTooEarly, floor: nil, at("2107-01-01T00:00:00Z"): clock.ErrTooLate,
+		} {
+			if err := c.Set(when); !errors.Is(err, want) {
+				t.Errorf("%v: %v, want %v", when, err, want)
+			}
+		}
+		laptop, err := clock.New(filepath.Join(t.TempDir(), "clock"), m.system(), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.wall = right
+		if err := laptop.Set(right.Add(10*time.Minute + time.Second)); !errors.Is(err, clock.ErrSystem) {
+			t.Errorf("against the computer's own clock: %v", err)
+		}
+		if err := laptop.Set(right.Add(time.Minute)); err != nil || !laptop.Known() {
+			t.Errorf("as the computer's own clock: %v known %v", err, laptop.Known())
+		}
+		m.wall = right.Add(60 * day)
+		if !laptop.Now().Equal(m.wall) {
+			t.Errorf("the computer's clock is not followed: %v", laptop.Now())
+		}
+		c, err = clock.New(filepath.Join(t.TempDir(), "none", "clock"), (&machine{wall: right}).system(), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := c.Now()
+		if err := c.Set(right); err == nil || !c.Now().Equal(before) {
+			t.Errorf("where nothing can be written: %v, %v", err, c.Now())
+		}
+	})
+}
+
+func TestSource(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "clock")
+	m := &machine{wall: at("1970-01-01T00:00:00Z")}
+	c := newDevice(t, path, m, time.Time{})
+	want := func(what clock.Source) {
+		t.Helper()
+		m.pass(time.Hour)
+		if got, wall := c.Source(); got != what || !wall.Equal(m.wall) {
+			t.Errorf("%q, %v; want %q", got, wall, what)
+		}
+	}
+	want(clock.SourceBuild)
+	m.wall = at("2026-12-01T00:00:00Z")
+	c.Vouch()
+	want(clock.SourceSystem)
+	if err := c.Save(); err != nil {
+		t.Fatal(err)
+	}
+	c = newDevice(t, path, m, time.Time{})
+	want(clock.SourceKept)
+	m.wall = m.wall.Add(400 * day)
+	c.Vouch()
+	want(clock.SourceKept)
 }
