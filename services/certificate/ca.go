@@ -20,6 +20,10 @@ import (
 // Years is how long an authority lives. Its root's key is gone, so nothing in it can be prolonged.
 const Years = 10
 
+// begins is when authorities begin: before any program that makes one. The known time is not asked: where forged NTP had
+// led it on, or nothing had told it yet, phones whose clock is right would not take the authority for years.
+var begins = time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
+
 // Params says what an authority is for.
 type Params struct {
 	Name   string         // the household as people write it; shown on the phone that installs the root
@@ -110,7 +114,7 @@ func MakeCA(p Params) (rootDER, intermediateDER []byte, intermediateKey *ecdsa.P
 	now := p.Now.UTC().Truncate(time.Second)
 	root := &x509.Certificate{
 		Subject:                     pkix.Name{CommonName: fmt.Sprintf("%s Hearth %s", commonName(p.Name), mark), Organization: []string{"Hearth"}},
-		NotBefore:                   now.Add(-24 * time.Hour),
+		NotBefore:                   begins,
 		NotAfter:                    now.AddDate(Years, 0, 0),
 		KeyUsage:                    x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 		BasicConstraintsValid:       true,
@@ -121,6 +125,9 @@ func MakeCA(p Params) (rootDER, intermediateDER []byte, intermediateKey *ecdsa.P
 		PermittedDNSDomainsCritical: true,
 		PermittedDNSDomains:         []string{p.Domain, p.Label + ".local"},
 		PermittedIPRanges:           p.networks(),
+	}
+	if day := now.Add(-24 * time.Hour); day.Before(begins) { // a test's time
+		root.NotBefore = day
 	}
 	rootDER, err = x509.CreateCertificate(rand.Reader, root, root, &rootKey.PublicKey, rootKey)
 	if err != nil {

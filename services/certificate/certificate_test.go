@@ -442,6 +442,61 @@ func TestLifeOfALeaf(t *testing.T) {
 	})
 }
 
+// A claim while NTP was forged made an authority, and a leaf, that began in the future: phones refused both until then,
+// and nothing made them anew when the time was right again.
+func TestClaimAtAForgedTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Until(time.Date(2026, time.December, 1, 0, 0, 0, 0, time.UTC)))
+		ahead := 3 * 365 * 24 * time.Hour
+		var mu sync.Mutex
+		forged := func() time.Time { mu.Lock(); defer mu.Unlock(); return time.Now().Add(ahead) }
+		h := &house{m: claimed("attic"), now: forged, known: true}
+		s := newHouse(t, h)
+		h.makeCA(t, params(forged()))
+		go s.Run(t.Context())
+		synctest.Wait()
+		wrong, root := leaf(t, s), s.RootDER()
+		ca, err := x509.ParseCertificate(root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ca.NotBefore.After(time.Now()) {
+			t.Errorf("the authority begins %v, which is in the future", ca.NotBefore)
+		}
+		if got := wrong.NotAfter.Sub(wrong.NotBefore); got > 398*24*time.Hour {
+			t.Errorf("the leaf lives %v: platforms refuse it", got)
+		}
+		mu.Lock()
+		ahead = 0
+		mu.Unlock()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		right := leaf(t, s)
+		pool, middle := x509.NewCertPool(), x509.NewCertPool()
+		pool.AddCert(ca)
+		c, _ := s.Current()
+		intermediate, _ := x509.ParseCertificate(c.Certificate[1])
+		middle.AddCert(intermediate)
+		for _, phone := range []time.Duration{0, -7 * 24 * time.Hour, 60 * 24 * time.Hour} {
+			if _, err := right.Verify(x509.VerifyOptions{Roots: pool, Intermediates: middle, CurrentTime: time.Now().Add(phone), DNSName: "attic.local"}); err != nil {
+				t.Errorf("a phone whose clock is off by %v: %v", phone, err)
+			}
+		}
+		if got := time.Until(right.NotAfter); got > certificate.LeafLife {
+			t.Errorf("with the right time again the leaf lives %v more", got)
+		}
+		if !bytes.Equal(s.RootDER(), root) {
+			t.Error("the authority was replaced: every phone would have to install it again")
+		}
+		signed := h.signed
+		time.Sleep(24 * time.Hour)
+		synctest.Wait()
+		if h.signed != signed {
+			t.Errorf("%d leaves more in a day", h.signed-signed)
+		}
+	})
+}
+
 func TestKeeperThatCannotSign(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &house{m: claimed("attic"), known: true, fail: errors.New("the keeper is gone")}

@@ -23,8 +23,10 @@
 // whatever does will have to ask the owner, call Service.Reload, and have the devices install the new root.
 //
 // Before the claim the service hands out the claim certificate (services/claimcode). The box's clock may be wrong at
-// start: until something vouches for the time a leaf is made from the known lower bound, a day earlier and long
-// enough for a box that lay in a drawer for a year; it is replaced as soon as the time is known.
+// start, and forged NTP may lead it on. So an authority begins at a fixed day before any program that makes one, whatever
+// the box knows; it stays when the time is set back, and a leaf made for a later time is made anew. Until something
+// vouches for the time a leaf is made from the known lower bound, long enough for a box that lay in a drawer for a year;
+// it is replaced as soon as the time is known.
 //
 // The service keeps nothing on disk.
 package certificate

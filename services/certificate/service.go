@@ -25,10 +25,10 @@ import (
 // The lives of a leaf.
 const (
 	LeafLife     = 90 * 24 * time.Hour
-	LeafRenewAt  = 60 * 24 * time.Hour  // after the leaf was made
-	leafUnknown  = 397 * 24 * time.Hour // while the time is only a lower bound; below every platform's limit
-	leafBackdate = 24 * time.Hour       // for clients whose clock is behind
-	lookAgain    = 30 * time.Second     // how often addresses and time are looked at
+	LeafRenewAt  = 60 * 24 * time.Hour            // after the leaf was made
+	leafUnknown  = 397 * 24 * time.Hour           // while the time is only a lower bound
+	leafLongest  = 398*24*time.Hour - time.Second // the limit of every platform, which counts both ends; a leaf begins so long before its end, for clients whose clock is behind
+	lookAgain    = 30 * time.Second               // how often addresses and time are looked at
 	firstRetry   = 2 * time.Second
 	maxAddresses = 32 // in one leaf
 )
@@ -199,7 +199,7 @@ func (s *Service) issue(ctx context.Context, m *services.Membership, ask bool) e
 		return fmt.Errorf("the authority permits none of this box's names; it permits %v", intermediate.PermittedDNSDomains)
 	}
 	s.mu.Lock()
-	due := s.leaf == nil || !w.coveredBy(s.made) || now.Sub(s.madeAt) >= LeafRenewAt
+	due := s.leaf == nil || !w.coveredBy(s.made) || now.Sub(s.madeAt) >= LeafRenewAt || now.Before(s.madeAt) // the time was set back
 	s.mu.Unlock()
 	if due {
 		leaf, err := s.sign(ctx, w, intermediate, now)
@@ -277,7 +277,6 @@ func (s *Service) sign(ctx context.Context, w want, ca *x509.Certificate, now ti
 	now = now.UTC().Truncate(time.Second)
 	template := &x509.Certificate{
 		Subject:               pkix.Name{CommonName: w.names[0]},
-		NotBefore:             now.Add(-leafBackdate),
 		NotAfter:              now.Add(life),
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
@@ -285,11 +284,12 @@ func (s *Service) sign(ctx context.Context, w want, ca *x509.Certificate, now ti
 		SignatureAlgorithm:    x509.ECDSAWithSHA256,
 		DNSNames:              w.names,
 	}
-	if template.NotBefore.Before(ca.NotBefore) {
-		template.NotBefore = ca.NotBefore
-	}
 	if template.NotAfter.After(ca.NotAfter) {
 		template.NotAfter = ca.NotAfter
+	}
+	template.NotBefore = template.NotAfter.Add(-leafLongest)
+	if template.NotBefore.Before(ca.NotBefore) {
+		template.NotBefore = ca.NotBefore
 	}
 	for _, a := range w.addresses {
 		template.IPAddresses = append(template.IPAddresses, net.IP(a.AsSlice()))
