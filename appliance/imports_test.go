@@ -41,7 +41,7 @@ var rules = []rule{
 }
 
 // leafTools are the packages below services that anyone may import.
-var leafTools = []string{"services/durable", "services/clock", "services/secret", "services/claimcode"}
+var leafTools = []string{"services/durable", "services/clock", "services/secret", "services/claimcode", "services/looks"}
 
 // area returns the area of a folder and the name of what in it belongs together: services do not import one another,
 // so each is its own.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"strings"
 	"sync"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 	"hearth.alt/services/account"
 	"hearth.alt/services/discovery"
 	"hearth.alt/services/identity"
+	"hearth.alt/services/looks"
 	"hearth.alt/services/mesh"
 	"hearth.alt/services/secret"
 )
@@ -235,16 +235,14 @@ func least(caller services.Caller, role services.Role) error {
 // ErrNoPerson says that nobody is meant.
 var ErrNoPerson = &services.Problem{Kind: services.KindNotFound, Code: "no-person", Say: services.Say("house.no-person", "Nobody of that name or number belongs to this household.")}
 
-// person finds somebody by ID or by name, any case.
+// person finds somebody by ID or by name, as at sign-in.
 func (h *House) person(who string) (services.Person, error) {
 	m := h.Identity.Membership()
 	if p, ok := m.Person(services.PersonID(who)); ok {
 		return p, nil
 	}
-	for _, p := range m.People {
-		if strings.EqualFold(p.Name, who) {
-			return p, nil
-		}
+	if found := looks.Named(m.People, func(p services.Person) string { return p.Name }, who); len(found) == 1 {
+		return found[0], nil
 	}
 	return services.Person{}, ErrNoPerson
 }
@@ -479,20 +477,21 @@ var ErrSeveralDevices = &services.Problem{
 	Say: services.Say("house.several-devices", "Several devices have that name. Give the ID of the one that is meant; the list of devices shows it."),
 }
 
-// device finds a device that caller may change, by ID or by name, any case. Who may not change it learns nothing of it.
+// device finds a device that caller may change, by ID or by name, as at sign-in. Who may not change it learns nothing of it.
 func (h *House) device(caller services.Caller, which services.DeviceID) (services.Device, error) {
 	m := h.Identity.Membership()
-	var found []services.Device
+	var theirs []services.Device
 	for _, d := range m.Devices {
 		p, _ := m.Person(d.Person)
 		switch {
 		case h.MayChange(caller, p) != nil:
 		case d.ID == which:
 			return d, nil
-		case strings.EqualFold(d.Name, string(which)):
-			found = append(found, d)
+		default:
+			theirs = append(theirs, d)
 		}
 	}
+	found := looks.Named(theirs, func(d services.Device) string { return d.Name }, string(which))
 	switch len(found) {
 	case 0:
 		return services.Device{}, ErrNoDevice

@@ -9,10 +9,10 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
 
 	"hearth.alt/appliance/api"
 	"hearth.alt/appliance/textqr"
+	"hearth.alt/services/looks"
 )
 
 // show writes an answer of o for a person: a list of things as a table, one thing as name and value, words one a line.
@@ -162,9 +162,8 @@ func (p person) cell(m member) string {
 	return cell(m.value)
 }
 
-// cell is a value in one place of a table: a time as this computer's clock shows it. Texts come from strangers too: what
-// would move the cursor, change colours or turn the order of letters is shown as a question mark. Lines are left, as
-// a configuration has them.
+// cell is a value in one place of a table: a time as this computer's clock shows it. Texts come from strangers too and
+// are made plain; lines are left, as a configuration has them.
 func cell(v any) string {
 	switch v := v.(type) {
 	case nil:
@@ -196,13 +195,7 @@ func cell(v any) string {
 		if at, err := time.Parse(time.RFC3339Nano, v); err == nil {
 			return at.Local().Format("2006-01-02 15:04:05")
 		}
-		return strings.Map(func(r rune) rune {
-			joiner := r == '\u200c' || r == '\u200d' // within emoji, and in words of Persian and Hindi
-			if r != '\n' && !joiner && unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
-				return '?'
-			}
-			return r
-		}, v)
+		return looks.Plain(v, true)
 	}
 	return fmt.Sprint(v)
 }

@@ -234,6 +234,24 @@ func TestSignInAndOut(t *testing.T) {
 	}
 }
 
+// TestSignInByANameThatLooksAlike: a log of an older program may hold two names that look the same; each signs in by their
+// own, and an apostrophe of another keyboard is no wrong name.
+func TestSignInByANameThatLooksAlike(t *testing.T) {
+	s, h := setUp(t)
+	h.change(func(m *services.Membership) {
+		m.People[1].Name = "\u0410\u043f\u043f\u0430" // Аппа
+		m.People[2] = services.Person{ID: cleo, Name: "O’Brien", Role: services.RoleMember, State: services.StateActive}
+	})
+	if err := s.SetPassword(t.Context(), services.Caller{Face: services.FaceConsole}, cleo, secret.NewText(good)); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]services.PersonID{"anna": anna, "\u0430\u041f\u041f\u0430": ben, "o'brien": cleo, " O’BRIEN ": cleo} {
+		if in := signIn(t, s, name, ""); in.Session.Person != want {
+			t.Errorf("%q signs in %s, want %s", name, in.Session.Person, want)
+		}
+	}
+}
+
 func TestSessionsEndByThemselves(t *testing.T) {
 	s, h := setUp(t)
 	in := signIn(t, s, "Anna", "")

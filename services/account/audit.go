@@ -9,10 +9,10 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode"
 
 	"hearth.alt/services"
 	"hearth.alt/services/durable"
+	"hearth.alt/services/looks"
 )
 
 // Event is one thing of the audit log that matters for trust: a sign-in, a claim, a new device, a removed person. It
@@ -30,16 +30,9 @@ type Event struct {
 // maxEventText bounds each text of an Event, in bytes.
 const maxEventText = 200
 
-// clip bounds a text that strangers may have chosen, such as a User-Agent, and puts a question mark for every sign that a
-// terminal would obey or that turns the order of letters.
+// clip bounds a text that strangers may have chosen, such as a User-Agent, and makes it plain.
 func clip(s string) string {
-	s = strings.Map(func(r rune) rune {
-		joiner := r == '\u200c' || r == '\u200d' // within emoji, and in words of Persian and Hindi
-		if !joiner && unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
-			return '?'
-		}
-		return r
-	}, strings.ToValidUTF8(s, "?"))
+	s = looks.Plain(s, false)
 	if len(s) > maxEventText {
 		s = strings.ToValidUTF8(s[:maxEventText], "")
 	}

@@ -9,10 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/text/unicode/norm"
-
 	"hearth.alt/services"
 	"hearth.alt/services/durable"
+	"hearth.alt/services/looks"
 	"hearth.alt/services/secret"
 )
 
@@ -20,7 +19,7 @@ import (
 type SignIn struct {
 	// By says where they come from: Face, Address, and Device when they come over the tunnel. Person is ignored.
 	By       services.Caller
-	Name     string // as the membership has it, in any case
+	Name     string // as the membership has it, in any case, or so that it looks alike
 	Password secret.Text
 	Known    secret.Text // what SignedIn.Known was at this browser's last sign-in; empty is none
 	Session  secret.Text // the session that the new one takes the place of; empty is none
@@ -59,8 +58,6 @@ var (
 		Say: services.Say("account.ended-not-kept", "It has ended, but the box could not write that down yet. It tries again every minute; if the power fails before then, it counts again.")}
 )
 
-func fold(name string) string { return strings.ToLower(norm.NFKC.String(strings.TrimSpace(name))) }
-
 // maxName bounds the name at sign-in, in bytes.
 const maxName = 256
 
@@ -68,13 +65,12 @@ func personNamed(m *services.Membership, name string) (services.Person, bool) {
 	if len(name) > maxName {
 		return services.Person{}, false
 	}
-	want := fold(name)
-	for _, p := range m.People {
-		if p.State == services.StateActive && want != "" && fold(p.Name) == want {
-			return p, true
-		}
+	active := slices.DeleteFunc(slices.Clone(m.People), func(p services.Person) bool { return p.State != services.StateActive })
+	found := looks.Named(active, func(p services.Person) string { return p.Name }, name)
+	if len(found) != 1 {
+		return services.Person{}, false
 	}
-	return services.Person{}, false
+	return found[0], true
 }
 
 func parseAddress(s string) netip.Addr {
@@ -137,11 +133,11 @@ func (s *Service) signIn(ctx context.Context, in SignIn, newPassword *secret.Tex
 	if exists {
 		known, knownBy = s.known(m, p, in)
 	}
-	name := in.Name
-	if len(name) > maxName {
-		name = name[:maxName]
+	whose := in.Name[:min(len(in.Name), maxName)]
+	if exists {
+		whose = p.Name // however it was typed
 	}
-	try, wait := s.throttle.Begin(s.c.Now(), fold(name), parseAddress(in.By.Address), known)
+	try, wait := s.throttle.Begin(s.c.Now(), looks.Fold(strings.TrimSpace(whose)), parseAddress(in.By.Address), known)
 	if wait > 0 {
 		return SignedIn{}, &services.Problem{Kind: services.KindBusy, Code: ErrTooManyTries.Code,
 			Say: services.Say("account.later", "There were too many wrong tries. The next one is possible in {wait}.", "wait", roundWait(wait))}

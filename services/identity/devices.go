@@ -71,7 +71,7 @@ func (s *Service) AddDevice(ctx context.Context, n NewDevice) (services.Device, 
 		if _, used := h.used[string(n.ID)]; used {
 			return nil, idUsed()
 		}
-		if h.named(string(n.Person), name) != "" {
+		if h.resembled(string(n.Person), "", name) {
 			return nil, deviceTaken(name)
 		}
 		if h.keyTaken(n.Key) {
@@ -149,7 +149,7 @@ func (s *Service) RenameDevice(ctx context.Context, id services.DeviceID, name s
 		if d.Name == name {
 			return nil, nil
 		}
-		if has := h.named(string(d.Person), name); has != "" && has != string(id) {
+		if h.resembled(string(d.Person), string(id), name) {
 			return nil, deviceTaken(name)
 		}
 		return record.RenameDevice{Device: id, Name: name}, nil

@@ -12,6 +12,7 @@ import (
 
 	"hearth.alt/services"
 	"hearth.alt/services/identity/internal/record"
+	"hearth.alt/services/looks"
 )
 
 // household is what a set of records says: who belongs, and what is needed to judge the next record. It is made by
@@ -310,10 +311,26 @@ const (
 	scopePerson = "person"
 )
 
-func nameKey(scope, name string) string { return scope + " " + foldName(name) }
+func nameKey(scope, name string) string { return scope + " " + looks.Fold(name) }
 
 // named returns the identifier of who has the name in the scope, "" for nobody.
 func (h *household) named(scope, name string) string { return h.names[nameKey(scope, name)] }
+
+// resembled says whether somebody or something other than id has a name in the scope that looks like name. The log itself tells
+// names apart by nameKey alone: what it holds already keeps its name.
+func (h *household) resembled(scope, id, name string) bool {
+	for _, p := range h.people {
+		if scope == scopePerson && string(p.ID) != id && looks.Alike(p.Name, name) {
+			return true
+		}
+	}
+	for _, d := range h.devices {
+		if scope == string(d.Person) && string(d.ID) != id && looks.Alike(d.Name, name) {
+			return true
+		}
+	}
+	return false
+}
 
 // name gives id the name want in place of old ("" for none), with a number behind it when another has it.
 func (h *household) name(scope, id, old, want string) string {

@@ -16,6 +16,7 @@ import (
 
 	"hearth.alt/services"
 	"hearth.alt/services/identity/internal/record"
+	"hearth.alt/services/looks"
 )
 
 // dag builds records by hand for several boxes of one household.
@@ -359,14 +360,14 @@ func TestAnyHistory(t *testing.T) {
 		}
 		seen := map[string]bool{}
 		for _, x := range m.People {
-			k := "person " + foldName(x.Name)
+			k := "person " + looks.Fold(x.Name)
 			if seen[k] {
 				rt.Fatalf("two are called %s", x.Name)
 			}
 			seen[k] = true
 		}
 		for _, x := range m.Devices {
-			for _, k := range []string{x.Addr4.String(), x.Addr6.String(), fmt.Sprint(x.Key), string(x.Person) + foldName(x.Name)} {
+			for _, k := range []string{x.Addr4.String(), x.Addr6.String(), fmt.Sprint(x.Key), string(x.Person) + looks.Fold(x.Name)} {
 				if seen[k] {
 					rt.Fatalf("two devices share %s", k)
 				}

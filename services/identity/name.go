@@ -9,15 +9,15 @@ import (
 	"golang.org/x/text/unicode/norm"
 
 	"hearth.alt/services"
+	"hearth.alt/services/looks"
 )
 
 // maxName is how many characters a name may have.
 const maxName = 64
 
 // cleanName returns the form of a name that is kept: NFC, every space a plain and single one, none at the ends, 1 to 64
-// characters of which at least one can be seen. Names that look the same are made rare: control characters, those
-// that change the direction of other text and those that cannot be seen are refused, and so is a word that mixes
-// alphabets. field is the input's name in the Problem.
+// characters of which at least one can be seen. Control characters, those that change the direction of other text, those
+// that cannot be seen or that Unicode does not know are refused, and so is a word of two alphabets that look alike. field is the input's name in the Problem.
 func cleanName(field, name string) (string, error) {
 	bad := func(say services.Sentence) (string, error) {
 		return "", &services.Problem{Kind: services.KindInvalid, Code: "name-invalid", Field: field, Say: say}
@@ -36,9 +36,11 @@ func cleanName(field, name string) (string, error) {
 	runes := []rune(name)
 	for i, r := range runes {
 		switch {
-		case unicode.IsControl(r), r == '\u2028', r == '\u2029', r == utf8.RuneError, unicode.Is(unicode.Noncharacter_Code_Point, r), hidden(r) && !joins(runes, i):
+		case unicode.IsControl(r), r == '\u2028', r == '\u2029', r == utf8.RuneError, unicode.Is(unicode.Noncharacter_Code_Point, r), looks.Hidden(r) && !joins(runes, i):
 			return bad(services.Say("identity.name.control", "A name cannot hold line breaks, tabs or other hidden signs."))
-		case unicode.In(r, unicode.L, unicode.N, unicode.P, unicode.S):
+		case unicode.Is(unicode.Co, r), unicode.Is(unicode.Cn, r) && !picture(r):
+			return bad(services.Say("identity.name.text", "A name is made of letters. This one holds something else."))
+		case unicode.In(r, unicode.L, unicode.N, unicode.P, unicode.S), picture(r):
 			seen = true
 		}
 	}
@@ -53,24 +55,6 @@ func cleanName(field, name string) (string, error) {
 		return bad(services.Say("identity.name.long", "A name has at most {most} characters.", "most", maxName))
 	}
 	return name, nil
-}
-
-// foldName returns what two names have in common that people would take for one: upper case and compatible forms
-// are alike, and what cannot be seen is not there. It judges names of older programs too, which were not cleaned so.
-func foldName(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if hidden(r) {
-			return -1
-		}
-		return r
-	}, s)
-	return norm.NFKC.String(strings.ToLower(norm.NFKC.String(s)))
-}
-
-// hidden says whether r is a sign that cannot be seen by itself: format characters and those that Unicode lets programs
-// leave out when they have no picture (Default_Ignorable_Code_Point, UAX #44), and the empty pattern of Braille.
-func hidden(r rune) bool {
-	return unicode.In(r, unicode.Cf, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) || r == '\u2800'
 }
 
 // joining are the scripts whose letters hang together, where a joiner shows (RFC 5892, appendix A.1, with its table of
@@ -102,45 +86,27 @@ func joins(name []rune, i int) bool {
 	return '\U000e0100' <= name[i] && name[i] <= '\U000e01ef' && unicode.Is(unicode.Han, before)
 }
 
-// mixed says whether a word of name has letters of two alphabets, as "Аnn" with a Cyrillic А. The scripts of East
-// Asia go together, and with Latin (UTS #39, section 5.2, "highly restrictive").
+// picture says whether r is where Unicode keeps room for pictures: new ones come every year.
+func picture(r rune) bool { return '\U0001f000' <= r && r <= '\U0001faff' }
+
+// lookalikes are the alphabets that have letters of the same shape.
+var lookalikes = []*unicode.RangeTable{unicode.Latin, unicode.Greek, unicode.Cyrillic, unicode.Armenian, unicode.Coptic, unicode.Cherokee, unicode.Lisu}
+
+// mixed says whether a word of name has letters of two alphabets that look alike, as "Аnn" with a Cyrillic А. All others
+// may stand together, as Thai, Chinese and Latin do (UTS #39, section 5.2, "moderately restrictive").
 func mixed(name string) bool {
-	for _, word := range strings.FieldsFunc(name, func(r rune) bool { return !hidden(r) && !unicode.In(r, unicode.L, unicode.M, unicode.N) }) {
-		found := map[string]bool{}
-		for _, r := range word {
-			if s := script(r); s != "" {
-				found[s] = true
+	for _, word := range strings.FieldsFunc(name, func(r rune) bool { return !looks.Hidden(r) && !unicode.In(r, unicode.L, unicode.M, unicode.N) }) {
+		found := 0
+		for _, table := range lookalikes {
+			if strings.ContainsFunc(word, func(r rune) bool { return unicode.IsLetter(r) && unicode.Is(table, r) }) {
+				found++
 			}
 		}
-		east := found["East Asia"]
-		delete(found, "East Asia")
-		if len(found) > 1 || len(found) == 1 && east && !found["Latin"] {
+		if found > 1 {
 			return true
 		}
 	}
 	return false
-}
-
-func eastAsian(r rune) bool {
-	return unicode.In(r, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Bopomofo, unicode.Hangul)
-}
-
-// script names the script of a letter, "" for what several share.
-func script(r rune) string {
-	switch {
-	case !unicode.IsLetter(r), unicode.In(r, unicode.Common, unicode.Inherited):
-		return ""
-	case unicode.Is(unicode.Latin, r):
-		return "Latin"
-	case eastAsian(r):
-		return "East Asia"
-	}
-	for name, table := range unicode.Scripts {
-		if unicode.Is(table, r) {
-			return name
-		}
-	}
-	return ""
 }
 
 // letters that do not come apart into an ASCII letter and a mark, or whose language writes them as two. German

@@ -6,6 +6,7 @@ import (
 
 	"hearth.alt/services"
 	"hearth.alt/services/identity/internal/record"
+	"hearth.alt/services/looks"
 )
 
 func TestCleanName(t *testing.T) {
@@ -25,6 +26,10 @@ func TestCleanName(t *testing.T) {
 		"iPhone-Анны":           "iPhone-Анны",
 		"田中さんのMac":              "田中さんのMac",
 		"Ёж 2":                  "Ёж 2",
+		"มานีMac":               "มานีMac",
+		"Анна王":                 "Анна王",
+		"דניTV":                 "דניTV",
+		"🫩":                     "🫩",
 		"Σωκράτης":              "Σωκράτης",
 		"O’Brien":               "O’Brien",
 		"Ann   Lee":             "Ann Lee",
@@ -39,24 +44,14 @@ func TestCleanName(t *testing.T) {
 	for _, in := range []string{"", "   ", "\u200d", "a\nb", "a\x00", "a\u0085", "\xff", "a\u202eb", "a\u2028b", strings.Repeat("a", 65), strings.Repeat("é", 65), "\ufffd", "\ufdd0",
 		// What looks like a name that somebody has: hidden signs, and letters of another alphabet.
 		"Ann\u200b", "Ann\u00ad", "\u2060Ann", "\ufeffAnn", "A\u034fnn", "Ann\u200d", "A\u200cnn", "Ann\ufe0f", "Ann\u2800", "Ann\u3164", "Ann\U000e0041", "Ann\u061c", "An\u2064n", "Ann\U000e0100",
-		"\u0410nn", "Ann\u0430", "\u0391nn", "\u0410\u200dnn", "\u0410nn2", "Paul\u0441", "Анна王",
+		// What nobody knows the look of.
+		"Ann\ue000", "\U000f0000", "A\u0378nn", "\U0001fffe",
+		"\u0410nn", "Ann\u0430", "\u0391nn", "\u0410\u200dnn", "\u0410nn2", "Paul\u0441",
 	} {
 		_, err := cleanName("box", in)
 		if p := services.AsProblem(err); p == nil || p.Code != "name-invalid" || p.Field != "box" {
 			t.Errorf("%q: %v, want name-invalid", in, err)
 		}
-	}
-}
-
-// TestNamesThatLookTheSame: "Ann" with a sign that cannot be seen was another person beside Ann. Older logs may hold one.
-func TestNamesThatLookTheSame(t *testing.T) {
-	for _, other := range []string{"Ann\u200b", "Ann\u00ad", "\u2060Ann", "\ufeffANN", "A\u034fnn", "Ann\u3164", "Ann\u2800", "Ａｎｎ"} {
-		if foldName(other) != foldName("Ann") {
-			t.Errorf("%q and Ann are two names", other)
-		}
-	}
-	if foldName("Ann") == foldName("Anna") || foldName("Anne") == foldName("Änne") {
-		t.Error("names that look different are one")
 	}
 }
 
@@ -105,7 +100,7 @@ func FuzzLabel(f *testing.F) {
 			if again, err := cleanName("name", clean); err != nil || again != clean {
 				t.Fatalf("%q is cleaned to %q and then to %q, %v", name, clean, again, err)
 			}
-			if h := (&household{names: map[string]string{}}); h.name("x", "1", "", clean) != clean || h.named("x", strings.ToUpper(strings.ToLower(clean))) == "" && foldName(strings.ToUpper(strings.ToLower(clean))) == foldName(clean) {
+			if h := (&household{names: map[string]string{}}); h.name("x", "1", "", clean) != clean || h.named("x", strings.ToUpper(strings.ToLower(clean))) == "" && looks.Fold(strings.ToUpper(strings.ToLower(clean))) == looks.Fold(clean) {
 				t.Fatalf("%q is not found again", clean)
 			}
 		}

@@ -132,7 +132,7 @@ func (s *Service) AddPerson(ctx context.Context, n NewPerson) (services.Person, 
 		if _, used := h.used[string(n.ID)]; used {
 			return nil, idUsed()
 		}
-		if h.named(scopePerson, name) != "" {
+		if h.resembled(scopePerson, "", name) {
 			return nil, personTaken(name)
 		}
 		if len(h.people) >= maxPeople {
@@ -207,7 +207,7 @@ func (s *Service) ChangePerson(ctx context.Context, id services.PersonID, c Pers
 			return nil, noPerson()
 		}
 		if c.Name != nil && p.Name != name {
-			if has := h.named(scopePerson, name); has != "" && has != string(id) {
+			if h.resembled(scopePerson, string(id), name) {
 				return nil, personTaken(name)
 			}
 			all = append(all, record.RenamePerson{Person: id, Name: name})
@@ -236,7 +236,7 @@ func (s *Service) RenamePerson(ctx context.Context, id services.PersonID, name s
 		if p.Name == name {
 			return nil, nil
 		}
-		if has := h.named(scopePerson, name); has != "" && has != string(id) {
+		if h.resembled(scopePerson, string(id), name) {
 			return nil, personTaken(name)
 		}
 		return record.RenamePerson{Person: id, Name: name}, nil

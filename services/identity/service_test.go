@@ -237,6 +237,8 @@ func TestPeople(t *testing.T) {
 	}{
 		"taken":        {addPerson(box, "BEN", services.RoleGuest), "name-taken"},
 		"taken, wide":  {addPerson(box, "Ｂｅｎ", services.RoleGuest), "name-taken"},
+		"looks taken":  {addPerson(box, "\u0412\u0435\u043f", services.RoleGuest), "name-taken"}, // Веп
+		"rename alike": {box.RenamePerson(ctx, gus.ID, "\u0410\u043f\u043f"), "name-taken"},      // Апп
 		"no name":      {addPerson(box, " ", services.RoleGuest), "name-invalid"},
 		"no role":      {addPerson(box, "X", services.RoleNone), "role-invalid"},
 		"role 9":       {addPerson(box, "X", 9), "role-invalid"},
@@ -330,6 +332,8 @@ func TestDevices(t *testing.T) {
 		code   string
 	}{
 		"taken name": {identity.NewDevice{Person: box.Owner, Name: "PHONE", Key: key(3)}, "name-taken"},
+		"alike name": {identity.NewDevice{Person: box.Owner, Name: "Ph\u043ene", Key: key(3)}, "name-invalid"},
+		"same shape": {identity.NewDevice{Person: box.Owner, Name: "\u0420\u04bb\u043e\u043f\u0435", Key: key(3)}, "name-taken"}, // Рһопе
 		"taken key":  {identity.NewDevice{Person: gus.ID, Name: "X", Key: key(1)}, "key-taken"},
 		"zero key":   {identity.NewDevice{Person: gus.ID, Name: "X"}, "key-invalid"},
 		"low order":  {identity.NewDevice{Person: gus.ID, Name: "X", Key: services.ClientKey{1}}, "key-invalid"},
