@@ -206,7 +206,9 @@ func (h *House) WayInByWords(ctx context.Context, caller services.Caller, name s
 	if err != nil || p.Role != services.RoleOwner || p.State != services.StateActive {
 		return secret.Text{}, errNoOwner
 	}
-	code, _, err := h.Account.CreateInvitation(ctx, caller, p.ID)
+	maker := caller
+	maker.Person = "" // the words let in, whoever is signed in there
+	code, _, err := h.Account.CreateInvitation(ctx, maker, p.ID)
 	if err != nil {
 		return secret.Text{}, err
 	}

@@ -108,7 +108,7 @@ func (h *house) took() []Ended {
 // open starts a service; close stops it and waits.
 func open(t testing.TB, h *house, dir string) (s *Service, closeIt func()) {
 	t.Helper()
-	s, err := New(Config{Dir: dir, Members: h, Now: h.Now, OnEnded: h.onEnded, Params: cheap})
+	s, err := New(Config{Dir: dir, Members: h, MayGrant: mayGrant, Now: h.Now, OnEnded: h.onEnded, Params: cheap})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,6 +135,9 @@ func open(t testing.TB, h *house, dir string) (s *Service, closeIt func()) {
 	t.Cleanup(closeIt)
 	return s, closeIt
 }
+
+// mayGrant is a simple rule: admins and owners, up to their own role.
+func mayGrant(by, role services.Role) bool { return by >= services.RoleAdmin && role <= by }
 
 func setUp(t testing.TB) (*Service, *house) {
 	t.Helper()
@@ -529,6 +532,82 @@ func TestAWayInEnds(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestAnInvitationEndsWithItsMaker: a link stayed good for its week after its maker was removed, or made a guest, who could
+// so let somebody in, or come in again.
+func TestAnInvitationEndsWithItsMaker(t *testing.T) {
+	for name, change := range map[string]func(*house) func(*services.Membership){
+		"removed": func(h *house) func(*services.Membership) { return h.remove(ben) },
+		"made a guest": func(*house) func(*services.Membership) {
+			return func(m *services.Membership) { m.People[1].Role = services.RoleGuest }
+		},
+		"quarantined": func(*house) func(*services.Membership) {
+			return func(m *services.Membership) { m.People[1].State = services.StateQuarantined }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, h := setUp(t)
+			by := from("")
+			by.Person = ben
+			token, _, err := s.CreateInvitation(t.Context(), by, cleo)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Invitation(token); err != nil {
+				t.Fatalf("before: %v", err)
+			}
+			h.change(change(h))
+			if _, err := s.Invitation(token); !errors.Is(err, ErrInvitation) {
+				t.Errorf("it is good: %v", err)
+			}
+			if _, err := s.AcceptInvitation(t.Context(), from(""), token, secret.NewText(good)); !errors.Is(err, ErrInvitation) {
+				t.Errorf("it lets in: %v", err)
+			}
+			eventually(t, "its row is erased", func() bool {
+				db, _ := s.database()
+				n := -1
+				return db.QueryRow("SELECT count(*) FROM credential WHERE person = ?", string(cleo)).Scan(&n) == nil && n == 0
+			})
+		})
+	}
+	t.Run("by nobody who may", func(t *testing.T) {
+		s, h := setUp(t)
+		by := from("")
+		by.Person = ben
+		h.change(func(m *services.Membership) { m.People[1].Role = services.RoleGuest })
+		if _, _, err := s.CreateInvitation(t.Context(), by, cleo); !errors.Is(err, ErrNoPerson) {
+			t.Errorf("a guest invites: %v", err)
+		}
+	})
+}
+
+// TestAnInvitationThatEndsMeanwhile: hashing takes a while, and what ended in it was accepted all the same.
+func TestAnInvitationThatEndsMeanwhile(t *testing.T) {
+	for name, end := range map[string]func(*Service, *house, *credential){
+		"its time is over": func(_ *Service, h *house, _ *credential) { h.pass(InvitationLife) },
+		"its maker may not": func(s *Service, _ *house, c *credential) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			c.maker = "gggggggggggggggg" // as when the sweep of a change has not come to it
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, h := setUp(t)
+			token, _, err := s.CreateInvitation(t.Context(), from(""), cleo)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := s.invitation(token)
+			if err != nil {
+				t.Fatal(err)
+			}
+			end(s, h, c)
+			if err := s.setPassword(t.Context(), from(""), cleo, secret.NewText(good), "invitation-accepted", c); !errors.Is(err, ErrInvitation) || s.HasPassword(cleo) {
+				t.Errorf("%v, want ErrInvitation and no password", err)
+			}
+		})
+	}
 }
 
 // TestRevocation tries every kind: it fails on one that it does not know.

@@ -39,11 +39,13 @@ type Ended struct {
 	Device services.DeviceID
 }
 
-// Config is what the service needs. Dir, Members and Now are required.
+// Config is what the service needs. Dir, Members, MayGrant and Now are required.
 type Config struct {
 	Dir     string // the service's own folder, "<state>/account"; made when missing, mode 0700
 	Members Members
-	Now     func() time.Time // the known time: it never goes back
+	// MayGrant says whether somebody with the role by may give a person role.
+	MayGrant func(by, role services.Role) bool
+	Now      func() time.Time // the known time: it never goes back
 	// OnEnded is called, outside all locks, with what has just ended, so that open sockets can be closed. It must not
 	// block long. nil is nobody.
 	OnEnded func([]Ended)
@@ -53,8 +55,8 @@ type Config struct {
 
 // New checks the configuration. Nothing is opened until Run.
 func New(c Config) (*Service, error) {
-	if c.Dir == "" || c.Members == nil || c.Now == nil {
-		return nil, errors.New("account: Dir, Members and Now are required")
+	if c.Dir == "" || c.Members == nil || c.MayGrant == nil || c.Now == nil {
+		return nil, errors.New("account: Dir, Members, MayGrant and Now are required")
 	}
 	if c.Params == (Params{}) {
 		c.Params = DefaultParams

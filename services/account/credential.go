@@ -72,7 +72,8 @@ type credential struct {
 	used     time.Time
 	proved   time.Time
 	expires  time.Time
-	usedKept time.Time // used, as the row has it
+	usedKept time.Time         // used, as the row has it
+	maker    services.PersonID // of an invitation; "" is the box itself
 }
 
 func (c *credential) ended() Ended { return Ended{c.kind, c.id, c.person, c.device} }
@@ -86,19 +87,21 @@ func (c *credential) expired(now time.Time) bool {
 	return !c.expires.IsZero() && !now.Before(c.expires) || c.kind == KindSession && now.Sub(c.used) >= SessionIdle
 }
 
-// stands says whether the membership still carries the credential, and the person's role now.
+// stands says whether the membership still carries c, and the person's role now.
 //
 // A session ends with any change of role: it rotates by signing in again. The others end when the role becomes less
 // than it was when they were made, and never give more. What is bound to a device ends with it; a session may be on
 // somebody else's, all others only on one of the person's own.
-func (c *credential) stands(m *services.Membership) (services.Role, bool) {
+func (s *Service) stands(c *credential, m *services.Membership) (services.Role, bool) {
 	p, ok := m.Person(c.person)
 	if !ok {
 		return 0, false
 	}
 	if c.kind == KindInvitation {
-		// Whoever has the link becomes the person: it was made by somebody who may give this role, and not a higher one.
-		return p.Role, p.Role <= c.role && (p.State == services.StatePending || p.State == services.StateActive)
+		// Whoever has the link becomes the person: its maker may still give this role, and it is no higher than it was.
+		by, ok := m.Person(c.maker)
+		may := c.maker == "" || ok && by.State == services.StateActive && s.c.MayGrant(by.Role, p.Role)
+		return p.Role, may && p.Role <= c.role && (p.State == services.StatePending || p.State == services.StateActive)
 	}
 	if p.State != services.StateActive || p.Role < c.role || c.kind == KindSession && p.Role != c.role {
 		return 0, false
@@ -193,12 +196,12 @@ func label(s string) (string, error) {
 	return s, nil
 }
 
-const columns = "id, kind, hash, person, device, name, scope, role, address, created, used, proved, expires"
+const columns = "id, kind, hash, person, device, name, scope, role, address, created, used, proved, expires, maker"
 
 func insertCredential(ctx context.Context, tx *sql.Tx, c *credential) error {
-	_, err := tx.ExecContext(ctx, "INSERT INTO credential ("+columns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+	_, err := tx.ExecContext(ctx, "INSERT INTO credential ("+columns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 		c.id, string(c.kind), c.hash[:], string(c.person), string(c.device), c.name, c.scope, int(c.role), c.address,
-		durable.UnixTime(c.created), durable.UnixTime(c.used), durable.UnixTime(c.proved), durable.UnixTime(c.expires))
+		durable.UnixTime(c.created), durable.UnixTime(c.used), durable.UnixTime(c.proved), durable.UnixTime(c.expires), string(c.maker))
 	return err
 }
 
@@ -217,7 +220,7 @@ func loadCredentials(ctx context.Context, db rowsQuerier) ([]*credential, error)
 		c := &credential{}
 		var hash []byte
 		var created, used, proved, expires int64
-		if err := rows.Scan(&c.id, &c.kind, &hash, &c.person, &c.device, &c.name, &c.scope, &c.role, &c.address, &created, &used, &proved, &expires); err != nil {
+		if err := rows.Scan(&c.id, &c.kind, &hash, &c.person, &c.device, &c.name, &c.scope, &c.role, &c.address, &created, &used, &proved, &expires, &c.maker); err != nil {
 			return nil, err
 		}
 		if len(hash) != len(c.hash) {

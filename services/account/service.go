@@ -261,7 +261,7 @@ func (s *Service) sweep(ctx context.Context) error {
 	var people []services.PersonID
 	s.mu.Lock()
 	for _, c := range s.byHash {
-		if _, ok := c.stands(m); c.expired(now) || !ok && sure {
+		if _, ok := s.stands(c, m); c.expired(now) || !ok && sure {
 			gone = append(gone, c)
 			if !c.expired(now) {
 				events = append(events, Event{Actor: c.person, Action: "revoked-" + string(c.kind), Object: c.id})

@@ -192,7 +192,7 @@ func (s *Service) enter(ctx context.Context, in SignIn, p services.Person, known
 	now := s.c.Now().UTC().Truncate(time.Second)
 	c := &credential{kind: KindSession, person: p.ID, device: in.By.Device, name: clip(in.Browser), role: p.Role, address: clip(in.By.Address), proved: now, expires: now.Add(SessionLife)}
 	m, _ := s.c.Members.Watch() // hashing took a while
-	role, ok := c.stands(m)
+	role, ok := s.stands(c, m)
 	if !ok {
 		return SignedIn{}, ErrRefused
 	}
@@ -356,7 +356,7 @@ func (s *Service) setPassword(ctx context.Context, by services.Caller, id servic
 	s.mu.Lock()
 	gone := append(append(s.of(KindSession, id), s.of(KindKnown, id)...), s.of(KindInvitation, id)...)
 	if invitation != nil {
-		if s.byHash[invitation.hash] != invitation {
+		if _, ok := s.stands(invitation, m); !ok || invitation.expired(s.c.Now()) || s.byHash[invitation.hash] != invitation {
 			s.mu.Unlock()
 			return ErrInvitation
 		}
@@ -404,7 +404,7 @@ func (s *Service) check(k Kind, t secret.Text, device services.DeviceID) (Sessio
 	if c == nil || c.kind != k || c.expired(now) {
 		return Session{}, ErrSignedOut
 	}
-	role, ok := c.stands(m)
+	role, ok := s.stands(c, m)
 	if !ok {
 		return Session{}, ErrSignedOut
 	}
@@ -470,7 +470,7 @@ func (s *Service) List(k Kind, id services.PersonID) ([]Session, error) {
 	}
 	var out []Session
 	for _, c := range s.of(k, id) {
-		if role, ok := c.stands(m); ok && !c.expired(now) {
+		if role, ok := s.stands(c, m); ok && !c.expired(now) {
 			out = append(out, c.session(role))
 		}
 	}
@@ -537,7 +537,7 @@ func (s *Service) create(ctx context.Context, by services.Caller, k Kind, n NewC
 	m, _ := s.c.Members.Watch()
 	p, ok := m.Person(n.Person)
 	c := &credential{kind: k, person: n.Person, device: n.Device, name: name, scope: clip(n.Scope), role: p.Role, address: clip(by.Address)}
-	role, stands := c.stands(m)
+	role, stands := s.stands(c, m)
 	if !ok || !stands {
 		return secret.Text{}, Session{}, ErrNoPerson
 	}
@@ -549,8 +549,8 @@ func (s *Service) create(ctx context.Context, by services.Caller, k Kind, n NewC
 }
 
 // CreateInvitation makes the token with which a person sets their password, good once: a pending one their first, within
-// InvitationLife; an active one, who forgot theirs, another, within WayInLife. An older one of theirs ends. Error:
-// ErrNoPerson when nobody has the ID.
+// InvitationLife; an active one, who forgot theirs, another, within WayInLife. An older one of theirs ends. It ends, too,
+// when by.Person is gone or may not give the role any more. Error: ErrNoPerson when nobody has the ID.
 func (s *Service) CreateInvitation(ctx context.Context, by services.Caller, id services.PersonID) (secret.Text, time.Time, error) {
 	m, _ := s.c.Members.Watch()
 	p, _ := m.Person(id)
@@ -562,8 +562,8 @@ func (s *Service) CreateInvitation(ctx context.Context, by services.Caller, id s
 	if !p.Expires.IsZero() && p.Expires.Before(until) {
 		until = p.Expires
 	}
-	c := &credential{kind: KindInvitation, person: id, role: p.Role, address: clip(by.Address), expires: until}
-	if _, ok := c.stands(m); !ok {
+	c := &credential{kind: KindInvitation, person: id, role: p.Role, address: clip(by.Address), expires: until, maker: by.Person}
+	if _, ok := s.stands(c, m); !ok {
 		return secret.Text{}, time.Time{}, ErrNoPerson
 	}
 	text, err := s.make(ctx, c, nil, nil, Event{Actor: cmpPerson(by.Person, id), Face: by.Face, Address: by.Address, Action: "invited", Object: string(id)})
@@ -582,7 +582,7 @@ func (s *Service) invitation(token secret.Text) (*credential, error) {
 	if c == nil || c.kind != KindInvitation || c.expired(now) {
 		return nil, ErrInvitation
 	}
-	if _, ok := c.stands(m); !ok {
+	if _, ok := s.stands(c, m); !ok {
 		return nil, ErrInvitation
 	}
 	return c, nil
