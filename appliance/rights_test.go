@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"runtime"
 	"slices"
 	"strings"
@@ -593,7 +594,7 @@ func TestWayIn(t *testing.T) {
 		t.Fatalf("%+v, %v", w, err)
 	}
 	const fresh = "marble kettle orchard nine"
-	if _, err := h.pages.AcceptInvitation(ctx, code, "Mallory", secret.NewText(fresh)); err != nil {
+	if _, err := h.pages.AcceptInvitation(ctx, code, "Mallory", secret.NewText(fresh), false); err != nil {
 		t.Fatal(err)
 	}
 	p, _ := h.identity.Membership().Person(mia.id)
@@ -612,11 +613,27 @@ func TestWayIn(t *testing.T) {
 	if list, err := h.account.List(account.KindApp, mia.id); err != nil || len(list) != 1 {
 		t.Errorf("%d app passwords, %v, want the one there was", len(list), err)
 	}
-	if _, err := h.pages.AcceptInvitation(ctx, code, "", secret.NewText(fresh)); !errors.Is(err, account.ErrInvitation) {
+	if _, err := h.pages.AcceptInvitation(ctx, code, "", secret.NewText(fresh), false); !errors.Is(err, account.ErrInvitation) {
 		t.Errorf("the link works twice: %v", err)
 	}
 	if c, _, _, err := do.InviteCode(by, mia.id); err != nil || c.Reveal() != "" {
 		t.Errorf("a used link is shown again: %v", err)
+	}
+
+	// Whoever ticks the box ends what their apps and programs have, too.
+	if code, _, err = do.Invite(ctx, by, mia.id); err != nil {
+		t.Fatal(err)
+	}
+	form := url.Values{"code": {code.Reveal()}, "password": {"kettle orchard nine marble"}, "apps": {"yes"}}
+	r := h.request(services.FaceSecure, "POST", "/join/accept", strings.NewReader(form.Encode()))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if w := h.ask(services.FaceSecure, r); w.Code != 303 {
+		t.Fatalf("the page answers %d: %s", w.Code, w.Body)
+	}
+	for _, k := range []account.Kind{account.KindApp, account.KindToken} {
+		if list, err := h.account.List(k, mia.id); err != nil || len(list) != 0 {
+			t.Errorf("%d of kind %s are left, %v", len(list), k, err)
+		}
 	}
 }
 
@@ -632,14 +649,14 @@ func TestARefusedNameKeepsTheInvitation(t *testing.T) {
 	code := secret.NewText(out.Code.Reveal())
 	const fresh = "marble kettle orchard nine"
 	for _, tt := range []struct{ name, password string }{{"Mia", fresh}, {"I\u200bna", fresh}, {"Ina Maria", "short"}} {
-		if _, err := h.pages.AcceptInvitation(ctx, code, tt.name, secret.NewText(tt.password)); services.AsProblem(err) == nil || services.AsProblem(err).Kind == services.KindInternal {
+		if _, err := h.pages.AcceptInvitation(ctx, code, tt.name, secret.NewText(tt.password), false); services.AsProblem(err) == nil || services.AsProblem(err).Kind == services.KindInternal {
 			t.Errorf("%+v: %v, want a refusal in a sentence", tt, err)
 		}
 		if p, _ := h.identity.Membership().Person(out.ID); p.Name != "Ina" || p.State != services.StatePending {
 			t.Errorf("%+v: refused, and now %+v", tt, p)
 		}
 	}
-	if _, err := h.pages.AcceptInvitation(ctx, code, "Ina Maria", secret.NewText(fresh)); err != nil {
+	if _, err := h.pages.AcceptInvitation(ctx, code, "Ina Maria", secret.NewText(fresh), false); err != nil {
 		t.Fatal(err)
 	}
 	if p, _ := h.identity.Membership().Person(out.ID); p.Name != "Ina Maria" || p.State != services.StateActive {
@@ -664,7 +681,7 @@ func TestWayInAfterManyTries(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	session, err := h.pages.AcceptInvitation(ctx, code, "", secret.NewText("marble kettle orchard nine"))
+	session, err := h.pages.AcceptInvitation(ctx, code, "", secret.NewText("marble kettle orchard nine"), false)
 	if err != nil || session != "" {
 		t.Errorf("session %q, %v; want none yet, and no error", session, err)
 	}
@@ -699,7 +716,7 @@ func TestWayInByWords(t *testing.T) {
 		t.Fatal(err)
 	}
 	const fresh = "marble kettle orchard nine"
-	if _, err := h.pages.AcceptInvitation(ctx, code, "", secret.NewText(fresh)); err != nil {
+	if _, err := h.pages.AcceptInvitation(ctx, code, "", secret.NewText(fresh), false); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := h.account.SignIn(ctx, account.SignIn{Name: owner.name, Password: secret.NewText(fresh)}); err != nil {

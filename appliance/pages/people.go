@@ -294,9 +294,9 @@ func (h *House) WayInByWords(ctx context.Context, name string, words secret.Text
 	return code, err
 }
 
-// AcceptInvitation sets the password, lets the person in and signs them in. What may be wrong with name and password is
+// AcceptInvitation sets the password, lets the person in and signs them in; apps ends their app passwords and tokens. What may be wrong with name and password is
 // found out before the code is used up.
-func (h *House) AcceptInvitation(ctx context.Context, code secret.Text, name string, password secret.Text) (string, error) {
+func (h *House) AcceptInvitation(ctx context.Context, code secret.Text, name string, password secret.Text, apps bool) (string, error) {
 	w, err := h.ReadInvitation(ctx, code)
 	if err != nil {
 		return "", err
@@ -313,7 +313,11 @@ func (h *House) AcceptInvitation(ctx context.Context, code secret.Text, name str
 			return "", err
 		}
 	}
-	id, err := h.API.Account.AcceptInvitation(ctx, webui.CallerOf(ctx), code, password)
+	var also []account.Kind
+	if apps {
+		also = []account.Kind{account.KindApp, account.KindToken}
+	}
+	id, err := h.API.Account.AcceptInvitation(ctx, webui.CallerOf(ctx), code, password, also...)
 	if err != nil {
 		return "", at("password", err)
 	}

@@ -325,8 +325,9 @@ func (s *Service) ResetPassword(ctx context.Context, by services.Caller, id serv
 	return text, s.setPassword(ctx, by, id, text, "password-reset", nil)
 }
 
-// setPassword sets a password; invitation, when not nil, is consumed in the same step.
-func (s *Service) setPassword(ctx context.Context, by services.Caller, id services.PersonID, password secret.Text, action string, invitation *credential) error {
+// setPassword sets a password; invitation, when not nil, is consumed in the same step, and credentials of the kinds in also
+// end with the sessions.
+func (s *Service) setPassword(ctx context.Context, by services.Caller, id services.PersonID, password secret.Text, action string, invitation *credential, also ...Kind) error {
 	m, _ := s.c.Members.Watch()
 	p, ok := m.Person(id)
 	if !ok {
@@ -354,7 +355,10 @@ func (s *Service) setPassword(ctx context.Context, by services.Caller, id servic
 		return ErrNoPerson
 	}
 	s.mu.Lock()
-	gone := append(append(s.of(KindSession, id), s.of(KindKnown, id)...), s.of(KindInvitation, id)...)
+	var gone []*credential
+	for _, k := range append([]Kind{KindSession, KindKnown, KindInvitation}, also...) {
+		gone = append(gone, s.of(k, id)...)
+	}
 	if invitation != nil {
 		if _, ok := s.stands(invitation, m); !ok || invitation.expired(s.c.Now()) || s.byHash[invitation.hash] != invitation {
 			s.mu.Unlock()
@@ -598,10 +602,10 @@ func (s *Service) Invitation(token secret.Text) (services.PersonID, error) {
 }
 
 // AcceptInvitation uses an invitation: it sets the person's password, in one step with its end and that of their
-// sessions. Of many at once exactly one succeeds. The caller then makes a pending person active; until that they cannot
+// sessions, and of what is of the kinds in also. Of many at once exactly one succeeds. The caller then makes a pending person active; until that they cannot
 // sign in. A pending person who has a password (HasPassword) accepted before that step was done. Errors: ErrInvitation, those of CheckPassword, which
 // leave the invitation good.
-func (s *Service) AcceptInvitation(ctx context.Context, by services.Caller, token, password secret.Text) (services.PersonID, error) {
+func (s *Service) AcceptInvitation(ctx context.Context, by services.Caller, token, password secret.Text, also ...Kind) (services.PersonID, error) {
 	c, err := s.invitation(token)
 	if err != nil {
 		return "", err
@@ -612,7 +616,7 @@ func (s *Service) AcceptInvitation(ctx context.Context, by services.Caller, toke
 			action = "way-in-used"
 		}
 	}
-	if err := s.setPassword(ctx, by, c.person, password, action, c); err != nil {
+	if err := s.setPassword(ctx, by, c.person, password, action, c, also...); err != nil {
 		return "", err
 	}
 	return c.person, nil

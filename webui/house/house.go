@@ -232,8 +232,9 @@ type People interface {
 	RemovePerson(ctx context.Context, id services.PersonID) error
 	// ReadInvitation says who is invited by a code, without using it up. Problems: field "code", KindBusy.
 	ReadInvitation(ctx context.Context, code secret.Text) (Welcome, error)
-	// AcceptInvitation uses the code up, sets the password and signs in; session is empty when that has to wait. Problems: fields "code", "name", "password".
-	AcceptInvitation(ctx context.Context, code secret.Text, name string, password secret.Text) (session string, err error)
+	// AcceptInvitation uses the code up, sets the password, ends all sessions, with apps also app passwords and tokens, and
+	// signs in; session is empty when that has to wait. Problems: fields "code", "name", "password".
+	AcceptInvitation(ctx context.Context, code secret.Text, name string, password secret.Text, apps bool) (session string, err error)
 	// WayInByWords makes an invitation for an owner who has the recovery words. Problems: fields "name", "words", KindBusy.
 	WayInByWords(ctx context.Context, name string, words secret.Text) (code secret.Text, err error)
 }

@@ -103,7 +103,7 @@ func (h *House) WayInByWords(context.Context, string, secret.Text) (secret.Text,
 	return secret.NewText("code"), h.Err
 }
 
-func (h *House) AcceptInvitation(context.Context, secret.Text, string, secret.Text) (string, error) {
+func (h *House) AcceptInvitation(context.Context, secret.Text, string, secret.Text, bool) (string, error) {
 	return "session", h.Err
 }
 

@@ -33,16 +33,16 @@ func (p *Pages) Read(rq *web.Request) error {
 	if e.Any() {
 		return p.code(rq, rq.Text("code"), e)
 	}
-	return p.accept(rq, rq.Secret("code"), welcome, welcome.Name, web.Errors{})
+	return p.accept(rq, rq.Secret("code"), welcome, welcome.Name, false, web.Errors{})
 }
 
-func (p *Pages) accept(rq *web.Request, code secret.Text, w house.Welcome, name string, e web.Errors) error {
+func (p *Pages) accept(rq *web.Request, code secret.Text, w house.Welcome, name string, apps bool, e web.Errors) error {
 	pg := &web.Page{Title: rq.T("join.welcome", "name", w.Name), Plain: true, Errors: e}
 	if w.Back {
 		pg.Title = rq.T("join.back", "name", w.Name)
 	}
 	pg.Request = rq
-	pg.Body = acceptBody(pg, code.Reveal(), w, name)
+	pg.Body = acceptBody(pg, code.Reveal(), w, name, apps)
 	return rq.Render(pg)
 }
 
@@ -51,9 +51,9 @@ func (p *Pages) Lost(rq *web.Request) error { return rq.Redirect("/join") }
 
 // Accept is POST /join/accept.
 func (p *Pages) Accept(rq *web.Request) error {
-	ctx, code, name := rq.R.Context(), rq.Secret("code"), rq.Text("name")
+	ctx, code, name, apps := rq.R.Context(), rq.Secret("code"), rq.Text("name"), rq.Checked("apps")
 	w, _ := p.House.ReadInvitation(ctx, code) // what is wrong with it AcceptInvitation says
-	session, err := p.House.AcceptInvitation(ctx, code, name, rq.Secret("password"))
+	session, err := p.House.AcceptInvitation(ctx, code, name, rq.Secret("password"), apps)
 	e, err := rq.Form(err, "code", "name", "password")
 	if err != nil {
 		return err
@@ -66,7 +66,7 @@ func (p *Pages) Accept(rq *web.Request) error {
 		if err != nil {
 			return err
 		}
-		return p.accept(rq, code, w, name, e)
+		return p.accept(rq, code, w, name, apps, e)
 	}
 	if session == "" {
 		return rq.Done("/signin", services.Say("webui.back.later", "Your new password counts. After the many tries before, signing in takes a few minutes' patience."))
@@ -104,5 +104,5 @@ func (p *Pages) Words(rq *web.Request) error {
 	if err != nil {
 		return err
 	}
-	return p.accept(rq, code, w, w.Name, web.Errors{})
+	return p.accept(rq, code, w, w.Name, false, web.Errors{})
 }
