@@ -1232,6 +1232,22 @@ func TestThrottleHoldsAMillionGuesses(t *testing.T) {
 	}
 }
 
+// When the known time was set back by a year, whoever had mistyped a few times before waited for a year.
+func TestThrottleAfterTheTimeWasSetBack(t *testing.T) {
+	th, address := NewThrottle(), netip.MustParseAddr("192.0.2.1")
+	forged := time.Date(2028, time.January, 1, 0, 0, 0, 0, time.UTC)
+	for range 20 {
+		th.Begin(forged, "ann", address, "")
+	}
+	now := forged.AddDate(-1, 0, 0)
+	if _, wait := th.Begin(now, "ann", address, ""); wait <= 0 || wait > longestWait {
+		t.Errorf("at once it waits %v", wait)
+	}
+	if try, wait := th.Begin(now.Add(longestWait), "ann", address, ""); try == nil {
+		t.Errorf("after %v it waits %v more", longestWait, wait)
+	}
+}
+
 func TestThrottle(t *testing.T) {
 	th := NewThrottle()
 	now := time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)

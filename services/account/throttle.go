@@ -99,6 +99,9 @@ func (t *Throttle) Begin(now time.Time, account string, address netip.Addr, know
 			b = t.buckets[keys[i]]
 		}
 		if b != nil {
+			if b.last.After(now) {
+				b.last = now // the time was set back
+			}
 			wait = max(wait, b.wait(keys[i].kind, now))
 		}
 	}
