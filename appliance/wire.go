@@ -161,7 +161,7 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 	// The house, and its faces.
 	a.health = newHealthBoard()
 	house := &api.House{
-		Version: Version, Log: log, Now: a.clock.Now, Identity: a.identity, Account: a.account, Mesh: a.mesh, Names: a.discovery,
+		Version: Version, Log: log, Now: a.clock.Now, Clock: a.clock, TimeSet: a.certificate.Reload, Identity: a.identity, Account: a.account, Mesh: a.mesh, Names: a.discovery,
 		Health: a.health.All, Door: a.door, Addresses: func() []netip.Addr { return lookHome().addresses },
 		Networks: func() []netip.Prefix { return lookHome().networks },
 	}

@@ -169,6 +169,7 @@ func (u *UI) Routes() []Route {
 		nobody    = services.RoleNone
 		guest     = services.RoleGuest
 		member    = services.RoleMember
+		admin     = services.RoleAdmin
 		owner     = services.RoleOwner
 		plainOnly = []services.Face{services.FaceLAN}
 		anywhere  = append(inside(), services.FaceLAN)
@@ -239,6 +240,7 @@ func (u *UI) Routes() []Route {
 		get("sessions", "/password", guest, logins.Reload),
 		post("sessions", "/password", guest, logins.Password),
 		get("network", "/network", member, nets.Show),
+		fresh(post("network", "/network", admin, nets.SetTime)),
 		get("apps", "/apps", guest, tools.Show),
 		fresh(post("apps", "/apps", guest, tools.Add)),
 		post("apps", "/apps/revoke", guest, tools.Revoke),

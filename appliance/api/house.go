@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -10,6 +11,7 @@ import (
 
 	"hearth.alt/services"
 	"hearth.alt/services/account"
+	"hearth.alt/services/clock"
 	"hearth.alt/services/discovery"
 	"hearth.alt/services/identity"
 	"hearth.alt/services/looks"
@@ -26,6 +28,7 @@ type House struct {
 	Version  string
 	Log      *slog.Logger
 	Now      func() time.Time // known time
+	Clock    *clock.Clock     // what Now asks
 	Identity *identity.Service
 	Account  *account.Service
 	Mesh     *mesh.Service
@@ -36,6 +39,8 @@ type House struct {
 	Door func() string
 	// Addresses are the box's own on the home network, IPv4 first.
 	Addresses func() []netip.Addr
+	// TimeSet is told that a person set the time: what was issued for another one is issued anew.
+	TimeSet func()
 	// Networks are the home networks the box is in; the household's own is chosen apart from them.
 	Networks func() []netip.Prefix
 
@@ -689,6 +694,48 @@ func (h *House) ShowNetwork(_ context.Context, caller services.Caller, _ None) (
 	return n, nil
 }
 
+// The refusals of "time set".
+var (
+	errTime = &services.Problem{
+		Kind: services.KindInvalid, Code: "bad-input", Field: "time",
+		Say: services.Say("house.time", "The time must be after the day this box's program was made, and not decades ahead. Nothing was changed."),
+	}
+	errSystemTime = &services.Problem{
+		Kind: services.KindConflict, Code: "system-time", Field: "time",
+		Say: services.Say("house.system-time", "The clock of the computer that this runs on says another time. Set that clock first; nothing was changed here."),
+	}
+)
+
+// ShowTime says what time the box takes it to be, and on whose word.
+func (h *House) ShowTime(_ context.Context, caller services.Caller, _ None) (TimeOutput, error) {
+	if err := least(caller, services.RoleMember); err != nil {
+		return TimeOutput{}, err
+	}
+	source, system := h.Clock.Source()
+	return TimeOutput{
+		Time: h.Clock.Now().Truncate(time.Second), Known: h.Clock.Known(), Source: string(source), System: system.UTC().Truncate(time.Second),
+	}, nil
+}
+
+// SetTime sets the known time, and has the certificate made anew for it.
+func (h *House) SetTime(ctx context.Context, caller services.Caller, in SetTimeInput) (TimeOutput, error) {
+	if err := least(caller, services.RoleAdmin); err != nil {
+		return TimeOutput{}, err
+	}
+	before := h.Clock.Now()
+	switch err := h.Clock.Set(in.Time); {
+	case errors.Is(err, clock.ErrSystem):
+		return TimeOutput{}, errSystemTime
+	case errors.Is(err, clock.ErrTooEarly), errors.Is(err, clock.ErrTooLate):
+		return TimeOutput{}, errTime
+	case err != nil:
+		return TimeOutput{}, err
+	}
+	h.audit(ctx, caller, "time-set", before.Format(time.RFC3339))
+	h.TimeSet()
+	return h.ShowTime(ctx, caller, None{})
+}
+
 var errLimit = &services.Problem{
 	Kind: services.KindInvalid, Code: "bad-input", Field: "limit",
 	Say: services.Say("api.limit", "limit is a whole number from 1 on. Nothing was changed."),
@@ -750,7 +797,7 @@ func (h *House) auditCall(ctx context.Context, caller services.Caller, o *Operat
 		}
 		r.since++
 		now, n := h.Now(), r.since
-		due := now.Sub(r.written) >= time.Minute
+		due := now.Sub(r.written).Abs() >= time.Minute // the time may have been set back
 		if due {
 			r.written, r.since = now, 0
 		}

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"hearth.alt/services"
 )
@@ -138,6 +139,8 @@ func (f Field) Wants() string {
 	switch {
 	case f.Type == reflect.TypeFor[services.Role]():
 		return "owner, admin, member or guest"
+	case f.Type == reflect.TypeFor[time.Time]():
+		return "written like 2026-11-21T12:00:00Z"
 	case f.Type.Kind() == reflect.Int || f.Type.Kind() == reflect.Int64:
 		return "a whole number from 1 on"
 	}

@@ -63,6 +63,8 @@ var table = []Operation{
 	define(Operation{Name: "session end", Summary: "Sign a session out", Method: "DELETE", Path: "/sessions/{id}", Rule: anyone(services.RoleGuest)}, (*House).EndSession),
 
 	define(Operation{Name: "network", Summary: "Say where the box is in the network and what it found there", Method: "GET", Path: "/network", Rule: anyone(services.RoleMember)}, (*House).ShowNetwork),
+	define(Operation{Name: "time show", Summary: "Say what time the box takes it to be, and on whose word", Method: "GET", Path: "/time", Rule: anyone(services.RoleMember)}, (*House).ShowTime),
+	define(Operation{Name: "time set", Summary: "Set the box's time, earlier or later, when it went wrong", Method: "POST", Path: "/time", Rule: withPassword(services.RoleAdmin)}, (*House).SetTime),
 	define(Operation{Name: "audit", Summary: "List what happened, newest first", Method: "GET", Path: "/audit", Rule: anyone(services.RoleAdmin)}, (*House).ListAudit),
 }
 
@@ -252,6 +254,19 @@ type FoundOutput struct {
 	Kind string `json:"kind"`
 	Name string `json:"name"`
 	Host string `json:"host"`
+}
+
+// TimeOutput is the time that the box goes by.
+type TimeOutput struct {
+	Time   time.Time `json:"time"`
+	Known  bool      `json:"known"`  // else it is only the earliest that it can be
+	Source string    `json:"source"` // build, kept, system or person (services/clock.Source)
+	System time.Time `json:"system"` // the machine's own clock, which on a device NTP sets
+}
+
+// SetTimeInput is what "time set" takes.
+type SetTimeInput struct {
+	Time time.Time `json:"time" arg:"TIME" help:"the time now, like 2026-11-21T12:00:00Z"`
 }
 
 // AuditInput is what "audit" takes.

@@ -105,6 +105,7 @@ var groupHelp = map[string]string{
 	"recover": "Check the recovery words, or help somebody who forgot a password",
 	"person":  "Who belongs: list, invite, change and remove people",
 	"device":  "Phones and laptops: list, add, rename and remove them",
+	"time":    "What time the box goes by: show it, and set it when it went wrong",
 	"session": "Where people are signed in: list, and sign out",
 }
 

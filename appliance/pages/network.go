@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"hearth.alt/appliance/api"
 	"hearth.alt/appliance/notices"
 	"hearth.alt/services"
 	"hearth.alt/services/account"
@@ -53,6 +54,11 @@ func (h *House) Network(ctx context.Context) (house.Network, error) {
 		Looked: time.Now(), Addresses: around.Addresses, Router: around.Router, Public: publicAddress(reach), Searching: reach.Looking,
 		Net4: m.Household.Net4, Net6: m.Household.Net6, Domain: m.Household.Domain, Reach: h.Reach(ctx),
 	}
+	clock, err := h.API.ShowTime(ctx, webui.CallerOf(ctx), api.None{})
+	if err != nil {
+		return house.Network{}, err
+	}
+	n.Time, n.TimeKnown, n.MaySetTime = clock.Time, clock.Known, h.least(ctx, services.RoleAdmin) == nil
 	n.Ports = []house.Port{doorOfRouter(reach, status.Port)}
 	dns := h.DNS.Health()
 	fact := house.Fact{State: house.StateGood, Say: dns.Message}
@@ -76,6 +82,21 @@ func (h *House) Network(ctx context.Context) (house.Network, error) {
 		n.Found = append(n.Found, one)
 	}
 	return n, nil
+}
+
+var errTimeForm = &services.Problem{
+	Kind: services.KindInvalid, Code: "bad-input", Field: "time",
+	Say: services.Say("network.time-form", "Write the time like this: 2026-11-21 12:00. Nothing was changed."),
+}
+
+// SetTime sets the time that the box goes by.
+func (h *House) SetTime(ctx context.Context, utc string) error {
+	t, err := time.Parse("2006-01-02 15:04", utc)
+	if err != nil {
+		return errTimeForm
+	}
+	_, err = h.API.SetTime(ctx, webui.CallerOf(ctx), api.SetTimeInput{Time: t})
+	return err
 }
 
 // publicAddress is the address under which the house is seen from outside, as far as the router said.

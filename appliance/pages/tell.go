@@ -20,6 +20,8 @@ func tell(m *services.Membership, e account.Event) (services.Sentence, bool) {
 			return services.Say("event.console-device-removed", "{object} was removed at the box itself.", "object", e.Object), true
 		case "person-invited":
 			return services.Say("event.console-person-invited", "{object} was invited at the box itself.", "object", e.Object), true
+		case "time-set":
+			return services.Say("event.console-time-set", "The time of the box was set at the box itself."), true
 		case "person-removed":
 			return services.Say("event.console-person-removed", "{object} was removed from the household at the box itself.", "object", e.Object), true
 		}
@@ -52,6 +54,8 @@ func tell(m *services.Membership, e account.Event) (services.Sentence, bool) {
 		return services.Say("event.invitation-accepted", "{who} accepted the invitation.", "who", who), true
 	case "device-added":
 		return services.Say("event.device-added", "{who} added {object}.", "who", who, "object", e.Object), true
+	case "time-set":
+		return services.Say("event.time-set", "{who} set the time of the box.", "who", who), true
 	case "device-renamed":
 		return services.Say("event.device-renamed", "{who} renamed {object}.", "who", who, "object", e.Object), true
 	case "device-removed":

@@ -370,6 +370,8 @@ type Reach struct {
 // Networking is the network page.
 type Networking interface {
 	Network(ctx context.Context) (Network, error)
+	// SetTime sets the time that the box goes by; it is UTC, as "2026-11-21 12:00". Problems: field "time".
+	SetTime(ctx context.Context, utc string) error
 }
 
 // Network is the facts of the network.
@@ -386,6 +388,10 @@ type Network struct {
 	DNS       []Fact  // what the resolver says of itself
 	Found     []Found // by Kind, then Name
 	Searching bool    // the first search still runs
+
+	Time       time.Time // that the box goes by
+	TimeKnown  bool      // else it is only the earliest that it can be
+	MaySetTime bool
 }
 
 // Port is a door the box asked the router to open.

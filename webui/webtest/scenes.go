@@ -188,6 +188,7 @@ func well() *House {
 		},
 		TheWelcome: house.Welcome{Name: "Grace", Household: "Smith", Role: services.RoleGuest, Expires: Now.Add(168 * time.Hour)},
 		TheNetwork: house.Network{
+			Time: Now, TimeKnown: true, MaySetTime: true,
 			Looked: ago(2 * time.Minute), Addresses: []netip.Addr{addr("192.168.1.20"), addr("fd3a:91c4:7::20")}, Router: addr("192.168.1.1"),
 			Public: addr("198.51.100.7"), Net4: prefix("10.87.14.0/24"), Net6: prefix("fd3a:91c4:e0a3::/48"), Domain: "smith.home.arpa",
 			Reach: reachNow(),
@@ -266,6 +267,7 @@ func broken() *House {
 	o.Reach = house.Reach{Kind: house.ReachUnknown, Say: say("Not known while the Internet is gone.")}
 	h.TheReach, h.TheNetwork.Reach = o.Reach, o.Reach
 	h.TheNetwork.Ports[0].State, h.TheNetwork.Ports[0].Message = house.StateAct, say("The router refuses to open a door. UPnP is switched off in it.")
+	h.TheNetwork.TimeKnown = false
 	h.TheNetwork.DNS[1] = house.Fact{State: house.StateCare, Say: say("Questions to the Internet are not answered.")}
 	return h
 }
@@ -457,6 +459,8 @@ func Scenes() []Scene {
 		get("network-loading", "network", "loading", "/network", owner, fresh()),
 		get("network-broken", "network", "broken", "/network", owner, broken()),
 		get("network-long", "network", "long", "/network", owner, long()),
+		post(get("network-time", "network", "broken", "/network", owner, well()), url.Values{"time": {"tomorrow"}},
+			wrong(services.KindInvalid, "time", "Write the time like this: 2026-11-21 12:00."), 422),
 		get("apps", "apps", "many", "/apps", owner, well()),
 		get("apps-empty", "apps", "empty", "/apps", owner, fresh()),
 		get("apps-long", "apps", "long", "/apps", owner, long()),

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"hearth.alt/services"
 	"hearth.alt/webui/components"
 	"hearth.alt/webui/house"
 	"hearth.alt/webui/internal/web"
@@ -29,16 +30,34 @@ type view struct {
 	facts     []components.Fact
 	groups    []group
 	searching bool
+	n         house.Network
+	utc       string // n.Time
+	typed     string // in the field of the time
 	looked    string
 }
 
 // Show is GET /network.
-func (p *Pages) Show(rq *web.Request) error {
+func (p *Pages) Show(rq *web.Request) error { return p.show(rq, "", web.Errors{}) }
+
+// SetTime is POST /network: the time of the box, when it went wrong.
+func (p *Pages) SetTime(rq *web.Request) error {
+	typed := rq.Text("time")
+	e, err := rq.Form(p.House.SetTime(rq.R.Context(), typed), "time")
+	if err != nil {
+		return err
+	}
+	if e.Any() {
+		return p.show(rq, typed, e)
+	}
+	return rq.Done("/network", services.Say("webui.network.time-set", "The time of the box is set."))
+}
+
+func (p *Pages) show(rq *web.Request, typed string, e web.Errors) error {
 	n, err := p.House.Network(rq.R.Context())
 	if err != nil {
 		return err
 	}
-	v := view{searching: n.Searching, answer: rq.SayHTML(n.Reach.Say)}
+	v := view{n: n, typed: typed, utc: n.Time.UTC().Format("2006-01-02 15:04"), searching: n.Searching, answer: rq.SayHTML(n.Reach.Say)}
 	title := map[house.ReachKind]string{
 		house.ReachHome: "network.home", house.ReachForNow: "network.now", house.ReachAlways: "network.always", house.ReachUnknown: "network.unknown",
 	}[n.Reach.Kind]
@@ -54,7 +73,7 @@ func (p *Pages) Show(rq *web.Request) error {
 	}
 	v.facts = facts(rq, n)
 	v.groups = groups(rq, n.Found)
-	pg := &web.Page{Title: rq.T(title, "proven", n.Reach.Proven), Nav: "/network"}
+	pg := &web.Page{Title: rq.T(title, "proven", n.Reach.Proven), Nav: "/network", Errors: e}
 	pg.Request = rq
 	pg.Body = body(pg, v)
 	return rq.Render(pg)
