@@ -109,9 +109,6 @@ func (h *testHouse) takeIn() {
 		if _, err := h.account.AcceptInvitation(ctx, services.Caller{}, secret.NewText(out.Code.Reveal()), secret.NewText(p.password)); err != nil {
 			h.t.Fatal(err)
 		}
-		if err := h.identity.ActivatePerson(ctx, p.id); err != nil {
-			h.t.Fatal(err)
-		}
 		h.who[role] = p
 	}
 	for _, p := range h.who {

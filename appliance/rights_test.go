@@ -690,6 +690,33 @@ func TestWayInAfterManyTries(t *testing.T) {
 	}
 }
 
+// TestAcceptedBeforeTheCut: a plug pulled between the password of an accepted invitation and the record of it left a
+// person invited who could not come in.
+func TestAcceptedBeforeTheCut(t *testing.T) {
+	h := takenIn(t, t.TempDir())
+	out, err := h.webConfig.House.AddPerson(t.Context(), local, api.AddPersonInput{Name: "Nina", Role: services.RoleMember})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const fresh = "marble kettle orchard nine"
+	if err := h.account.SetPassword(t.Context(), local, out.ID, secret.NewText(fresh)); err != nil {
+		t.Fatal(err)
+	}
+	h.stop()
+	h = openHouse(t, h.state)
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if p, _ := h.identity.Membership().Person(out.ID); p.State == services.StateActive {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("never let in")
+		}
+	}
+	if _, err := h.account.SignIn(t.Context(), account.SignIn{Name: "Nina", Password: secret.NewText(fresh)}); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestWayInByWords says that the recovery words let an owner in who forgot the password, and nobody else, and that
 // guessing is slowed down.
 func TestWayInByWords(t *testing.T) {

@@ -94,7 +94,7 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 		return nil, err
 	}
 	if a.account, err = account.New(account.Config{
-		Dir: filepath.Join(o.State, "account"), Members: a.identity, MayGrant: identity.MayGrant, Now: a.clock.Now, Log: log,
+		Dir: filepath.Join(o.State, "account"), Members: a.identity, MayGrant: identity.MayGrant, Activate: a.identity.ActivatePerson, Now: a.clock.Now, Log: log,
 		OnEnded: func(all []account.Ended) {
 			ids := make([]string, len(all))
 			for i, e := range all {

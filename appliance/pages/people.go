@@ -318,13 +318,11 @@ func (h *House) AcceptInvitation(ctx context.Context, code secret.Text, name str
 		also = []account.Kind{account.KindApp, account.KindToken}
 	}
 	id, err := h.API.Account.AcceptInvitation(ctx, webui.CallerOf(ctx), code, password, also...)
+	if errors.Is(err, account.ErrNotYetIn) {
+		return "", err
+	}
 	if err != nil {
 		return "", at("password", err)
-	}
-	if !w.Back {
-		if err := h.API.Identity.ActivatePerson(ctx, id); err != nil {
-			return "", err
-		}
 	}
 	p, _ := h.API.Identity.Membership().Person(id)
 	session, err := h.SignIn(ctx, p.Name, password)

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 	"unicode"
@@ -42,6 +43,32 @@ type house struct {
 	changed chan struct{}
 	now     time.Time
 	ended   []Ended
+
+	full bool // what is written down about people does not go in
+}
+
+// activate is what identity does.
+func (h *house) activate(_ context.Context, id services.PersonID) error {
+	h.mu.Lock()
+	full := h.full
+	h.mu.Unlock()
+	if full {
+		return syscall.ENOSPC
+	}
+	h.change(func(m *services.Membership) {
+		for i, p := range m.People {
+			if p.ID == id {
+				m.People[i].State, m.People[i].Expires = services.StateActive, time.Time{}
+			}
+		}
+	})
+	return nil
+}
+
+func (h *house) setFull(full bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.full = full
 }
 
 func newHouse() *house {
@@ -108,7 +135,7 @@ func (h *house) took() []Ended {
 // open starts a service; close stops it and waits.
 func open(t testing.TB, h *house, dir string) (s *Service, closeIt func()) {
 	t.Helper()
-	s, err := New(Config{Dir: dir, Members: h, MayGrant: mayGrant, Now: h.Now, OnEnded: h.onEnded, Params: cheap})
+	s, err := New(Config{Dir: dir, Members: h, MayGrant: mayGrant, Activate: h.activate, Now: h.Now, OnEnded: h.onEnded, Params: cheap})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -532,6 +559,36 @@ func TestAWayInEnds(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestAcceptedThoughTheDiskWasFull: whoever accepted while the household could not be written stayed pending for ever, with a
+// password and without an invitation. The next start, and the next round of Run, let them in.
+func TestAcceptedThoughTheDiskWasFull(t *testing.T) {
+	h := newHouse()
+	h.change(func(m *services.Membership) { m.People[2].Expires = h.now.Add(InvitationLife) })
+	dir := filepath.Join(t.TempDir(), "account")
+	s, stop := open(t, h, dir)
+	token, _, err := s.CreateInvitation(t.Context(), from(""), cleo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.setFull(true)
+	if _, err := s.AcceptInvitation(t.Context(), from(""), token, secret.NewText(good)); !errors.Is(err, ErrNotYetIn) || !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("%v, want ErrNotYetIn", err)
+	}
+	h.change(func(*services.Membership) {})
+	eventually(t, "Health tells of it", func() bool { return !s.Health().OK })
+	if _, err := s.SignIn(t.Context(), SignIn{By: from(""), Name: "Cleo", Password: secret.NewText(good)}); !errors.Is(err, ErrRefused) {
+		t.Errorf("signing in before: %v", err)
+	}
+	stop()
+	h.setFull(false)
+	s, _ = open(t, h, dir)
+	eventually(t, "the next start lets them in", func() bool {
+		m, _ := h.Watch()
+		return m.People[2].State == services.StateActive
+	})
+	signIn(t, s, "Cleo", "")
 }
 
 // TestAnInvitationEndsWithItsMaker: a link stayed good for its week after its maker was removed, or made a guest, who could

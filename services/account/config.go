@@ -1,6 +1,7 @@
 package account
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"time"
@@ -46,6 +47,9 @@ type Config struct {
 	// MayGrant says whether somebody with the role by may give a person role.
 	MayGrant func(by, role services.Role) bool
 	Now      func() time.Time // the known time: it never goes back
+	// Activate makes a pending person active who accepted their invitation; somebody active already is no error. It is
+	// called outside all locks. nil is nobody: they stay pending.
+	Activate func(context.Context, services.PersonID) error
 	// OnEnded is called, outside all locks, with what has just ended, so that open sockets can be closed. It must not
 	// block long. nil is nobody.
 	OnEnded func([]Ended)
@@ -68,6 +72,9 @@ func New(c Config) (*Service, error) {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	c.Log = c.Log.With("service", "account")
+	if c.Activate == nil {
+		c.Activate = func(context.Context, services.PersonID) error { return nil }
+	}
 	if c.OnEnded == nil {
 		c.OnEnded = func([]Ended) {}
 	}

@@ -145,7 +145,7 @@ func (s *Service) Run(ctx context.Context) error {
 	defer tick.Stop()
 	for minute := 0; ; {
 		_, changed := s.c.Members.Watch()
-		s.report(s.sweep(ctx))
+		s.report(errors.Join(s.sweep(ctx), s.admit(ctx)))
 		select {
 		case <-ctx.Done():
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
@@ -300,6 +300,21 @@ func (s *Service) sweep(ctx context.Context) error {
 		s.mu.Unlock()
 	}
 	return s.bury(ctx, events...)
+}
+
+// admit makes those active who accepted their invitation: a full disk or a power cut may have kept them pending.
+func (s *Service) admit(ctx context.Context) error {
+	m, _ := s.c.Members.Watch()
+	if m.ReadOnly {
+		return nil
+	}
+	var errs []error
+	for _, p := range m.People {
+		if p.State == services.StatePending && s.c.Now().Before(p.Expires) && s.HasPassword(p.ID) {
+			errs = append(errs, s.c.Activate(ctx, p.ID))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // tryAgain finds out whether a disk that refused takes something again, though nothing waits to be written down.

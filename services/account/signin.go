@@ -53,6 +53,9 @@ var (
 		Say: services.Say("account.no-person", "Nobody in this household has that account.")}
 	ErrNoCredential = &services.Problem{Kind: services.KindNotFound, Code: "no-such-credential",
 		Say: services.Say("account.no-credential", "It has ended already.")}
+	// ErrNotYetIn comes from accepting an invitation: the password is set and the invitation used up.
+	ErrNotYetIn = &services.Problem{Kind: services.KindUnavailable, Code: "not-yet-in",
+		Say: services.Say("account.not-yet-in", "Your password is kept, but the box could not let you in yet. It tries again every minute: sign in then with your name and this password.")}
 	// ErrEndedNotKept comes from what ends something: it has ended, and only the writing down is still to be done.
 	ErrEndedNotKept = &services.Problem{Kind: services.KindUnavailable, Code: "ended-not-kept",
 		Say: services.Say("account.ended-not-kept", "It has ended, but the box could not write that down yet. It tries again every minute; if the power fails before then, it counts again.")}
@@ -602,22 +605,27 @@ func (s *Service) Invitation(token secret.Text) (services.PersonID, error) {
 }
 
 // AcceptInvitation uses an invitation: it sets the person's password, in one step with its end and that of their
-// sessions, and of what is of the kinds in also. Of many at once exactly one succeeds. The caller then makes a pending person active; until that they cannot
-// sign in. A pending person who has a password (HasPassword) accepted before that step was done. Errors: ErrInvitation, those of CheckPassword, which
-// leave the invitation good.
+// sessions, and of what is of the kinds in also. Of many at once exactly one succeeds. A pending person then becomes active; ErrNotYetIn says that
+// this could not be kept, and Run tries it again. Other errors, ErrInvitation and those of CheckPassword, leave the
+// invitation as it is.
 func (s *Service) AcceptInvitation(ctx context.Context, by services.Caller, token, password secret.Text, also ...Kind) (services.PersonID, error) {
 	c, err := s.invitation(token)
 	if err != nil {
 		return "", err
 	}
-	action := "invitation-accepted"
-	if m, _ := s.c.Members.Watch(); m != nil {
-		if p, ok := m.Person(c.person); ok && p.State == services.StateActive {
-			action = "way-in-used"
-		}
+	action := "way-in-used"
+	m, _ := s.c.Members.Watch()
+	p, _ := m.Person(c.person)
+	if p.State == services.StatePending {
+		action = "invitation-accepted"
 	}
 	if err := s.setPassword(ctx, by, c.person, password, action, c, also...); err != nil {
 		return "", err
+	}
+	if p.State == services.StatePending {
+		if err := s.c.Activate(context.WithoutCancel(ctx), c.person); err != nil {
+			return c.person, &services.Problem{Kind: ErrNotYetIn.Kind, Code: ErrNotYetIn.Code, Say: ErrNotYetIn.Say, Cause: err}
+		}
 	}
 	return c.person, nil
 }
