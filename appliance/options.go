@@ -66,7 +66,7 @@ func parseAddr(flag, text string) (netip.AddrPort, error) {
 	if err != nil {
 		return a, &services.Problem{
 			Kind: services.KindInvalid, Code: "bad-address", Field: flag, Cause: err,
-			Say: services.Say("run.bad-address", "--{flag} wants an address and a port, like 127.0.0.1:8480 or :80.", "flag", flag),
+			Say: services.Say("run.bad-address", "--{flag} needs an address and a port, like 127.0.0.1:8480 or :80.", "flag", flag),
 		}
 	}
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()), nil

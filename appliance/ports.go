@@ -28,7 +28,7 @@ func errPortNoRight(p askedPort) error {
 func errPortOnlyDev(p askedPort) error {
 	return &services.Problem{
 		Kind: services.KindInvalid, Code: "port-only-dev", Field: p.flag,
-		Say: services.Say("run.port-only-dev", "--{flag} {address} is no port of a Hearth that is a whole machine. Add --dev to use it.", "address", p.text, "flag", p.flag),
+		Say: services.Say("run.port-only-dev", "--{flag} {address} is not used where the whole machine is Hearth's. Add --dev to use that port.", "address", p.text, "flag", p.flag),
 	}
 }
 

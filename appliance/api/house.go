@@ -738,7 +738,7 @@ func (h *House) SetTime(ctx context.Context, caller services.Caller, in SetTimeI
 
 var errLimit = &services.Problem{
 	Kind: services.KindInvalid, Code: "bad-input", Field: "limit",
-	Say: services.Say("api.limit", "limit is a whole number from 1 on. Nothing was changed."),
+	Say: notNumber("limit"),
 }
 
 // ListAudit lists what happened, newest first.

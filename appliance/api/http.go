@@ -145,10 +145,19 @@ func invalid(field string, cause error) error {
 // badField says what a field wants whose value could not be read.
 func badField(f Field, cause error) error {
 	p := invalid(f.Name, cause).(*services.Problem)
-	if wants := f.Wants(); wants != "" {
-		p.Say = services.Say("api.wants", "{field} is {wants}. Nothing was changed.", "field", f.Name, "wants", wants)
+	switch f.kind() {
+	case role:
+		p.Say = services.Say("api.wants-role", "{field} is owner, admin, member or guest. Nothing was changed.", "field", f.Name)
+	case number:
+		p.Say = notNumber(f.Name)
+	case moment:
+		p.Say = services.Say("api.wants-time", "{field} is written like 2026-11-21T12:00:00Z. Nothing was changed.", "field", f.Name)
 	}
 	return p
+}
+
+func notNumber(field string) services.Sentence {
+	return services.Say("api.wants-number", "{field} is a whole number from 1 on. Nothing was changed.", "field", field)
 }
 
 // unread finds the field of a JSON object that cannot be read, so that the refusal names it.

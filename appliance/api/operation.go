@@ -51,7 +51,7 @@ var Private = []services.Face{services.FaceTunnel, services.FaceSecure, services
 var (
 	ErrNotHere    = &services.Problem{Kind: services.KindNotFound, Code: "not-here", Say: services.Say("access.not-here", "There is nothing at this address.")}
 	ErrSignIn     = &services.Problem{Kind: services.KindSignIn, Code: "sign-in", Say: services.Say("access.sign-in", "Sign in first.")}
-	ErrDenied     = &services.Problem{Kind: services.KindDenied, Code: "denied", Say: services.Say("access.denied", "Your role does not allow this. Ask the owner of the house.")}
+	ErrDenied     = &services.Problem{Kind: services.KindDenied, Code: "denied", Say: services.Say("access.denied", "Your role does not allow this. Ask an owner of the house.")}
 	ErrUnclaimed  = &services.Problem{Kind: services.KindUnavailable, Code: "unclaimed", Say: services.Say("access.unclaimed", "This box has no owner yet. Claim it first.")}
 	ErrClaimed    = &services.Problem{Kind: services.KindConflict, Code: "already-claimed", Say: services.Say("access.already-claimed", "This box already has an owner.")}
 	ErrLost       = &services.Problem{Kind: services.KindUnavailable, Code: "household-lost", Say: services.Say("access.lost", "The box cannot read whose it is: the record of who belongs is damaged from its beginning. It lets nobody in and cannot be claimed, so that nothing is lost. Bring the record back from a backup.")}
@@ -136,15 +136,37 @@ type Field struct {
 
 // Wants says which values the field takes, where that can be said in a few words; else it is "".
 func (f Field) Wants() string {
-	switch {
-	case f.Type == reflect.TypeFor[services.Role]():
+	switch f.kind() {
+	case role:
 		return "owner, admin, member or guest"
-	case f.Type == reflect.TypeFor[time.Time]():
+	case moment:
 		return "written like 2026-11-21T12:00:00Z"
-	case f.Type.Kind() == reflect.Int || f.Type.Kind() == reflect.Int64:
+	case number:
 		return "a whole number from 1 on"
 	}
 	return ""
+}
+
+// kind is what sort of value a field takes, where that can be said in a few words.
+type kind uint8
+
+const (
+	text kind = iota
+	role
+	number
+	moment
+)
+
+func (f Field) kind() kind {
+	switch {
+	case f.Type == reflect.TypeFor[services.Role]():
+		return role
+	case f.Type.Kind() == reflect.Int || f.Type.Kind() == reflect.Int64:
+		return number
+	case f.Type == reflect.TypeFor[time.Time]():
+		return moment
+	}
+	return text
 }
 
 // Fields lists the input's fields in order.

@@ -81,7 +81,7 @@ func CodeProblem(err error) error {
 
 var errWrongCode = &services.Problem{
 	Kind: services.KindDenied, Code: "wrong-code", Field: "code",
-	Say: services.Say("claim.wrong-code", "This is not the claim code of this box. Compare it with the claim sheet, sign by sign."),
+	Say: services.Say("claim.wrong-code", "This is not the claim code of this box. Compare it with the claim sheet, character by character."),
 }
 
 // errNotProven leads back to the first step: the hour is over, or the box started anew.

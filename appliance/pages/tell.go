@@ -28,7 +28,7 @@ func tell(m *services.Membership, e account.Event) (services.Sentence, bool) {
 	}
 	switch e.Action {
 	case "claimed":
-		return services.Say("event.claimed", "The box became the household {object}.", "object", e.Object), true
+		return services.Say("event.claimed", "The box was claimed for the household {object}.", "object", e.Object), true
 	case "words-confirmed":
 		return services.Say("event.words-confirmed", "The recovery words were checked and taken off the box."), true
 	case "device-paired":
@@ -112,7 +112,7 @@ func (h *House) troubles(o house.Overview) []house.Trouble {
 		health := h.API.Identity.Health()
 		out = append(out, house.Trouble{
 			ID: "log", State: house.StateAct, What: health.Message,
-			Why:   services.Say("trouble.log-why", "The box reads the whole book at every start and found a place that was changed or lost."),
+			Why:   services.Say("trouble.log-why", "The box reads the whole record at every start and found a place that was changed or lost."),
 			Means: services.Say("trouble.log-means", "Everybody who was known keeps working. Nobody can be added or removed."),
 			Do:    services.Say("trouble.log-do", "Keep this card as it is. Bringing a household back from the recovery words comes with a later version."),
 		})

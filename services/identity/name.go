@@ -37,7 +37,7 @@ func cleanName(field, name string) (string, error) {
 	for i, r := range runes {
 		switch {
 		case unicode.IsControl(r), r == '\u2028', r == '\u2029', r == utf8.RuneError, unicode.Is(unicode.Noncharacter_Code_Point, r), looks.Hidden(r) && !joins(runes, i):
-			return bad(services.Say("identity.name.control", "A name cannot hold line breaks, tabs or other hidden signs."))
+			return bad(services.Say("identity.name.control", "A name cannot hold line breaks, tabs or other hidden characters."))
 		case unicode.Is(unicode.Co, r), unicode.Is(unicode.Cn, r) && !picture(r):
 			return bad(services.Say("identity.name.text", "A name is made of letters. This one holds something else."))
 		case unicode.In(r, unicode.L, unicode.N, unicode.P, unicode.S), picture(r):

@@ -37,21 +37,21 @@ func isCode(err error, code string) bool { return errors.Is(err, &services.Probl
 func badID(field string) error {
 	return &services.Problem{
 		Kind: services.KindInvalid, Code: "id-invalid", Field: field,
-		Say: services.Say("identity.id.form", "An identifier has 16 letters and digits. This one does not."),
+		Say: services.Say("identity.id.form", "An ID has 16 letters and digits. This one does not."),
 	}
 }
 
 func idUsed() error {
 	return &services.Problem{
 		Kind: services.KindConflict, Code: "id-used", Field: "id",
-		Say: services.Say("identity.id.used", "This identifier was used before. Start again."),
+		Say: services.Say("identity.id.used", "This ID was used before. Start again."),
 	}
 }
 
 func noPerson() error {
 	return &services.Problem{
 		Kind: services.KindNotFound, Code: "person-not-found", Field: "person",
-		Say: services.Say("identity.person.none", "Nobody in the household is known by that. Perhaps they were removed."),
+		Say: services.Say("identity.person.none", "That is nobody of the household. Perhaps they were removed."),
 	}
 }
 

@@ -296,3 +296,17 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestOneWordForOneThing names the bug: German had two words for the same thing, so that a reader looked for two things.
+func TestOneWordForOneThing(t *testing.T) {
+	for word, use := range map[string]string{
+		"Verwaltungsrecht": "Administratorrechte", "Anschluss": "Port", "Wiederherstellungsw": "Rettungswörter", "Rechner": "Computer",
+		"Menschen": "Personen", "Kennung": "ID", "Das Buch": "Die Aufzeichnung", "Bytes": "Byte", "Dieses Hearth": "Dieser Hearth",
+	} {
+		for key, text := range Lookup("de").texts {
+			if strings.Contains(text, word) {
+				t.Errorf("%s: say %s instead of %s: %s", key, use, word, text)
+			}
+		}
+	}
+}

@@ -376,7 +376,7 @@ func Scenes() []Scene {
 		get("home-log", "home", "broken", "/", owner, with(well(), func(h *House) {
 			h.TheFrame.LogReadOnly = true
 			h.TheOverview.Troubles = []house.Trouble{{
-				ID: "log", State: house.StateAct, What: say("The record of who belongs is damaged at byte 4096."), Why: say("The box reads the whole book at every start and found a place that was changed or lost."),
+				ID: "log", State: house.StateAct, What: say("The record of who belongs is damaged at byte 4096."), Why: say("The box reads the whole record at every start and found a place that was changed or lost."),
 				Means: say("Everybody who was known keeps working. Nobody can be added or removed."), Do: say("Bring the box back with the recovery words, or from a backup."),
 			}}
 		})),
