@@ -4,6 +4,6 @@
 // (Snapshotter).
 //
 // A word lives here only when at least two services need it. Each service has a folder below this one and
-// imports this package and the leaf tools beside them (durable, clock, secret, claimcode, looks), never another
-// service: what it needs of one it declares as a small interface, and appliance hands the provider in.
+// imports this package and the leaf tools beside them (durable, clock, secret, claimcode, crowd, looks), never
+// another service: what it needs of one it declares as a small interface, and appliance hands the provider in.
 package services
