@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/netip"
 	"sync"
 	"testing"
 	"time"
@@ -89,52 +88,5 @@ func TestOneHostDoesNotTakeAllConnections(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-func TestWhoseConnectionGivesWay(t *testing.T) {
-	s := newConns()
-	open := func(a string) (*conn, net.Conn, bool) {
-		in, out := net.Pipe()
-		t.Cleanup(func() { in.Close(); out.Close() })
-		n, displaced := s.enter(in, netip.MustParseAddr(a))
-		return n, out, displaced
-	}
-	closed := func(c net.Conn) bool {
-		_ = c.SetReadDeadline(time.Unix(1, 0)) // closed is seen first
-		_, err := c.Read(make([]byte, 1))
-		ne, ok := err.(net.Error)
-		return !ok || !ne.Timeout()
-	}
-	first, firstEnd, _ := open("192.168.1.7")
-	_, secondEnd, _ := open("::ffff:192.168.1.7")
-	for range maxOfOne - 2 {
-		open("192.168.1.7")
-	}
-	s.touch(first) // a question came
-	if _, _, displaced := open("192.168.1.7"); !displaced || closed(firstEnd) || !closed(secondEnd) {
-		t.Errorf("one too many of an address: displaced %v, used one closed %v, unused one closed %v", displaced, closed(firstEnd), closed(secondEnd))
-	}
-	var others []net.Conn
-	for i := range maxConns - maxOfOne {
-		_, end, displaced := open(fmt.Sprintf("10.7.%d.%d", i/200, i%200))
-		if displaced {
-			t.Fatal("displaced before the table is full")
-		}
-		others = append(others, end)
-	}
-	if _, _, displaced := open("fd00::1"); !displaced || len(s.from[netip.MustParseAddr("192.168.1.7")]) != maxOfOne-1 || s.all != maxConns {
-		t.Errorf("a full table: displaced %v, the greatest has %d of %d", displaced, len(s.from[netip.MustParseAddr("192.168.1.7")]), s.all)
-	}
-	for _, end := range others {
-		if closed(end) {
-			t.Error("a connection of somebody with one gave way to the first of another")
-			break
-		}
-	}
-	s.leave(first)
-	s.leave(first)
-	if s.all != maxConns-1 {
-		t.Errorf("%d left", s.all)
 	}
 }

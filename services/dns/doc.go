@@ -30,10 +30,10 @@
 // for at most a day while no upstream answers (RFC 8767), and refreshes popular ones shortly before they end. An
 // outage is remembered for two seconds (RFC 9520). Questions asked by many at once are asked upstream once.
 //
-// Nobody takes all of what is bounded. Of the questions upstream, and of those that wait for them, one address has at
-// most an eighth and one network (an IPv4 /24, an IPv6 /64) half; one more is answered "cannot say" at once, or with an
-// expired answer. Of 256 connections by TCP one address has at most 16; the longest unused one of whoever has most makes
-// room for a new one. What the cache or the local zones answer has no bound.
+// Nobody takes all of what is bounded: the questions upstream, and those that wait for them, are shared between
+// addresses and networks (crowd.Count); one too many is answered "cannot say" at once, or with an expired answer. Of the
+// connections by TCP the longest unused one of whoever has most makes room for a new one (crowd.Table). What the cache
+// or the local zones answer has no bound.
 //
 // Of an answer from outside only what is about the question is kept (RFC 5452, section 6): the aliases from the name
 // asked for, what was asked for at their end, the zone's SOA and NS, proofs and signatures, and beside HTTPS and SVCB what

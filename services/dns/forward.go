@@ -13,15 +13,22 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"hearth.alt/services/crowd"
 )
 
 // Bounds of forwarding.
 const (
 	resolveTime = 5 * time.Second
 	stalePause  = 1800 * time.Millisecond // how long a stale answer waits for a fresh one (RFC 8767, section 5)
-	maxCalls    = 1024                    // different questions upstream at the same time; share.go says who may have how many
-	maxPatient  = 2048                    // questions that wait for one of them, shared likewise
 	maxTried    = 6                       // upstreams asked for one question
+)
+
+// How the household shares different questions upstream, and the questions that wait for one of them. A page of the web
+// asks for about a dozen names at once.
+var (
+	callers  = crowd.Bounds{All: 512, Network: 256, Address: 128, Few: 16}
+	patients = crowd.Bounds{All: 1024, Network: 512, Address: 256, Few: 32}
 )
 
 var (
@@ -43,8 +50,8 @@ type forwarder struct {
 
 	mu      sync.Mutex
 	calls   map[string]*call
-	opened  shares                       // of maxCalls, by who asked first
-	patient shares                       // of maxPatient, by who waits
+	opened  *crowd.Count                 // calls, by who asked first
+	patient *crowd.Count                 // by who waits
 	system  map[netip.AddrPort]*endpoint // DHCP's resolvers
 	local   map[netip.Addr]bool          // where we listen: never a resolver
 	known   bool                         // the time, when last looked at
@@ -61,7 +68,7 @@ type forwarder struct {
 func newForwarder(cfg *Config, c *cache, n *counters) *forwarder {
 	f := &forwarder{
 		cfg: cfg, cache: c, counters: n, calls: map[string]*call{},
-		opened: newShares(maxCalls), patient: newShares(maxPatient),
+		opened: crowd.NewCount(callers), patient: crowd.NewCount(patients),
 		system: map[netip.AddrPort]*endpoint{}, local: map[netip.Addr]bool{}, tokens: map[string]*endpoint{},
 	}
 	// Addresses take turns: the first of each upstream, then the second of each.
@@ -395,19 +402,18 @@ func (f *forwarder) resolve(ctx context.Context, key []byte, q question, old *an
 	if old != nil && now < old.retry.Load() {
 		return old, true, nil
 	}
-	c, err := f.start(ctx, key, q, old, true)
-	if err != nil {
+	var c *call
+	if f.patient.Enter(q.from) {
+		defer f.patient.Leave(q.from)
+		c = f.start(ctx, key, q, old)
+	}
+	if c == nil {
 		f.counters.dropped.Add(1)
 		if old != nil {
 			return old, true, nil
 		}
-		return nil, false, err
+		return nil, false, errTooMany
 	}
-	defer func() {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		f.patient.give(q.from)
-	}()
 	var pause <-chan time.Time
 	if old != nil {
 		t := time.NewTimer(stalePause)
@@ -427,26 +433,18 @@ func (f *forwarder) resolve(ctx context.Context, key []byte, q question, old *an
 	}
 }
 
-// start begins the question upstream, or joins the one under way. Whoever waits for it gives its place among the
-// patient back. errTooMany says that the asker has its share, or that everybody together has too much.
-func (f *forwarder) start(ctx context.Context, key []byte, q question, old *answer, waits bool) (*call, error) {
+// start begins the question upstream, or joins the one under way. nil says that there is no place for the asker's.
+func (f *forwarder) start(ctx context.Context, key []byte, q question, old *answer) *call {
 	k := string(key)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	c := f.calls[k]
-	if c == nil && len(f.calls) >= maxCalls || waits && !f.patient.take(q.from) {
-		return nil, errTooMany
+	if c := f.calls[k]; c != nil {
+		return c
 	}
-	if c != nil {
-		return c, nil
+	if !f.opened.Enter(q.from) {
+		return nil
 	}
-	if !f.opened.take(q.from) {
-		if waits {
-			f.patient.give(q.from)
-		}
-		return nil, errTooMany
-	}
-	c = &call{done: make(chan struct{})}
+	c := &call{done: make(chan struct{})}
 	f.calls[k] = c
 	// Not ctx: whoever asked first may leave before the others; resolveTime bounds it.
 	ctx = context.WithoutCancel(ctx)
@@ -468,11 +466,11 @@ func (f *forwarder) start(ctx context.Context, key []byte, q question, old *answ
 		f.cache.put([]byte(k), c.a, now)
 		f.mu.Lock()
 		delete(f.calls, k)
-		f.opened.give(q.from)
 		f.mu.Unlock()
+		f.opened.Leave(q.from)
 		close(c.done)
 	})
-	return c, nil
+	return c
 }
 
 // failure is the answer "cannot say", remembered for a moment.

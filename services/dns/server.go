@@ -14,13 +14,15 @@ import (
 
 	"github.com/miekg/dns"
 	"golang.org/x/sync/errgroup"
+
+	"hearth.alt/services/crowd"
 )
 
 // Bounds of serving.
 const (
-	maxWaiting  = 2048 // questions by UDP that wait for an upstream
+	maxWaiting  = 2304 // questions by UDP that are no quick matter; more than may wait for an upstream (patients)
 	maxConns    = 256  // TCP connections
-	maxOfOne    = 16   // TCP connections of one address
+	maxOfOne    = 16   // TCP connections of one address: clients expect to be cut off and ask again (RFC 7766, section 6.2)
 	maxPerConn  = 32   // questions of one connection at the same time
 	connIdle    = 10 * time.Second
 	udpReaders  = 2 // per socket
@@ -69,7 +71,7 @@ func (h *handler) quick(q *query, key, dst []byte, from netip.Addr, rcode int, e
 	}
 	if f == ageing && now >= a.retry.Load() {
 		if ask, ok := q.question(); ok {
-			_, _ = h.forward.start(context.Background(), key, question{ask, q.do, q.flags&bitCD != 0, from}, a, false)
+			h.forward.start(context.Background(), key, question{ask, q.do, q.flags&bitCD != 0, from}, a)
 		}
 	}
 	h.counters.cached.Add(1)
@@ -153,7 +155,7 @@ type server struct {
 	h       *handler
 	from    func(netip.Addr) bool // who may ask; nil is everybody who reaches the sockets
 	waiting atomic.Int64
-	conns   *conns
+	conns   *crowd.Table
 }
 
 // run serves until ctx ends or a socket breaks, closes the sockets and waits for everything it started.
@@ -270,19 +272,16 @@ func (s *server) accept(ctx context.Context, l net.Listener) error {
 			_ = c.Close()
 			continue
 		}
-		n, displaced := s.conns.enter(c, at.Addr())
+		n, displaced := s.conns.Enter(c)
 		if displaced {
 			s.h.counters.dropped.Add(1)
 		}
-		wg.Go(func() {
-			defer s.conns.leave(n)
-			s.stream(ctx, n)
-		})
+		wg.Go(func() { s.stream(ctx, n) })
 	}
 }
 
 // stream answers one TCP connection: many questions, answers as they come (RFC 7766).
-func (s *server) stream(ctx context.Context, c *conn) {
+func (s *server) stream(ctx context.Context, c *crowd.Conn) {
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 	var wg sync.WaitGroup
@@ -318,11 +317,10 @@ func (s *server) stream(ctx context.Context, c *conn) {
 			return
 		}
 		idle = connIdle
-		s.conns.touch(c)
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			if b := s.h.answer(ctx, in, c.from, true, make([]byte, 2, 512)); len(b) > 2 {
+			if b := s.h.answer(ctx, in, c.From, true, make([]byte, 2, 512)); len(b) > 2 {
 				binary.BigEndian.PutUint16(b, uint16(len(b)-2))
 				write(b)
 			}

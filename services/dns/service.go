@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"hearth.alt/services"
+	"hearth.alt/services/crowd"
 
 	"github.com/miekg/dns"
 )
@@ -26,8 +27,9 @@ const (
 
 // Service answers questions for names. Make one with New; all methods are safe for concurrent use.
 type Service struct {
-	cfg Config
-	h   *handler
+	cfg   Config
+	h     *handler
+	conns *crowd.Table
 
 	mu    sync.Mutex
 	shown services.Health // as last told, so that Since can be
@@ -49,7 +51,7 @@ func New(cfg Config) (*Service, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	s := &Service{cfg: cfg}
+	s := &Service{cfg: cfg, conns: crowd.NewTable(maxConns, maxOfOne)}
 	c := newCache(cfg.CacheBytes, cfg.mono)
 	h := &handler{cache: c}
 	h.forward = newForwarder(&s.cfg, c, &h.counters)
@@ -121,7 +123,7 @@ func (s *Service) serve(ctx context.Context, m *services.Membership, changed <-c
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make(chan error, 1)
-	go func() { done <- (&server{h: s.h, from: s.cfg.From, conns: newConns()}).run(ctx, socks) }()
+	go func() { done <- (&server{h: s.h, from: s.cfg.From, conns: s.conns}).run(ctx, socks) }()
 	s.setPhase(phaseOpen, nil)
 	was := where(m)
 	var look <-chan time.Time

@@ -10,44 +10,9 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
-)
 
-func TestShares(t *testing.T) {
-	a := netip.MustParseAddr
-	s := newShares(64) // 8 for an address, 32 for a network
-	for i := range 100 {
-		if got := s.take(a("192.168.1.7")); got != (i < 8) {
-			t.Errorf("place %d of one address: %v", i, got)
-		}
-	}
-	for i := range 5 {
-		for range 8 {
-			if got := s.take(netip.AddrFrom4([4]byte{192, 168, 1, byte(10 + i)})); got != (i < 3) {
-				t.Errorf("a place of neighbour %d: %v", i, got)
-			}
-		}
-	}
-	for _, other := range []string{"10.7.8.10", "fd12:3456:789a::10", "::ffff:10.7.9.1", "fe80::1%eth0"} {
-		if !s.take(a(other)) {
-			t.Errorf("a full network leaves nothing for %s", other)
-		}
-		s.give(a(other))
-	}
-	for range 100 {
-		if !s.take(netip.Addr{}) {
-			t.Error("the box itself has no place")
-		}
-	}
-	for range 8 {
-		s.give(a("::ffff:192.168.1.7"))
-		for i := range 3 {
-			s.give(netip.AddrFrom4([4]byte{192, 168, 1, byte(10 + i)}))
-		}
-	}
-	if len(s.taken) != 0 {
-		t.Errorf("everything was given back, and %v is left", s.taken)
-	}
-}
+	"hearth.alt/services/crowd"
+)
 
 // host asks the box from one address of loopback.
 type host struct {
@@ -96,18 +61,32 @@ func (h host) ask(name string) string {
 	return firstA(r)
 }
 
+// other is who is not to notice: somebody of the same network.
+func other(attack string) string {
+	if attack == "from many addresses" || attack == "from four addresses" {
+		return "127.0.9.200"
+	}
+	return "127.0.0.67"
+}
+
 // One host asks for more names that nobody answers for than the box can hold; another asks for what there is.
 func TestOneHostDoesNotTakeAllQuestions(t *testing.T) {
 	for name, flood := range map[string]func(b *box){
 		"many names": func(b *box) {
-			hostAt(t, b, "127.0.0.66").flood(2*maxCalls, func(i int) string { return fmt.Sprintf("n%d.slow.example.", i) })
+			hostAt(t, b, "127.0.0.66").flood(4*callers.All, func(i int) string { return fmt.Sprintf("n%d.slow.example.", i) })
 		},
 		"one name": func(b *box) {
 			hostAt(t, b, "127.0.0.66").flood(2*maxWaiting, func(int) string { return "n.slow.example." })
 		},
+		// Four addresses took all that a network has, and the fifth of the household got nothing.
+		"from four addresses": func(b *box) {
+			for i := range 4 {
+				hostAt(t, b, fmt.Sprintf("127.0.9.%d", 1+i)).flood(2*callers.Address, func(n int) string { return fmt.Sprintf("n%d-%d.slow.example.", i, n) })
+			}
+		},
 		"from many addresses": func(b *box) {
 			for i := range 16 {
-				hostAt(t, b, fmt.Sprintf("127.0.9.%d", 1+i)).flood(maxCalls/8, func(n int) string { return fmt.Sprintf("n%d-%d.slow.example.", i, n) })
+				hostAt(t, b, fmt.Sprintf("127.0.9.%d", 1+i)).flood(callers.Address, func(n int) string { return fmt.Sprintf("n%d-%d.slow.example.", i, n) })
 			}
 		},
 	} {
@@ -117,16 +96,75 @@ func TestOneHostDoesNotTakeAllQuestions(t *testing.T) {
 			deadNames(up)
 			b := runBox(t, Config{Upstreams: []Upstream{plainUpstream(up)}}).ready(t)
 			flood(b)
-			other := hostAt(t, b, "127.0.0.67")
+			other := hostAt(t, b, other(name))
 			for i := range 20 {
 				if got := other.ask(fmt.Sprintf("www%d.example.com.", i)); got != "203.0.114.7" {
-					t.Fatalf("question %d of another host: %s", i, got)
+					t.Fatalf("question %d of another host, %v: %s", i, other.c.LocalAddr(), got)
 				}
 			}
 			if b.Stats().Dropped == 0 {
 				t.Error("the test proves nothing: everything had its place")
 			}
 		})
+	}
+}
+
+// A question that gets no place is answered "cannot say", without a word on the network, which is fine (RFC 8914). It
+// holds nothing afterwards.
+func TestNoPlaceForAQuestion(t *testing.T) {
+	up := startUpstream(t, nil)
+	up.set(fixed(300, "203.0.114.7"))
+	b := runBox(t, Config{Upstreams: []Upstream{plainUpstream(up)}}).ready(t)
+	me := netip.MustParseAddr("127.0.0.1")
+	for name, full := range map[string]*crowd.Count{"none to wait": b.h.forward.patient, "none upstream": b.h.forward.opened} {
+		taken := 0
+		for full.Enter(me) {
+			taken++
+		}
+		before := b.Stats().Dropped
+		r := b.ask(t, "udp", "www.example.com", dns.TypeA, withEDNS)
+		if r.Rcode != dns.RcodeServerFailure || edeOf(r) != 0 || b.Stats().Dropped != before+1 {
+			t.Errorf("%s: %s with %d, dropped %d; want a server failure without more", name, dns.RcodeToString[r.Rcode], edeOf(r), b.Stats().Dropped-before)
+		}
+		for range taken {
+			full.Leave(me)
+		}
+		if p, o := b.h.forward.patient.Len(), b.h.forward.opened.Len(); p != 0 || o != 0 {
+			t.Errorf("%s: afterwards %d wait and %d are upstream", name, p, o)
+		}
+	}
+	if r := b.ask(t, "udp", "www.example.com", dns.TypeA, withEDNS); firstA(r) != "203.0.114.7" {
+		t.Errorf("with places again: %v", r)
+	}
+}
+
+// Questions of every outcome, by UDP and TCP, whose askers wait or leave: nothing of them stays counted.
+func TestNothingStaysCounted(t *testing.T) {
+	var b *box
+	t.Cleanup(func() { // after the box has stopped
+		if p, o, c := b.h.forward.patient.Len(), b.h.forward.opened.Len(), b.conns.Len(); p != 0 || o != 0 || c != 0 {
+			t.Errorf("%d wait, %d are upstream, %d are connected", p, o, c)
+		}
+	})
+	up := startUpstream(t, nil)
+	deadNames(up)
+	b = runBox(t, Config{Upstreams: []Upstream{plainUpstream(up)}}).ready(t)
+	for i := range 8 {
+		h := hostAt(t, b, fmt.Sprintf("127.0.9.%d", 1+i))
+		h.flood(50, func(n int) string { return fmt.Sprintf("n%d.slow.example.", n%20) })
+		h.flood(10, func(n int) string { return fmt.Sprintf("www%d.example.com.", n) })
+		for n := range 2 * maxOfOne {
+			c := dialFrom(t, b, fmt.Sprintf("127.0.9.%d", 1+i))
+			_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+			name := []string{"kitchen.smith.home.arpa.", "www.example.com.", "n.slow.example."}[n%3]
+			_ = c.WriteMsg(new(dns.Msg).SetQuestion(name, dns.TypeA))
+			if n%2 == 0 {
+				c.Close()
+			}
+		}
+	}
+	if b.conns.Len() == 0 {
+		t.Error("the test proves nothing: nobody is connected")
 	}
 }
 
