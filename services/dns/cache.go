@@ -177,6 +177,18 @@ func (c *cache) put(key []byte, a *answer, now int64) {
 	}
 }
 
+// clear forgets everything.
+func (c *cache) clear() {
+	for i := range c.part {
+		s := &c.part[i]
+		s.mu.Lock()
+		clear(s.rows)
+		s.order.Init()
+		s.bytes = 0
+		s.mu.Unlock()
+	}
+}
+
 func (s *shard) drop(e *list.Element) {
 	v := e.Value.(*cached)
 	s.bytes -= len(v.wire) + len(v.key) + 2*len(v.offsets) + entryCost

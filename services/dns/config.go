@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"strings"
 	"time"
 
 	"hearth.alt/services"
@@ -96,8 +95,8 @@ type Config struct {
 	// at home a printer has such an IPv6 address. It must be false for the box itself, whose own name outside people at
 	// home use too. nil is never. It must be quick.
 	Home func(netip.Addr) bool
-	// AllowPrivate are domains whose answers may hold private addresses and those of the house, "example.com" and all below it.
-	AllowPrivate []string
+	// Dir keeps the names that may point home; "" forgets them.
+	Dir string
 	// Now is the known time that certificates are judged by; nil is the system's.
 	Now func() time.Time
 	// TimeKnown says whether Now is right or only a lower bound; nil is always right.
@@ -178,11 +177,6 @@ func (c *Config) check() error {
 	if c.CacheBytes <= 0 {
 		c.CacheBytes = 8 << 20
 	}
-	allow := make([]string, 0, len(c.AllowPrivate))
-	for _, d := range c.AllowPrivate {
-		allow = append(allow, strings.ToLower(strings.Trim(d, "."))+".")
-	}
-	c.AllowPrivate = allow
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}

@@ -42,7 +42,9 @@
 //
 // Answers from outside must not point inside: records with private, loopback or link-local addresses, also in the
 // dress of an IPv6 transition, and those with the house's own global ones (Config.Home) are taken out of what
-// upstreams say (rebinding protection), and so are HTTPS and SVCB records with such hints.
+// upstreams say (rebinding protection), and so are HTTPS and SVCB records with such hints. Whoever asks is told so by an
+// extended error (RFC 8914). The household may name domains that point home all the same (homeward.go): to what is in
+// the house, never to the asker itself or a link, and never domains below which strangers have names.
 //
 // Not done here: recursion, validation (the DO and CD bits pass through; AD comes from an upstream that is asked
 // encrypted, and from no other), block lists, petnames. Questions are accepted from whoever reaches the sockets handed

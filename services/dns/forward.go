@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,9 +43,10 @@ type call struct {
 
 // forwarder asks upstream. It is safe for concurrent use.
 type forwarder struct {
-	cfg   *Config
-	cache *cache
-	own   []*endpoint // as configured
+	cfg      *Config
+	cache    *cache
+	homeward *homeward
+	own      []*endpoint // as configured
 
 	mu      sync.Mutex
 	calls   map[string]*call
@@ -65,9 +65,9 @@ type forwarder struct {
 	wg       sync.WaitGroup
 }
 
-func newForwarder(cfg *Config, c *cache, n *counters) *forwarder {
+func newForwarder(cfg *Config, c *cache, home *homeward, n *counters) *forwarder {
 	f := &forwarder{
-		cfg: cfg, cache: c, counters: n, calls: map[string]*call{},
+		cfg: cfg, cache: c, homeward: home, counters: n, calls: map[string]*call{},
 		opened: crowd.NewCount(callers), patient: crowd.NewCount(patients),
 		system: map[netip.AddrPort]*endpoint{}, local: map[netip.Addr]bool{}, tokens: map[string]*endpoint{},
 	}
@@ -449,6 +449,7 @@ func (f *forwarder) start(ctx context.Context, key []byte, q question, old *answ
 	// Not ctx: whoever asked first may leave before the others; resolveTime bounds it.
 	ctx = context.WithoutCancel(ctx)
 	f.wg.Go(func() {
+		judged := f.homeward.list.Load()
 		m, err := f.exchange(ctx, q.ask, q.do, q.cd)
 		if err != nil {
 			c.a = failure(q.ask, networkEDE)
@@ -464,6 +465,9 @@ func (f *forwarder) start(ctx context.Context, key []byte, q question, old *answ
 			old.retry.Store(now + staleRetry)
 		}
 		f.cache.put([]byte(k), c.a, now)
+		if f.homeward.list.Load() != judged {
+			f.cache.clear() // it may have been judged by the old list, and put after that was forgotten
+		}
 		f.mu.Lock()
 		delete(f.calls, k)
 		f.mu.Unlock()
@@ -598,12 +602,13 @@ func clearQR(b []byte) []byte {
 	return c
 }
 
-// pointsInside says whether a record from outside names an address inside.
+// pointsInside says whether a record from outside names an address inside that it may not name.
 func (f *forwarder) pointsInside(rr dns.RR, asked string) bool {
-	inside := false
+	inside, never := false, false
 	check := func(b []byte) {
-		if a, ok := netip.AddrFromSlice(b); ok && (insideAddr(a) || f.cfg.Home(a.Unmap())) {
-			inside = true
+		if a, ok := netip.AddrFromSlice(b); ok {
+			inside = inside || insideAddr(undress(a)) || f.cfg.Home(a.Unmap())
+			never = never || noneOfHouse(undress(a))
 		}
 	}
 	switch v := rr.(type) {
@@ -618,11 +623,7 @@ func (f *forwarder) pointsInside(rr dns.RR, asked string) bool {
 	default:
 		return false
 	}
-	if !inside {
-		return false
-	}
-	asked = "." + strings.ToLower(asked)
-	return !slices.ContainsFunc(f.cfg.AllowPrivate, func(d string) bool { return strings.HasSuffix(asked, "."+d) })
+	return never || inside && !f.homeward.allows(asked)
 }
 
 func hints(v *dns.SVCB, check func([]byte)) {
@@ -658,17 +659,26 @@ var dresses = []struct {
 	{netip.MustParsePrefix("2002::/16"), 2},        // 6to4, RFC 3056
 }
 
-// insideAddr says whether an address means something inside a house, in whatever dress.
-func insideAddr(a netip.Addr) bool {
+// undress returns the address that a means.
+func undress(a netip.Addr) netip.Addr {
 	a = a.Unmap().WithZone("")
 	if a.Is6() && !a.IsUnspecified() && a != netip.IPv6Loopback() {
 		for _, d := range dresses {
 			if b := a.As16(); d.prefix.Contains(a) {
-				a = netip.AddrFrom4([4]byte(b[d.at:]))
-				break
+				return netip.AddrFrom4([4]byte(b[d.at:]))
 			}
 		}
 	}
-	return a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsUnspecified() || a.IsMulticast() ||
-		shared.Contains(a) || thisIP.Contains(a) || site.Contains(a) || nat64.Contains(a)
+	return a
+}
+
+// noneOfHouse says whether an undressed address is that of the asker itself, or of a link, and so of nothing that a
+// household has a name for.
+func noneOfHouse(a netip.Addr) bool {
+	return a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsUnspecified() || a.IsMulticast() || thisIP.Contains(a)
+}
+
+// insideAddr says whether an undressed address means something inside a house.
+func insideAddr(a netip.Addr) bool {
+	return noneOfHouse(a) || a.IsPrivate() || shared.Contains(a) || site.Contains(a) || nat64.Contains(a)
 }

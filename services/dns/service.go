@@ -27,9 +27,10 @@ const (
 
 // Service answers questions for names. Make one with New; all methods are safe for concurrent use.
 type Service struct {
-	cfg   Config
-	h     *handler
-	conns *crowd.Table
+	cfg      Config
+	h        *handler
+	conns    *crowd.Table
+	homeward *homeward
 
 	mu    sync.Mutex
 	shown services.Health // as last told, so that Since can be
@@ -54,7 +55,11 @@ func New(cfg Config) (*Service, error) {
 	s := &Service{cfg: cfg, conns: crowd.NewTable(maxConns, maxOfOne)}
 	c := newCache(cfg.CacheBytes, cfg.mono)
 	h := &handler{cache: c}
-	h.forward = newForwarder(&s.cfg, c, &h.counters)
+	var err error
+	if s.homeward, err = newHomeward(cfg.Dir); err != nil {
+		cfg.Log.Warn("the names that may point home are damaged, starting without", "error", err)
+	}
+	h.forward = newForwarder(&s.cfg, c, s.homeward, &h.counters)
 	none := buildZones(&services.Membership{})
 	h.zones.Store(&none)
 	s.h = h
@@ -216,6 +221,9 @@ func (s *Service) Health() services.Health {
 	case plain:
 		h.Ready = true
 		h.Message = services.Say("dns.plain", "This network does not let encrypted questions out, so names outside are asked without encryption through your router.")
+	case s.homeward.damaged.Load():
+		h.Ready = true
+		h.Message = services.Say("dns.homeward-damaged", "The list of names that may point home could not be read. Names are answered; add again those you need.")
 	case f.latency.Load() == 0:
 		h.Ready, h.OK = true, true
 		h.Message = services.Say("dns.ready", "Names are answered.")

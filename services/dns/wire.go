@@ -31,7 +31,7 @@ var reasons = [...]struct {
 	text string
 }{
 	staleEDE:   {code: dns.ExtendedErrorCodeStaleAnswer},
-	filterEDE:  {dns.ExtendedErrorCodeFiltered, "an address inside, from outside"},
+	filterEDE:  {dns.ExtendedErrorCodeFiltered, `an address inside the house; see "hearth dns allow"`},
 	networkEDE: {code: dns.ExtendedErrorCodeNetworkError},
 	chainEDE:   {dns.ExtendedErrorCodeOther, "too many aliases, or aliases in a circle"},
 }
