@@ -182,6 +182,15 @@ func TestRightsOfPeople(t *testing.T) {
 		}
 		ask("list people", by >= services.RoleMember, func() error { _, err := do.ListPeople(ctx, caller, api.None{}); return err })
 		ask("see the network", by >= services.RoleMember, func() error { _, err := do.ShowNetwork(ctx, caller, api.None{}); return err })
+		ask("see the names that may point home", by >= services.RoleAdmin, func() error { _, err := do.ListHomeward(ctx, caller, api.None{}); return err })
+		ask("let a name point home", by >= services.RoleAdmin, func() error {
+			_, err := do.AllowHomeward(ctx, caller, api.AllowHomewardInput{Domain: "nas.example.com"})
+			return err
+		})
+		ask("take that back", by >= services.RoleAdmin, func() error {
+			_, err := do.RemoveHomeward(ctx, caller, api.HomewardInput{Domain: "nas.example.com"})
+			return err
+		})
 		ask("read the audit log", by >= services.RoleAdmin, func() error { _, err := do.ListAudit(ctx, caller, api.AuditInput{}); return err })
 		ask("see the recovery words", by >= services.RoleOwner, func() error { _, err := do.Words(ctx, caller); return err })
 		ask("reset a password from afar", false, func() error {

@@ -146,6 +146,7 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 	near := &neighbours{look: lookHome}
 	if a.dns, err = dns.New(dns.Config{
 		Members: a.identity, Open: sockets.open, Stale: sockets.stale,
+		Dir:  filepath.Join(o.State, "dns"),
 		From: near.have, Home: near.others, SystemResolvers: systemResolvers, Now: a.clock.Now, TimeKnown: a.clock.Known, Log: log,
 	}); err != nil {
 		return nil, err
@@ -161,14 +162,14 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 	// The house, and its faces.
 	a.health = newHealthBoard()
 	house := &api.House{
-		Version: Version, Log: log, Now: a.clock.Now, Clock: a.clock, TimeSet: a.certificate.Reload, Identity: a.identity, Account: a.account, Mesh: a.mesh, Names: a.discovery,
+		Version: Version, Log: log, Now: a.clock.Now, Clock: a.clock, TimeSet: a.certificate.Reload, Identity: a.identity, Account: a.account, Mesh: a.mesh, Names: a.discovery, DNS: a.dns,
 		Health: a.health.All, Door: a.door, Addresses: func() []netip.Addr { return lookHome().addresses },
 		Networks: func() []netip.Prefix { return lookHome().networks },
 	}
 	a.claim.reload = a.certificate.Reload
 	a.pages = &pages.House{
 		API: house, ClaimCode: a.claim.code, Guesses: &a.claim.guesses,
-		Leaf: a.leaf, Root: a.certificate.RootDER, DNS: a.dns,
+		Leaf: a.leaf, Root: a.certificate.RootDER,
 		Surroundings: func() pages.Surroundings {
 			plain, secure := a.faces.at()
 			return pages.Surroundings{Addresses: lookHome().addresses, Router: defaultRouter(), HTTP: plain, HTTPS: secure}

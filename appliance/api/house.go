@@ -13,6 +13,7 @@ import (
 	"hearth.alt/services/account"
 	"hearth.alt/services/clock"
 	"hearth.alt/services/discovery"
+	"hearth.alt/services/dns"
 	"hearth.alt/services/identity"
 	"hearth.alt/services/looks"
 	"hearth.alt/services/mesh"
@@ -33,6 +34,7 @@ type House struct {
 	Account  *account.Service
 	Mesh     *mesh.Service
 	Names    *discovery.Service
+	DNS      *dns.Service
 	// Health lists what every service says, in the order they are shown.
 	Health func() []services.Health
 	// Door is the host, with the port where it is not 443, at which a browser at home opens https.
@@ -631,7 +633,7 @@ func (h *House) RemoveDevice(ctx context.Context, caller services.Caller, in Dev
 	return None{}, nil
 }
 
-// ---- sessions, network, audit ----
+// ---- sessions, names, network, audit ----
 
 // ListSessions lists where somebody is signed in.
 func (h *House) ListSessions(ctx context.Context, caller services.Caller, in SessionsInput) ([]SessionOutput, error) {
@@ -673,6 +675,44 @@ func (h *House) EndSession(ctx context.Context, caller services.Caller, in Sessi
 		}
 	}
 	return None{}, errNoSession
+}
+
+// ListHomeward lists the domains whose names may point home.
+func (h *House) ListHomeward(_ context.Context, caller services.Caller, _ None) ([]HomewardOutput, error) {
+	if err := least(caller, services.RoleAdmin); err != nil {
+		return nil, err
+	}
+	out := []HomewardOutput{}
+	for _, d := range h.DNS.Allowed() {
+		out = append(out, HomewardOutput{d})
+	}
+	return out, nil
+}
+
+// AllowHomeward lets the names of a domain point home.
+func (h *House) AllowHomeward(ctx context.Context, caller services.Caller, in AllowHomewardInput) (HomewardOutput, error) {
+	if err := least(caller, services.RoleAdmin); err != nil {
+		return HomewardOutput{}, err
+	}
+	d, err := h.DNS.Allow(in.Domain)
+	if err != nil {
+		return HomewardOutput{}, err
+	}
+	h.audit(ctx, caller, "homeward-allowed", d)
+	return HomewardOutput{d}, nil
+}
+
+// RemoveHomeward takes that back.
+func (h *House) RemoveHomeward(ctx context.Context, caller services.Caller, in HomewardInput) (None, error) {
+	if err := least(caller, services.RoleAdmin); err != nil {
+		return None{}, err
+	}
+	d, err := h.DNS.Disallow(in.Domain)
+	if err != nil {
+		return None{}, err
+	}
+	h.audit(ctx, caller, "homeward-removed", d)
+	return None{}, nil
 }
 
 // ShowNetwork says where the box is in the network and what it found there.

@@ -62,6 +62,13 @@ var table = []Operation{
 	define(Operation{Name: "session list", Summary: "List where a person is signed in", Method: "GET", Path: "/sessions", Rule: anyone(services.RoleGuest)}, (*House).ListSessions),
 	define(Operation{Name: "session end", Summary: "Sign a session out", Method: "DELETE", Path: "/sessions/{id}", Rule: anyone(services.RoleGuest)}, (*House).EndSession),
 
+	define(Operation{Name: "dns list", Summary: "List the domains whose names may point home", Method: "GET", Path: "/dns/homeward", Rule: anyone(services.RoleAdmin)}, (*House).ListHomeward),
+	define(Operation{
+		Name: "dns allow", Summary: "Let the names of a domain of yours point home", Method: "POST", Path: "/dns/homeward",
+		Rule: withPassword(services.RoleAdmin),
+	}, (*House).AllowHomeward),
+	define(Operation{Name: "dns remove", Summary: "Let the names of a domain no longer point home", Method: "DELETE", Path: "/dns/homeward/{domain}", Rule: anyone(services.RoleAdmin)}, (*House).RemoveHomeward),
+
 	define(Operation{Name: "network", Summary: "Say where the box is in the network and what it found there", Method: "GET", Path: "/network", Rule: anyone(services.RoleMember)}, (*House).ShowNetwork),
 	define(Operation{Name: "time show", Summary: "Say what time the box takes it to be, and on whose word", Method: "GET", Path: "/time", Rule: anyone(services.RoleMember)}, (*House).ShowTime),
 	define(Operation{Name: "time set", Summary: "Set the box's time, earlier or later, when it went wrong", Method: "POST", Path: "/time", Rule: withPassword(services.RoleAdmin)}, (*House).SetTime),
@@ -235,6 +242,21 @@ type SessionOutput struct {
 // SessionInput names a session.
 type SessionInput struct {
 	ID string `json:"id" arg:"ID" path:"id" help:"as session list shows it"`
+}
+
+// AllowHomewardInput is what "dns allow" takes.
+type AllowHomewardInput struct {
+	Domain string `json:"domain" arg:"DOMAIN" help:"a name of yours, nas.example.com; it counts for all below it"`
+}
+
+// HomewardInput names a domain on the list.
+type HomewardInput struct {
+	Domain string `json:"domain" arg:"DOMAIN" path:"domain" help:"as dns list shows it"`
+}
+
+// HomewardOutput is one domain whose names may point home.
+type HomewardOutput struct {
+	Domain string `json:"domain"`
 }
 
 // NetworkOutput says where the box is in the network.

@@ -107,6 +107,7 @@ var groupHelp = map[string]string{
 	"device":  "Phones and laptops: list, add, rename and remove them",
 	"time":    "What time the box goes by: show it, and set it when it went wrong",
 	"session": "Where people are signed in: list, and sign out",
+	"dns":     "Names from outside that may point home: list, allow and remove them",
 }
 
 // flagError says in a sentence what pflag says in Go's words.

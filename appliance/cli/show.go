@@ -41,6 +41,7 @@ var nothing = map[string]string{
 	"person list":  "Nobody belongs to the household.",
 	"device list":  "There are no phones or laptops. Add one with hearth device add NAME.",
 	"session list": "They are signed in nowhere.",
+	"dns list":     "No names from outside point home. Allow one of yours with hearth dns allow DOMAIN.",
 	"audit":        "Nothing is written down.",
 }
 

@@ -11,7 +11,6 @@ import (
 	"hearth.alt/appliance/api"
 	"hearth.alt/services"
 	"hearth.alt/services/claimcode"
-	"hearth.alt/services/dns"
 	"hearth.alt/webui"
 	"hearth.alt/webui/house"
 )
@@ -29,7 +28,6 @@ type House struct {
 	Surroundings func() Surroundings
 	Storage      func() house.Storage
 	LostJournal  func() bool // the disk was repaired at boot and is less sure than it was
-	DNS          *dns.Service
 
 	proofs  proofs
 	waiting waiting

@@ -16,6 +16,7 @@ import (
 	"hearth.alt/services/certificate"
 	"hearth.alt/services/claimcode"
 	"hearth.alt/services/discovery"
+	"hearth.alt/services/dns"
 	"hearth.alt/services/mesh"
 	"hearth.alt/services/secret"
 	"hearth.alt/webui"
@@ -60,12 +61,15 @@ func (h *House) Network(ctx context.Context) (house.Network, error) {
 	}
 	n.Time, n.TimeKnown, n.MaySetTime = clock.Time, clock.Known, h.least(ctx, services.RoleAdmin) == nil
 	n.Ports = []house.Port{doorOfRouter(reach, status.Port)}
-	dns := h.DNS.Health()
-	fact := house.Fact{State: house.StateGood, Say: dns.Message}
-	if !dns.OK || !dns.Ready {
+	names := h.API.DNS.Health()
+	fact := house.Fact{State: house.StateGood, Say: names.Message}
+	if !names.OK || !names.Ready {
 		fact.State = house.StateCare
 	}
 	n.DNS = []house.Fact{fact}
+	if webui.CallerOf(ctx).Role >= services.RoleAdmin {
+		n.Homeward = h.API.DNS.Allowed()
+	}
 	for _, f := range h.API.Names.Found() {
 		one := house.Found{Kind: house.FoundOther, Name: f.Name, Service: f.Service, Host: f.Host, Port: f.Port}
 		switch f.Kind {
@@ -96,6 +100,21 @@ func (h *House) SetTime(ctx context.Context, utc string) error {
 		return errTimeForm
 	}
 	_, err = h.API.SetTime(ctx, webui.CallerOf(ctx), api.SetTimeInput{Time: t})
+	return err
+}
+
+// AllowHomeward lets the names of a domain point home.
+func (h *House) AllowHomeward(ctx context.Context, domain string) error {
+	_, err := h.API.AllowHomeward(ctx, webui.CallerOf(ctx), api.AllowHomewardInput{Domain: domain})
+	return err
+}
+
+// RemoveHomeward takes that back; a domain that is not on the list is no error.
+func (h *House) RemoveHomeward(ctx context.Context, domain string) error {
+	_, err := h.API.RemoveHomeward(ctx, webui.CallerOf(ctx), api.HomewardInput{Domain: domain})
+	if errors.Is(err, dns.ErrNotAllowed) {
+		return nil
+	}
 	return err
 }
 

@@ -22,6 +22,10 @@ func tell(m *services.Membership, e account.Event) (services.Sentence, bool) {
 			return services.Say("event.console-person-invited", "{object} was invited at the box itself.", "object", e.Object), true
 		case "time-set":
 			return services.Say("event.console-time-set", "The time of the box was set at the box itself."), true
+		case "homeward-allowed":
+			return services.Say("event.console-homeward-allowed", "{object} was allowed to point home, at the box itself.", "object", e.Object), true
+		case "homeward-removed":
+			return services.Say("event.console-homeward-removed", "{object} was kept from pointing home, at the box itself.", "object", e.Object), true
 		case "person-removed":
 			return services.Say("event.console-person-removed", "{object} was removed from the household at the box itself.", "object", e.Object), true
 		}
@@ -60,6 +64,10 @@ func tell(m *services.Membership, e account.Event) (services.Sentence, bool) {
 		return services.Say("event.device-renamed", "{who} renamed {object}.", "who", who, "object", e.Object), true
 	case "device-removed":
 		return services.Say("event.device-removed", "{who} removed {object}.", "who", who, "object", e.Object), true
+	case "homeward-allowed":
+		return services.Say("event.homeward-allowed", "{who} allowed {object} to point home.", "who", who, "object", e.Object), true
+	case "homeward-removed":
+		return services.Say("event.homeward-removed", "{who} kept {object} from pointing home.", "who", who, "object", e.Object), true
 	case "password-changed":
 		return services.Say("event.password-changed", "{who} changed the password.", "who", who), true
 	case "created-app-password":

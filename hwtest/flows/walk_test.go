@@ -45,8 +45,9 @@ type walk struct {
 
 // passing are the routes that show no page of their own: they lead to another one.
 var passing = map[string]string{
-	"GET /password":    "/sessions",
-	"GET /join/accept": "/join",
+	"GET /password":     "/sessions",
+	"GET /network/time": "/network",
+	"GET /join/accept":  "/join",
 }
 
 func newWalk(t *testing.T) *walk {
@@ -194,7 +195,8 @@ func TestEveryPage(t *testing.T) {
 	v.sees("output", "")
 	w.look(v, false, "/", "/events", "/devices", "/devices/add", "/devices/"+device.ID+"/pair", "/devices/"+own.ID+"/pair",
 		"/devices/"+paired.ID, "/devices/"+paired.ID+"/remove", "/people", "/people/invite", "/people/"+ann, "/people/"+ben.ID+"/invitation", "/people/"+ben.ID+"/remove",
-		"/sessions", "/password", "/network", "/apps", "/again")
+		"/sessions", "/password", "/network", "/network/time", "/apps",
+		"/again")
 	v.open("/sessions?lang=en")
 	v.press(`form[action="/signout"] button`)
 	w.look(v, false, "/signin", "/join", "/join/accept", "/forgotten")

@@ -372,6 +372,10 @@ type Networking interface {
 	Network(ctx context.Context) (Network, error)
 	// SetTime sets the time that the box goes by; it is UTC, as "2026-11-21 12:00". Problems: field "time".
 	SetTime(ctx context.Context, utc string) error
+	// AllowHomeward lets the names of a domain point home; problems have the field domain.
+	AllowHomeward(ctx context.Context, domain string) error
+	// RemoveHomeward takes that back. A domain that is not on the list is no error.
+	RemoveHomeward(ctx context.Context, domain string) error
 }
 
 // Network is the facts of the network.
@@ -385,9 +389,10 @@ type Network struct {
 	Domain    string // "smith.home.arpa"
 	Reach     Reach
 	Ports     []Port
-	DNS       []Fact  // what the resolver says of itself
-	Found     []Found // by Kind, then Name
-	Searching bool    // the first search still runs
+	DNS       []Fact   // what the resolver says of itself
+	Homeward  []string // domains whose names may point home; nil for those who may not change them
+	Found     []Found  // by Kind, then Name
+	Searching bool     // the first search still runs
 
 	Time       time.Time // that the box goes by
 	TimeKnown  bool      // else it is only the earliest that it can be

@@ -134,6 +134,8 @@ func (h *House) RenameDevice(context.Context, services.DeviceID, string) error {
 func (h *House) RemoveDevice(context.Context, services.DeviceID) error         { return h.Err }
 func (h *House) Reach(context.Context) house.Reach                             { return h.TheReach }
 func (h *House) Network(context.Context) (house.Network, error)                { return h.TheNetwork, nil }
+func (h *House) AllowHomeward(context.Context, string) error                   { return h.Err }
+func (h *House) RemoveHomeward(context.Context, string) error                  { return h.Err }
 func (h *House) Apps(context.Context) (house.AppSettings, error)               { return h.TheApps, nil }
 
 func (h *House) Certificate(context.Context, string) (house.File, error) {

@@ -195,7 +195,8 @@ func well() *House {
 			Ports: []house.Port{
 				{Use: say("Phones and laptops"), Protocol: "UDP", Inside: 51820, Outside: 51820, Via: "UPnP", Message: say("The router opened door 51820 by UPnP, for two hours at a time.")},
 			},
-			DNS: []house.Fact{{Say: say("Names of the house answer in 2 ms.")}, {Say: say("Questions to the Internet travel encrypted to two resolvers.")}},
+			DNS:      []house.Fact{{Say: say("Names of the house answer in 2 ms.")}, {Say: say("Questions to the Internet travel encrypted to two resolvers.")}},
+			Homeward: []string{"nas.example.com"},
 			Found: []house.Found{
 				{Kind: house.FoundHearth, Name: "attic", Service: "_hearth._udp", Host: "attic.local", Address: addr("192.168.1.31")},
 				{Kind: house.FoundPrinter, Name: "Printer in the hall", Service: "_ipp._tcp", Host: "printer-hall.local", Address: addr("192.168.1.40")},
@@ -229,7 +230,7 @@ func fresh() *House {
 	h := well()
 	h.TheFrame.WordsPending, h.TheFrame.Devices = true, 0
 	h.TheWords, h.TheAsked = words, []int{4, 11, 20}
-	h.TheDevices, h.TheEvents, h.TheApps.Passwords, h.TheNetwork.Found, h.TheNetwork.Searching = nil, nil, nil, nil, true
+	h.TheDevices, h.TheEvents, h.TheApps.Passwords, h.TheNetwork.Found, h.TheNetwork.Homeward, h.TheNetwork.Searching = nil, nil, nil, nil, nil, true
 	h.ThePeople = h.ThePeople[:1]
 	h.ThePeople[0].Devices = 0
 	h.TheSessions = h.TheSessions[:1]
@@ -457,9 +458,12 @@ func Scenes() []Scene {
 			wrong(services.KindInvalid, "password", "This is not your password until now."), 422),
 		get("network", "network", "many", "/network", owner, well()),
 		get("network-loading", "network", "loading", "/network", owner, fresh()),
+		get("network-member", "network", "one", "/network", member, asBen(well())),
+		post(get("network-wrong", "network", "broken", "/network", owner, well()), url.Values{"domain": {"duckdns.org"}},
+			wrong(services.KindInvalid, "domain", "Below that name anybody can have one of their own. Write your whole name."), 422),
 		get("network-broken", "network", "broken", "/network", owner, broken()),
 		get("network-long", "network", "long", "/network", owner, long()),
-		post(get("network-time", "network", "broken", "/network", owner, well()), url.Values{"time": {"tomorrow"}},
+		post(get("network-time", "network", "broken", "/network/time", owner, well()), url.Values{"time": {"tomorrow"}},
 			wrong(services.KindInvalid, "time", "Write the time like this: 2026-11-21 12:00."), 422),
 		get("apps", "apps", "many", "/apps", owner, well()),
 		get("apps-empty", "apps", "empty", "/apps", owner, fresh()),

@@ -320,7 +320,7 @@ func SignInPath(r *http.Request) string { return askPath("/signin", r) }
 func AgainPath(r *http.Request) string { return askPath("/again", r) }
 
 // acts are the paths that can only be sent to: there is no page to come back to.
-var acts = map[string]bool{"/signout": true, "/look": true, "/apps/revoke": true}
+var acts = map[string]bool{"/signout": true, "/look": true, "/apps/revoke": true, "/network/remove": true}
 
 func askPath(path string, r *http.Request) string {
 	to := r.URL.Path // without its query: what was asked for is a page, never an act

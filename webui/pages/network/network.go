@@ -12,7 +12,7 @@ import (
 	"hearth.alt/webui/internal/web"
 )
 
-// Pages is the page.
+// Pages is the page and its form.
 type Pages struct{ House house.Networking }
 
 type found struct{ name, service, host, address string }
@@ -34,12 +34,18 @@ type view struct {
 	utc       string // n.Time
 	typed     string // in the field of the time
 	looked    string
+	mayChange bool // the names that may point home
+	homeward  []string
+	domain    string // in the field of those
 }
 
 // Show is GET /network.
-func (p *Pages) Show(rq *web.Request) error { return p.show(rq, "", web.Errors{}) }
+func (p *Pages) Show(rq *web.Request) error { return p.show(rq, view{}, web.Errors{}) }
 
-// SetTime is POST /network: the time of the box, when it went wrong.
+// Reload is GET /network/time: the form stands on the page of the network.
+func (p *Pages) Reload(rq *web.Request) error { return rq.Redirect("/network#clock") }
+
+// SetTime is POST /network/time: the time of the box, when it went wrong.
 func (p *Pages) SetTime(rq *web.Request) error {
 	typed := rq.Text("time")
 	e, err := rq.Form(p.House.SetTime(rq.R.Context(), typed), "time")
@@ -47,17 +53,40 @@ func (p *Pages) SetTime(rq *web.Request) error {
 		return err
 	}
 	if e.Any() {
-		return p.show(rq, typed, e)
+		return p.show(rq, view{typed: typed}, e)
 	}
 	return rq.Done("/network", services.Say("webui.network.time-set", "The time of the box is set."))
 }
 
-func (p *Pages) show(rq *web.Request, typed string, e web.Errors) error {
+// Allow is POST /network: names below a domain may point home.
+func (p *Pages) Allow(rq *web.Request) error {
+	domain := rq.Text("domain")
+	e, err := rq.Form(p.House.AllowHomeward(rq.R.Context(), domain), "domain")
+	if err != nil {
+		return err
+	}
+	if e.Any() {
+		return p.show(rq, view{domain: domain}, e)
+	}
+	return rq.Done("/network", services.Say("webui.network.allowed", "The name may point home now."))
+}
+
+// Remove is POST /network/remove: they may no more.
+func (p *Pages) Remove(rq *web.Request) error {
+	if err := p.House.RemoveHomeward(rq.R.Context(), rq.Text("domain")); err != nil {
+		return err
+	}
+	return rq.Done("/network", services.Say("webui.network.removed", "The name may no longer point home."))
+}
+
+// show shows the page; v holds what was typed.
+func (p *Pages) show(rq *web.Request, v view, e web.Errors) error {
 	n, err := p.House.Network(rq.R.Context())
 	if err != nil {
 		return err
 	}
-	v := view{n: n, typed: typed, utc: n.Time.UTC().Format("2006-01-02 15:04"), searching: n.Searching, answer: rq.SayHTML(n.Reach.Say)}
+	v.n, v.utc, v.searching, v.answer = n, n.Time.UTC().Format("2006-01-02 15:04"), n.Searching, rq.SayHTML(n.Reach.Say)
+	v.mayChange, v.homeward = rq.Caller.Role >= services.RoleAdmin, n.Homeward
 	title := map[house.ReachKind]string{
 		house.ReachHome: "network.home", house.ReachForNow: "network.now", house.ReachAlways: "network.always", house.ReachUnknown: "network.unknown",
 	}[n.Reach.Kind]
