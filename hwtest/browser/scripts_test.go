@@ -125,6 +125,48 @@ func TestFragment(t *testing.T) {
 	}
 }
 
+// TestSentOnce names the bug: a form whose answer takes seconds gave no sign of it, and was sent again by whoever pressed
+// again.
+func TestSentOnce(t *testing.T) {
+	HaveAxe(t)
+	var now atomic.Pointer[webtest.Scene]
+	s := scene(t, "signin")
+	now.Store(&s)
+	srv := serve(t, &now)
+	b := Start(t)
+	if err := b.Open(Look{320, false}, srv.URL+s.Path); err != nil {
+		t.Fatal(err)
+	}
+	// What would be sent is counted and held back: while a page is on its way, the browser runs no script of the test.
+	const press = `(() => { window.sent = 0; addEventListener("submit", e => { if (!e.defaultPrevented) sent++; e.preventDefault(); });
+		for (const e of document.querySelectorAll("main form[method=post] input")) e.value = "Ann";
+		const f = document.querySelector("main form[method=post]"), b = f.querySelector("button"); b.focus(); f.requestSubmit(b); f.requestSubmit(b); return true; })()`
+	const quiet = `document.querySelector("[aria-busy], [aria-disabled]") === null && document.querySelector("form [role=status]") === null`
+	if _, err := Eval[bool](b, press); err != nil {
+		t.Fatal(err)
+	}
+	until(t, b, "the page says that the box is at work", `document.querySelector("form[aria-busy] [role=status]")?.textContent.includes("The box is at work")
+		&& document.activeElement.getAttribute("aria-disabled") === "true"`)
+	wide, err := b.Overflow()
+	if err != nil || len(wide) > 0 {
+		t.Errorf("sticks out: %v %v", wide, err)
+	}
+	if bad, err := b.Axe(); err != nil || len(bad) > 0 {
+		t.Errorf("axe: %v %v", bad, err)
+	}
+	if n, err := Eval[int](b, `sent`); err != nil || n != 1 {
+		t.Errorf("sent %d times, %v", n, err)
+	}
+	// The browser takes the page out of its memory when the reader goes back.
+	if _, err := Eval[bool](b, `dispatchEvent(new PageTransitionEvent("pageshow", {persisted: true}))`); err != nil {
+		t.Fatal(err)
+	}
+	until(t, b, "a page that comes back is as it was", quiet)
+	for _, c := range b.Complaints() {
+		t.Errorf("the browser says: %s", c)
+	}
+}
+
 func key(t *testing.T, first byte) *ecdh.PrivateKey {
 	t.Helper()
 	b := make([]byte, 32)

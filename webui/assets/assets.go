@@ -4,7 +4,7 @@
 // Every file is served below /assets/<hash>/, where hash is made of all files together: answers may be cached for
 // ever, a change of any file changes every address, and the scripts may import one another by their plain names.
 //
-// hearth.css, mark.svg, fragment.js and seal.js are written here by hand. icons.svg, htmx.js, noble.js and licenses.txt are
+// hearth.css, mark.svg, busy.js, fragment.js and seal.js are written here by hand. icons.svg, htmx.js, noble.js and licenses.txt are
 // renewed by generate.go from the packages that npm/package-lock.json pins, words.txt (BIP-39, English) from the Go
 // module that the box reads words with.
 package assets

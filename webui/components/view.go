@@ -252,14 +252,6 @@ func seal(pg *web.Page) string {
 	return assets.Path("seal.js")
 }
 
-// busy is what the sealed way says while the box is at work.
-func busy(pg *web.Page) templ.Attributes {
-	if !pg.Seal && !web.Sealed(pg.R.Context()) {
-		return nil
-	}
-	return templ.Attributes{"data-busy": pg.T("frame.busy")}
-}
-
 func languagePath(tag string) templ.SafeURL { return templ.SafeURL("?lang=" + tag) }
 
 func percent(part, whole int64) string {
