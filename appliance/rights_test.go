@@ -254,6 +254,22 @@ func TestNoDeviceWithoutSettings(t *testing.T) {
 	}
 }
 
+// TestAuditNamesPeople names the bug: the audit log showed whoever something was done to by their ID.
+func TestAuditNamesPeople(t *testing.T) {
+	h := takenIn(t, t.TempDir())
+	list, err := h.webConfig.House.ListAudit(t.Context(), local, api.AuditInput{Limit: 500})
+	if err != nil || len(list) == 0 {
+		t.Fatal(list, err)
+	}
+	for _, e := range list {
+		for _, p := range h.who {
+			if e.Object == string(p.id) || e.Actor == string(p.id) {
+				t.Errorf("%+v names %s by ID", e, p.name)
+			}
+		}
+	}
+}
+
 func publicKey(n int) string {
 	return []string{"", "HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw="}[1][:40] + fmt.Sprintf("%03d=", n%1000)
 }

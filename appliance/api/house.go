@@ -805,6 +805,9 @@ func (h *House) ListAudit(ctx context.Context, caller services.Caller, in AuditI
 		} else if e.Actor == "" && e.Face == services.FaceConsole {
 			out[i].Actor = "local"
 		}
+		if p, ok := m.Person(services.PersonID(e.Object)); ok {
+			out[i].Object = p.Name
+		}
 	}
 	return out, nil
 }

@@ -78,7 +78,7 @@ var table = []Operation{
 // ---- inputs and outputs; the names are surfaces that stay stable ----
 //
 // The tag show says how the command line shows a field of an output to a person: "-" not at all, "last" in the last
-// column, "time" for a time whose null is never, "short" cut to a few words, "qr=config" as the code that an app scans,
+// column, "time" for a time whose null is never, "short" cut to a few words, "browser" by BrowserName, "qr=config" as the code that an app scans,
 // drawn of the field config.
 
 // Status is the answer of "status".
@@ -234,7 +234,7 @@ type SessionsInput struct {
 type SessionOutput struct {
 	ID      string            `json:"id" show:"last"`
 	Person  services.PersonID `json:"person" show:"-"`
-	Browser string            `json:"browser" show:"short"`
+	Browser string            `json:"browser" show:"browser"`
 	Started time.Time         `json:"started"`
 	Seen    time.Time         `json:"seen"`
 }
@@ -302,5 +302,5 @@ type AuditOutput struct {
 	Actor  string    `json:"actor"`
 	Face   string    `json:"face"`
 	Action string    `json:"action"`
-	Object string    `json:"object"`
+	Object string    `json:"object" show:"short"`
 }

@@ -154,8 +154,13 @@ func (p person) cell(m member) string {
 		if m.value == nil {
 			return "never"
 		}
+	case "browser":
+		if name := api.BrowserName(fmt.Sprint(m.value)); name != "" {
+			return name
+		}
+		fallthrough
 	case "short":
-		const most = 48 // columns; the whole header of a browser is three times as long
+		const most = 48 // columns
 		if r := []rune(cell(m.value)); len(r) > most {
 			return string(r[:most-1]) + "…"
 		}

@@ -110,7 +110,9 @@ func TestPeopleReadTheTables(t *testing.T) {
 		answer    any
 		want, not []string
 	}{
-		"sessions":    {"session list", []any{map[string]any{"id": "s1", "person": "jxecz5ke", "browser": agent, "seen": "2026-11-21T14:23:37.414105882Z"}}, []string{"Mozilla", "…", "BROWSER", "s1"}, []string{"jxecz5ke", agent, ".414"}},
+		"sessions":    {"session list", []any{map[string]any{"id": "s1", "person": "jxecz5ke", "browser": agent, "seen": "2026-11-21T14:23:37.414105882Z"}}, []string{"Firefox · Linux", "BROWSER", "s1"}, []string{"jxecz5ke", "Mozilla", ".414"}},
+		"no browser":  {"session list", []any{map[string]any{"browser": strings.Repeat("long ", 40)}}, []string{"long", "…"}, []string{strings.Repeat("long ", 10)}},
+		"events":      {"audit", []any{map[string]any{"actor": "Ann", "object": strings.Repeat("long ", 40)}}, []string{"long", "…"}, []string{strings.Repeat("long ", 10)}},
 		"no devices":  {"device list", []any{}, []string{"no phones or laptops"}, nil},
 		"devices":     {"device list", []any{json.RawMessage(`{"id":"d1","name":"Laptop","last_handshake":null}`)}, []string{"NAME    LAST HANDSHAKE  ID\n", "never"}, []string{" \n"}},
 		"a device":    {"device add", json.RawMessage(`{"id":"d1","name":"Laptop","config":"[Interface]\nPrivateKey = x\n","png":"iVBORw0KGgo="}`), []string{"PrivateKey = x", "█"}, []string{"png", "iVBOR"}},

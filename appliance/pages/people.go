@@ -98,7 +98,7 @@ func (h *House) Sessions(ctx context.Context) ([]house.Session, error) {
 	}
 	var out []house.Session
 	for _, s := range list {
-		one := house.Session{ID: s.ID, Agent: browserName(s.Name), Started: s.Created, Seen: s.Used, This: s.ID == caller.Session}
+		one := house.Session{ID: s.ID, Agent: api.BrowserName(s.Name), Full: s.Name, Started: s.Created, Seen: s.Used, This: s.ID == caller.Session}
 		if d, ok := m.Device(s.Device); ok {
 			one.Where = services.Say("session.over", "Over the private network, on {device}", "device", d.Name)
 		} else {

@@ -206,6 +206,7 @@ type Sessions interface {
 type Session struct {
 	ID      string // never a credential
 	Agent   string // as the browser calls itself, shortened: "Firefox · Android"; may be ""
+	Full    string // the whole of it
 	Where   services.Sentence
 	Started time.Time
 	Seen    time.Time

@@ -164,7 +164,7 @@ func well() *House {
 		},
 		TheSessions: []house.Session{
 			{ID: "s1", Agent: "Firefox on Linux", Where: say("the private network"), Started: ago(9 * 24 * time.Hour), Seen: Now, This: true},
-			{ID: "s9", Agent: "Safari on iPhone", Where: say("the home network, over https"), Started: ago(40 * 24 * time.Hour), Seen: ago(26 * time.Hour)},
+			{ID: "s9", Agent: "Safari on iPhone", Full: "Mozilla/5.0 (iPhone; CPU iPhone OS 19_0 like Mac OS X) AppleWebKit/605.1.15 Version/19.0 Mobile/15E148 Safari/604.1", Where: say("the home network, over https"), Started: ago(40 * 24 * time.Hour), Seen: ago(26 * time.Hour)},
 		},
 		ThePeople: []house.Person{
 			person(annID, "Ann", services.RoleOwner, true), person(benID, "Ben", services.RoleMember, false),
@@ -290,7 +290,8 @@ func long() *House {
 	h.TheWelcome.Name, h.TheWelcome.Household = longWord, longWord
 	h.TheApps.Passwords[0].Name = longWord + " " + longWord
 	h.TheNetwork.Found[0].Name, h.TheNetwork.Found[0].Host = longWord, "donaudampfschifffahrtsgesellschaftskapitaensfamilie.local"
-	h.TheSessions[0].Agent = longWord
+	h.TheSessions[0].Agent, h.TheSessions[0].Full = longWord, longWord+" "+longWord+"/5.0"
+	h.TheEvents[0].What = say("{name} invited {who}.", "name", longWord+longWord, "who", longWord)
 	h.TheOverview.Services[1].Message = say("{name} antwortet nicht.", "name", longWord+longWord)
 	h.TheOverview.Services[1].OK = false
 	return h
@@ -383,6 +384,7 @@ func Scenes() []Scene {
 		})),
 		get("events", "events", "many", "/events", owner, many()),
 		get("events-member", "events", "many", "/events", member, asBen(many())),
+		get("events-long", "events", "long", "/events", owner, long()),
 		get("events-empty", "events", "empty", "/events", owner, fresh()),
 
 		get("devices", "devices", "many", "/devices", owner, with(well(), func(h *House) { h.TheDevices = append(h.TheDevices, pending(false)) })),

@@ -17,8 +17,8 @@ type House interface {
 type Pages struct{ House House }
 
 type row struct {
-	id, name, where, seen, started string
-	this                           bool
+	id, name, full, where, seen, started string
+	this                                 bool
 }
 
 // Show is GET /sessions.
@@ -36,7 +36,7 @@ func (p *Pages) show(rq *web.Request, e web.Errors) error {
 			name = rq.T("sessions.unknown")
 		}
 		rows = append(rows, row{
-			id: s.ID, name: name, where: rq.Say(s.Where), seen: rq.Ago(s.Seen), started: rq.Day(s.Started), this: s.This,
+			id: s.ID, name: name, full: s.Full, where: rq.Say(s.Where), seen: rq.Ago(s.Seen), started: rq.Day(s.Started), this: s.This,
 		})
 	}
 	pg := &web.Page{Title: rq.T("sessions.title", "n", len(list)), Nav: "/sessions", Errors: e}

@@ -1,4 +1,4 @@
-package pages
+package api
 
 import "testing"
 
@@ -12,8 +12,8 @@ func TestBrowserName(t *testing.T) {
 		"curl/8.14.1": "",
 		"":            "",
 	} {
-		if got := browserName(agent); got != want {
-			t.Errorf("browserName(%q) is %q, want %q", agent, got, want)
+		if got := BrowserName(agent); got != want {
+			t.Errorf("BrowserName(%q) is %q, want %q", agent, got, want)
 		}
 	}
 }

@@ -1,11 +1,11 @@
-package pages
+package api
 
 import "strings"
 
-// browserName says in short which browser a User-Agent header (RFC 9110, section 10.1.5) means: "Firefox · Android".
+// BrowserName says in short which browser a User-Agent header (RFC 9110, section 10.1.5) means: "Firefox · Android".
 // Both parts are names and the same in every language. It is "" for one that is not known, since nobody can tell anything by
 // the whole header.
-func browserName(agent string) string {
+func BrowserName(agent string) string {
 	// The first that fits, since most call themselves by the names of others, too.
 	browser := firstOf(agent, [][2]string{
 		{"Edg", "Edge"}, {"OPR/", "Opera"}, {"SamsungBrowser/", "Samsung Internet"}, {"Firefox/", "Firefox"}, {"FxiOS/", "Firefox"},
