@@ -127,7 +127,7 @@ func explainState(state string, err error) error {
 	}
 	p = &services.Problem{Kind: services.KindUnavailable, Cause: err}
 	switch {
-	case services.DiskFull(err):
+	case durable.Full(err):
 		p.Code = "disk-full"
 		p.Say = services.Say("run.disk-full", "The disk with the state folder {state} is full. Make room, then start again; nothing was lost.", "state", state)
 	case errors.Is(err, unix.EROFS):

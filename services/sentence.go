@@ -88,8 +88,14 @@ func (p *Problem) Is(target error) bool {
 	return ok && q.Code == p.Code
 }
 
-// AsProblem returns the Problem in err's chain; a full disk becomes one that says so, anything else an internal one, with
-// err as their cause. It returns nil for nil.
+// ErrDiskFull says that there was no room to keep what was asked for. Who writes says so; see durable.Full.
+var ErrDiskFull = &Problem{
+	Kind: KindUnavailable, Code: "disk-full",
+	Say: Say("problem.disk-full", "The box's disk is full, so this could not be kept. Make room on it, then try once more."),
+}
+
+// AsProblem returns the Problem in err's chain; anything else becomes an internal one, with err as its cause. It returns nil
+// for nil.
 func AsProblem(err error) *Problem {
 	if err == nil {
 		return nil
@@ -98,14 +104,8 @@ func AsProblem(err error) *Problem {
 	if errors.As(err, &p) {
 		return p
 	}
-	if DiskFull(err) {
-		return &Problem{
-			Kind: KindUnavailable, Code: "disk-full", Cause: err,
-			Say: Say("problem.disk-full", "The box's disk is full, so this could not be kept. Nothing was changed. Make room on it, then try once more."),
-		}
-	}
 	return &Problem{
 		Kind: KindInternal, Code: "internal", Cause: err,
-		Say: Say("problem.internal", "Something inside the box went wrong. Nothing was changed. The detail is in the box's log."),
+		Say: Say("problem.internal", "Something inside the box went wrong. The detail is in the box's log."),
 	}
 }

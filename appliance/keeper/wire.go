@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"hearth.alt/services"
+	"hearth.alt/services/durable"
 	"hearth.alt/services/firewall"
 )
 
@@ -245,6 +246,9 @@ var calls = map[string]call{
 // toWire and fromWire carry an error across. Arguments of sentences are text and numbers on the other side.
 func toWire(err error) *wireProblem {
 	p := services.AsProblem(err)
+	if p.Kind == services.KindInternal && durable.Full(err) {
+		p = &services.Problem{Kind: services.ErrDiskFull.Kind, Code: services.ErrDiskFull.Code, Say: services.ErrDiskFull.Say, Cause: err}
+	}
 	w := &wireProblem{Kind: p.Kind, Code: p.Code, Field: p.Field, Key: p.Say.Key, Text: p.Say.Text}
 	for name, v := range p.Say.Args {
 		if w.Args == nil {

@@ -87,7 +87,7 @@ func (s *Service) Ready() <-chan struct{} {
 }
 
 // write is the one way to the disk: fn and the events in one transaction, on disk when it returns nil. Whether it went in
-// is told in Health at once.
+// is told in Health at once. A full disk is services.ErrDiskFull.
 //
 // Crash points: account.write.ready, account.write.committed.
 func (s *Service) write(ctx context.Context, fn func(*sql.Tx) error, events ...Event) error {
@@ -101,6 +101,11 @@ func (s *Service) write(ctx context.Context, fn func(*sql.Tx) error, events ...E
 	if s.db != nil && s.unkept != (err != nil) {
 		s.unkept = err != nil
 		s.assess()
+	}
+	if durable.Full(err) {
+		full := *services.ErrDiskFull
+		full.Cause = err
+		return &full
 	}
 	return err
 }

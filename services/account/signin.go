@@ -258,7 +258,7 @@ func (s *Service) enter(ctx context.Context, in SignIn, p services.Person, known
 		}
 		return nil
 	}, Event{Actor: p.ID, Face: in.By.Face, Address: in.By.Address, Action: action})
-	if services.DiskFull(err) && !changed {
+	if errors.Is(err, services.ErrDiskFull) && !changed {
 		s.c.Log.Warn("a sign-in is kept until the next start only", "person", p.ID, "err", err)
 		return SignedIn{s.hold(c, also), c.session(role), secret.Text{}}, nil
 	}

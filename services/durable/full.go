@@ -1,4 +1,4 @@
-package services
+package durable
 
 import (
 	"errors"
@@ -11,8 +11,8 @@ const (
 	sqliteNoMap = 4874
 )
 
-// DiskFull says whether err comes of a disk, or a quota, without room.
-func DiskFull(err error) bool {
+// Full says whether err comes of a disk, or a quota, without room.
+func Full(err error) bool {
 	var coded interface {
 		error
 		Code() int
