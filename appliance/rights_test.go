@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -702,6 +703,21 @@ func TestWayInAfterManyTries(t *testing.T) {
 	if !busy {
 		t.Fatal("wrong passwords are not slowed down")
 	}
+	// The tries go on meanwhile, so that a slow machine does not wait them out.
+	done := make(chan struct{})
+	var tries sync.WaitGroup
+	tries.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			case <-time.After(time.Millisecond):
+				h.pages.SignIn(ctx, mia.name, secret.NewText("wrong wrong wrong"))
+			}
+		}
+	})
+	defer tries.Wait()
+	defer close(done)
 	code, _, err := h.webConfig.House.Invite(ctx, services.Caller{Person: h.who[services.RoleOwner].id, Role: services.RoleOwner}, mia.id)
 	if err != nil {
 		t.Fatal(err)
