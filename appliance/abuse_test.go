@@ -9,7 +9,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -19,7 +21,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/net/netutil"
 
 	"hearth.alt/appliance/api"
 	"hearth.alt/appliance/sealed"
@@ -438,10 +439,10 @@ func TestSlowStrangers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := h.web.HTTPServer(services.FaceLAN)
 		l := newPipeListener()
-		go server.Serve(netutil.LimitListener(l, maxConnections))
+		go server.Serve(bounded(l))
 		defer server.Close()
 		trickle := func(head, drip string) time.Duration {
-			c := l.dial()
+			c := l.dial(netip.AddrFrom4([4]byte{192, 168, 1, 7}))
 			start := time.Now()
 			var drops sync.WaitGroup
 			defer drops.Wait()
@@ -470,18 +471,34 @@ func TestSlowStrangers(t *testing.T) {
 		runtime.GC()
 		runtime.ReadMemStats(&before)
 		var all []net.Conn
-		for range maxConnections {
-			c := l.dial()
+		for i := range 2 * maxConnections { // 256 addresses of each of four networks
+			c := l.dial(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}))
 			all = append(all, c)
 			go io.WriteString(c, "GET / HTTP/1.1\r\nHost: hearth.local\r\nX: "+strings.Repeat("x", 15<<10))
 		}
 		synctest.Wait()
+		open := 0
+		for _, c := range all {
+			c.SetReadDeadline(time.Now()) // one that was closed says so first
+			if _, err := c.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+				open++
+			}
+		}
+		if open != maxConnections {
+			t.Errorf("%d connections are open, want %d", open, maxConnections)
+		}
 		runtime.GC()
 		runtime.ReadMemStats(&after)
 		held := int64(after.HeapAlloc) - int64(before.HeapAlloc) + int64(after.StackInuse) - int64(before.StackInuse)
 		t.Logf("%d connections with unfinished heads hold %.1f MiB", maxConnections, float64(held)/(1<<20))
 		if held > 40<<20 {
 			t.Errorf("they hold %d bytes, want at most 40 MiB", held)
+		}
+		c := l.dial(netip.AddrFrom4([4]byte{192, 168, 1, 7}))
+		defer c.Close()
+		go io.WriteString(c, "GET / HTTP/1.1\r\nHost: hearth.local\r\nConnection: close\r\n\r\n")
+		if b, err := io.ReadAll(c); err != nil || !strings.HasPrefix(string(b), "HTTP/1.1 200") {
+			t.Errorf("somebody else beside them: %.40q, %v", b, err)
 		}
 		for _, c := range all {
 			c.Close()

@@ -16,14 +16,20 @@ import (
 
 	"hearth.alt/appliance/keeper"
 	"hearth.alt/services"
+	"hearth.alt/services/crowd"
 )
 
 // maxConnections bounds what one listener holds open, and so the memory that strangers can take; maxFromOne what one
-// address does of that, so that one machine cannot keep everybody else out.
+// address does of that.
 const (
 	maxConnections = 512
 	maxFromOne     = 64
 )
+
+// bounded is l with so many connections open at most, shared as crowd.Table says.
+func bounded(l net.Listener) net.Listener {
+	return crowd.NewTable(maxConnections, maxFromOne).Listener(l)
+}
 
 // faces is the service that listens on every face and serves what belongs there.
 //

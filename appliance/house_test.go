@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -285,8 +286,16 @@ func (l *pipeListener) Accept() (net.Conn, error) {
 func (l *pipeListener) Close() error   { close(l.done); return nil }
 func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
 
-func (l *pipeListener) dial() net.Conn {
+// dial connects from an address.
+func (l *pipeListener) dial(from netip.Addr) net.Conn {
 	a, b := net.Pipe()
-	l.conns <- b
+	l.conns <- pipeEnd{b, netip.AddrPortFrom(from, 4000)}
 	return a
 }
+
+type pipeEnd struct {
+	net.Conn
+	from netip.AddrPort
+}
+
+func (e pipeEnd) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(e.from) }
