@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"hearth.alt/appliance/web"
+	"hearth.alt/services/crowd"
 )
 
 // guesses slows down whoever types wrong claim codes: five are free for each address, then each wrong one doubles the
@@ -29,12 +29,12 @@ const (
 
 // source is what counts as one address: an IPv4 address, an IPv6 /64, since whoever guesses has all of one.
 func source(remote string) netip.Prefix {
-	a := web.Address(remote)
+	a := crowd.Address(remote)
 	if a.Is4() {
 		p, _ := a.Prefix(32)
 		return p
 	}
-	return web.Network(a)
+	return crowd.Network(a)
 }
 
 // Wait is how long address must wait before its next try.

@@ -79,6 +79,9 @@ func (u *UI) Fail(w http.ResponseWriter, r *http.Request, err error) {
 	u.server.Handle(func(*web.Request) error { return err })(w, r)
 }
 
+// Say is s in the language of r's browser; it asks nothing of the House.
+func (u *UI) Say(r *http.Request, s services.Sentence) string { return u.server.Printer(r).Say(s) }
+
 // NotFound answers with the page for an address that leads nowhere.
 func (u *UI) NotFound(w http.ResponseWriter, r *http.Request) {
 	u.Fail(w, r, &services.Problem{

@@ -184,7 +184,7 @@ func (t *Tunnel) Hello(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if wait := t.cfg.Throttle(r.RemoteAddr); wait > 0 {
-		busy(w, wait)
+		Busy(w, wait)
 		return
 	}
 	s, public, err := newSession(psk, peer)
@@ -261,7 +261,7 @@ func (t *Tunnel) Request(w http.ResponseWriter, r *http.Request) {
 	}
 	if !proven {
 		if wait := t.cfg.Throttle(r.RemoteAddr); wait > 0 {
-			busy(w, wait)
+			Busy(w, wait)
 			return
 		}
 	}
@@ -503,7 +503,8 @@ func read(w http.ResponseWriter, r *http.Request, into any) bool {
 	return true
 }
 
-func busy(w http.ResponseWriter, wait time.Duration) {
+// Busy answers either endpoint that there is a time to wait first, in whole seconds.
+func Busy(w http.ResponseWriter, wait time.Duration) {
 	seconds := int(wait/time.Second) + 1
 	w.Header().Set("Retry-After", fmt.Sprint(seconds))
 	refuse(w, http.StatusTooManyRequests, refusal{Code: "busy", Wait: seconds})

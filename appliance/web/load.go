@@ -1,104 +1,72 @@
 package web
 
 import (
-	"net"
+	"io"
 	"net/http"
 	"net/netip"
 	"strings"
-	"sync"
+
+	"hearth.alt/appliance/api"
+	"hearth.alt/appliance/sealed"
+	"hearth.alt/services"
+	"hearth.alt/services/crowd"
 )
 
-// What one box works on at the same time. A request holds up to about 100 KiB while it is answered (a body, what it is
-// parsed into, the page), so that all of them stay far below what the process may use. One that has hardly any under
-// way may have its few beyond each bound, up to twice as many in all.
-const (
-	maxRequests  = 256 // from everybody
-	maxOfNetwork = 128 // from one network: all phones in the tunnel, all machines at home
-	maxOfAddress = 32
-	fewOfAddress = 2
-	mostFields   = 64 // of a query: parsed, each costs much more than its letters
+// requests is how many are under way at the same time: those from home and those from the tunnel each, so that the
+// machines at home leave the phones of the household alone. A request holds up to about 100 KiB while it is answered (a
+// body, what it is parsed into, the page), so that all of them stay far below what the process may use. A few is what
+// a browser asks for at once to show one page.
+var requests = crowd.Bounds{All: 256, Network: 128, Address: 32, Few: 4}
+
+// mostFields bounds the fields of a query: parsed, each costs much more than its letters.
+const mostFields = 64
+
+var (
+	errBusy = &services.Problem{
+		Kind: services.KindUnavailable, Code: "hands-full",
+		Say: services.Say("access.hands-full", "The box has its hands full. Try once more in a moment."),
+	}
+	errFields = &services.Problem{
+		Kind: services.KindInvalid, Code: "bad-input",
+		Say: services.Say("access.fields", "The address has too many parts. Nothing was changed."),
+	}
 )
 
-// Address is who is at the other end of a connection; invalid for what is no address.
-func Address(remote string) netip.Addr {
-	host, _, err := net.SplitHostPort(remote)
-	if err != nil {
-		host = remote
-	}
-	a, err := netip.ParseAddr(host)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return a.Unmap().WithZone("")
-}
-
-// Network is the network that a is in as far as one can tell from outside: a /24, a /64. Whoever is in it can put on
-// other addresses of it.
-func Network(a netip.Addr) netip.Prefix {
-	bits := 64
-	if a.Is4() {
-		bits = 24
-	}
-	p, _ := a.Prefix(bits)
-	return p
-}
-
-// load counts the requests under way: all, by address and by network. The zero value works.
-type load struct {
-	mu      sync.Mutex
-	all     int
-	from    map[netip.Addr]int
-	network map[netip.Prefix]int
-}
-
-// enter lets a request in unless too many are under way. Whoever holds many from few addresses keeps nobody out who has
-// hardly any. leave is nil when it is not let in. Loopback, and what has no address, is not bounded.
-func (l *load) enter(remote string) (leave func()) {
-	a := Address(remote)
-	if !a.IsValid() || a.IsLoopback() {
-		return func() {}
-	}
-	n := Network(a)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	few := l.from[a] < fewOfAddress && l.network[n] < 2*maxOfNetwork && l.all < 2*maxRequests
-	if !few && (l.from[a] >= maxOfAddress || l.network[n] >= maxOfNetwork || l.all >= maxRequests) {
-		return nil
-	}
-	if l.from == nil {
-		l.from, l.network = map[netip.Addr]int{}, map[netip.Prefix]int{}
-	}
-	l.all++
-	l.from[a]++
-	l.network[n]++
-	return func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.all--
-		if l.from[a]--; l.from[a] == 0 {
-			delete(l.from, a)
-		}
-		if l.network[n]--; l.network[n] == 0 {
-			delete(l.network, n)
-		}
-	}
-}
-
-// bound lets in to next what the load allows. What is one too many is answered without reading anything more of it.
-func (s *Server) bound(next http.Handler) http.Handler {
+// bound lets in to next what load allows; loopback is the box itself. What is one too many is answered without reading
+// anything more of it.
+func (s *Server) bound(load *crowd.Count, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		leave := s.load.enter(r.RemoteAddr)
-		if leave == nil {
+		from := crowd.Address(r.RemoteAddr)
+		if from.IsLoopback() {
+			from = netip.Addr{}
+		}
+		if !load.Enter(from) {
 			w.Header().Set("Retry-After", "1")
 			w.Header().Set("Connection", "close")
-			http.Error(w, "The box has its hands full. Try once more in a moment.", http.StatusServiceUnavailable)
+			s.brief(w, r, errBusy)
 			return
 		}
-		defer leave()
+		defer load.Leave(from)
 		if strings.Count(r.URL.RawQuery, "&") >= mostFields {
-			http.Error(w, "The address has too many parts.", http.StatusBadRequest)
+			s.brief(w, r, errFields)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// brief answers with p in one sentence, and asks nothing of the house for it.
+func (s *Server) brief(w http.ResponseWriter, r *http.Request, p *services.Problem) {
+	setHeaders(w.Header())
+	switch {
+	case strings.HasPrefix(r.URL.Path, api.Prefix+"/"):
+		api.WriteFailure(w, s.cfg.Log, "none", p)
+		return
+	case strings.HasPrefix(r.URL.Path, "/sealed/") && p == errBusy:
+		sealed.Busy(w, 0)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(api.HTTPStatus(p.Kind))
+	io.WriteString(w, s.cfg.UI.Say(r, p.Say)+"\n")
 }

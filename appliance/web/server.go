@@ -20,6 +20,7 @@ import (
 	"hearth.alt/appliance/api"
 	"hearth.alt/appliance/sealed"
 	"hearth.alt/services"
+	"hearth.alt/services/crowd"
 	"hearth.alt/services/secret"
 	"hearth.alt/webui"
 	"hearth.alt/webui/assets"
@@ -59,12 +60,12 @@ type Server struct {
 	faces  map[services.Face]http.Handler
 	inside http.Handler // nil without Sealed
 	open   sockets
-	load   load
 }
 
 // New builds the muxes of all faces once.
 func New(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, faces: map[services.Face]http.Handler{}}
+	home, tunnel := crowd.NewCount(requests), crowd.NewCount(requests)
 	if cfg.Sealed != nil {
 		c := *cfg.Sealed
 		s.inside = s.guard(services.FaceLAN, s.pages(services.FaceLAN, true))
@@ -80,8 +81,12 @@ func New(cfg Config) (*Server, error) {
 			continue // links only; no http is spoken there
 		}
 		s.faces[face] = s.guard(face, s.mux(face))
-		if face != services.FaceConsole {
-			s.faces[face] = s.bound(s.faces[face])
+		switch face {
+		case services.FaceConsole:
+		case services.FaceTunnel:
+			s.faces[face] = s.bound(tunnel, s.faces[face])
+		default:
+			s.faces[face] = s.bound(home, s.faces[face])
 		}
 	}
 	return s, nil

@@ -92,16 +92,21 @@ func (s *Server) Handle(h Handler) http.HandlerFunc {
 }
 
 func (s *Server) request(w http.ResponseWriter, r *http.Request) *Request {
+	return &Request{
+		W: w, R: r, Server: s, Caller: CallerOf(r.Context()), Frame: s.House.Frame(r.Context()),
+		Printer: s.Printer(r),
+	}
+}
+
+// Printer speaks the language of r's browser.
+func (s *Server) Printer(r *http.Request) *messages.Printer {
 	tag := ""
 	if c, err := r.Cookie(languageCookie); err == nil {
 		tag = c.Value
 	}
-	return &Request{
-		W: w, R: r, Server: s, Caller: CallerOf(r.Context()), Frame: s.House.Frame(r.Context()),
-		Printer: &messages.Printer{
-			Language: messages.Choose(tag, r.Header.Get("Accept-Language")),
-			Now:      s.Now(), Zone: s.Zone,
-		},
+	return &messages.Printer{
+		Language: messages.Choose(tag, r.Header.Get("Accept-Language")),
+		Now:      s.Now(), Zone: s.Zone,
 	}
 }
 
