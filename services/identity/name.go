@@ -17,7 +17,8 @@ const maxName = 64
 
 // cleanName returns the form of a name that is kept: NFC, every space a plain and single one, none at the ends, 1 to 64
 // characters of which at least one can be seen. Control characters, those that change the direction of other text, those
-// that cannot be seen or that Unicode does not know are refused, and so is a word of two alphabets that look alike. field is the input's name in the Problem.
+// that cannot be seen or that Unicode does not know are refused, and so is a word of two alphabets that look alike. field
+// is the input's name in the Problem.
 func cleanName(field, name string) (string, error) {
 	bad := func(say services.Sentence) (string, error) {
 		return "", &services.Problem{Kind: services.KindInvalid, Code: "name-invalid", Field: field, Say: say}
