@@ -26,7 +26,7 @@ var intervals = map[string]string{
 	"services/dns/upstream.go":                  "deadlines, round trips, when a connection was last of use",
 	"services/dns/forward.go":                   "how long an upstream took, when to try a slow one again, since when none answers",
 	"services/firewall/service.go":              "when to apply again",
-	"services/link/service.go":                  "since when a session has no stream; how old the leaf is",
+	"services/link/service.go":                  "since when a session has no stream",
 	"services/link/session.go":                  "since when a session has no stream",
 	"services/link/stream.go":                   "since when a session has no stream",
 	"services/mesh/config.go":                   "not an interval: the default where no clock is handed in; appliance hands in services/clock",

@@ -2,12 +2,13 @@ package link_test
 
 import (
 	"context"
-	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
+	"math/big"
 	"net"
 	"net/netip"
 	"sync"
@@ -87,7 +88,8 @@ func plainStream(b *testing.B) func() time.Duration {
 	if err != nil {
 		b.Fatal(err)
 	}
-	der, err := link.NewLeaf(key, key.Public(), time.Now())
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -153,9 +155,7 @@ func slowPair(b *testing.B) func() (open, rtt time.Duration) {
 		ids[i] = services.PeerID(key.Public().(ed25519.PublicKey))
 		boxes[i], err = link.New(link.Config{
 			Self: ids[i],
-			Leaf: func(_ context.Context, public crypto.PublicKey) ([]byte, error) {
-				return link.NewLeaf(key, public, time.Now())
-			},
+			Sign: func(_ context.Context, message []byte) ([]byte, error) { return ed25519.Sign(key, message), nil },
 			UDP: func() (net.PacketConn, error) {
 				c, err := net.ListenPacket("udp", "127.0.0.1:0")
 				if err != nil {

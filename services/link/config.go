@@ -2,7 +2,6 @@ package link
 
 import (
 	"context"
-	"crypto"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,12 +13,13 @@ import (
 	"hearth.alt/services/link/internal/wire"
 )
 
-// Config is what New needs. Its functions are safe for concurrent use and quick, but for Leaf.
+// Config is what New needs. Its functions are safe for concurrent use and quick, but for Sign.
 type Config struct {
 	// Self is this box. Required.
 	Self services.PeerID
-	// Leaf has the device key vouch for public and returns the certificate that NewLeaf makes. Required.
-	Leaf func(ctx context.Context, public crypto.PublicKey) ([]byte, error)
+	// Sign signs a message with the device key (Ed25519): one that HandshakeMessage knows. It is asked once for each
+	// handshake. Required.
+	Sign func(ctx context.Context, message []byte) ([]byte, error)
 	// UDP and TCP open the sockets that peers come in by, each time Run begins; Run closes them. UDP is required; nil
 	// TCP serves no path of last resort.
 	UDP func() (net.PacketConn, error)
@@ -56,8 +56,8 @@ func (c Config) check() error {
 	switch {
 	case c.Self.IsZero():
 		return errors.New("link: no box")
-	case c.Leaf == nil, c.UDP == nil, c.Paths == nil, c.Knows == nil, c.Now == nil:
-		return errors.New("link: Leaf, UDP, Paths, Knows and Now are required")
+	case c.Sign == nil, c.UDP == nil, c.Paths == nil, c.Knows == nil, c.Now == nil:
+		return errors.New("link: Sign, UDP, Paths, Knows and Now are required")
 	case len(c.Protocols)+len(builtin) > wire.MaxListed:
 		return fmt.Errorf("link: more than %d protocols", wire.MaxListed-len(builtin))
 	}

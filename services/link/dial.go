@@ -113,9 +113,9 @@ func (s *Service) clientTLS(peer services.PeerID) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13, NextProtos: []string{alpn}, ServerName: "hearth",
 		InsecureSkipVerify:   true, //nolint:gosec // VerifyConnection proves the key; there is no name to check
-		GetClientCertificate: s.leaf.client,
+		GetClientCertificate: s.clientProof,
 		VerifyConnection: func(c tls.ConnectionState) error {
-			got, err := s.identify(c)
+			got, err := identify(c)
 			if err == nil && got != peer {
 				err = ErrWrongPeer
 			}
@@ -128,9 +128,9 @@ func (s *Service) clientTLS(peer services.PeerID) *tls.Config {
 func (s *Service) serverTLS() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13, NextProtos: []string{alpn}, ClientAuth: tls.RequireAnyClientCert,
-		GetCertificate: s.leaf.server, SessionTicketsDisabled: true,
+		GetCertificate: s.serverProof, SessionTicketsDisabled: true,
 		VerifyConnection: func(c tls.ConnectionState) error {
-			got, err := s.identify(c)
+			got, err := identify(c)
 			if err == nil && got == s.config.Self {
 				err = errors.New("a box does not link to itself")
 			}
@@ -139,10 +139,9 @@ func (s *Service) serverTLS() *tls.Config {
 	}
 }
 
-func (s *Service) identify(c tls.ConnectionState) (services.PeerID, error) {
-	chain := make([][]byte, 0, 1)
-	for _, cert := range c.PeerCertificates {
-		chain = append(chain, cert.Raw)
-	}
-	return identify(chain, s.config.Now())
+func (s *Service) serverProof(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return s.proof.Load(), nil
+}
+func (s *Service) clientProof(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	return s.proof.Load(), nil
 }

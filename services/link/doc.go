@@ -11,7 +11,7 @@
 //
 // # The parts
 //
-//   - leaf.go: who is at the other end. Mutual TLS 1.3 with short-lived keys, each vouched for by a device key;
+//   - proof.go: who is at the other end. Mutual TLS 1.3 with device keys, which the keeper holds and signs with;
 //   - internal/wire: the frames that open a stream, described byte by byte;
 //   - session.go, stream.go: one QUIC connection (RFC 9000, datagrams RFC 9221) with ALPN hearth/1, and what runs in it;
 //   - dial.go: which path is tried when; tcp.go: the path of last resort;

@@ -3,7 +3,6 @@ package link_test
 import (
 	"bytes"
 	"context"
-	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
@@ -58,9 +57,7 @@ func newBox(t testing.TB, protocols ...link.Protocol) *box {
 	}
 	b.Service, err = link.New(link.Config{
 		Self: b.id,
-		Leaf: func(_ context.Context, public crypto.PublicKey) ([]byte, error) {
-			return link.NewLeaf(b.key, public, time.Now())
-		},
+		Sign: func(_ context.Context, message []byte) ([]byte, error) { return ed25519.Sign(b.key, message), nil },
 		UDP: func() (net.PacketConn, error) {
 			c, err := net.ListenPacket("udp", listenAt(b.addr))
 			if err == nil {

@@ -2,9 +2,6 @@ package link
 
 import (
 	"context"
-	"crypto"
-	"crypto/ed25519"
-	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -41,7 +38,6 @@ const (
 	staleTime     = 3 * time.Second  // for an answer in a session that was there
 	silence       = 30 * time.Second // without an answer: the session has ended
 	idleTime      = 2 * time.Minute  // without a stream: the session is closed
-	leafRenewal   = 24 * time.Hour
 )
 
 // Service keeps the sessions. New makes one; its methods are safe for concurrent use.
@@ -49,7 +45,7 @@ type Service struct {
 	config    Config
 	log       *slog.Logger
 	protocols map[string]*Protocol
-	leaf      leafKeeper
+	proof     atomic.Pointer[tls.Certificate]
 	callers   callers
 	transport atomic.Pointer[quic.Transport]
 	health    atomic.Pointer[services.Health]
@@ -78,7 +74,6 @@ func New(c Config) (*Service, error) {
 	for _, p := range slices.Concat(c.Protocols, builtin) {
 		s.protocols[p.Name] = &p
 	}
-	s.leaf.sign = c.Leaf
 	s.say(false, services.Say("link.starting", "Links between boxes are starting."))
 	return s, nil
 }
@@ -92,9 +87,11 @@ func (s *Service) Health() services.Health { return *s.health.Load() }
 
 // Run opens the sockets and serves peers until ctx ends; every session has ended when it returns.
 func (s *Service) Run(ctx context.Context) error {
-	if err := s.leaf.renew(ctx); err != nil {
-		return fmt.Errorf("link: %w", err)
+	certificate, err := proof(s.config.Self, s.config.Sign)
+	if err != nil {
+		return err
 	}
+	s.proof.Store(certificate)
 	udp, err := s.config.UDP()
 	if err != nil {
 		return fmt.Errorf("link: opening the UDP port: %w", err)
@@ -154,7 +151,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 }
 
-// tidy closes sessions that nobody uses, and renews the leaf.
+// tidy closes sessions that nobody uses.
 func (s *Service) tidy(ctx context.Context) {
 	tick := time.NewTicker(idleTime / 8)
 	defer tick.Stop()
@@ -168,9 +165,6 @@ func (s *Service) tidy(ctx context.Context) {
 			if since := c.idleSince(); !since.IsZero() && time.Since(since) > idleTime {
 				c.close(codeDone, "")
 			}
-		}
-		if err := s.leaf.renewIfDue(ctx); err != nil {
-			s.log.Warn("renewing the certificate for links", "error", err)
 		}
 	}
 }
@@ -187,7 +181,7 @@ func (s *Service) live() []*session {
 
 // serve runs a session that a peer opened, until it ends.
 func (s *Service) serve(ctx context.Context, conn *quic.Conn, via string) {
-	peer, err := s.identify(conn.ConnectionState().TLS)
+	peer, err := identify(conn.ConnectionState().TLS)
 	if err != nil { // the handshake proved it
 		_ = conn.CloseWithError(codeFailed, "")
 		return
@@ -369,43 +363,6 @@ func (s *Service) quicConfig() *quic.Config {
 		MaxIncomingStreams: mostStreams + 8, MaxIncomingUniStreams: -1, EnableDatagrams: true,
 		EnableStreamResetPartialDelivery: true,
 	}
-}
-
-// leafKeeper holds the key of this run and the certificate that vouches for it.
-type leafKeeper struct {
-	sign    func(ctx context.Context, public crypto.PublicKey) ([]byte, error)
-	current atomic.Pointer[tls.Certificate]
-	renewed atomic.Pointer[time.Time] // monotonic
-}
-
-func (k *leafKeeper) renewIfDue(ctx context.Context) error {
-	if time.Since(*k.renewed.Load()) < leafRenewal {
-		return nil
-	}
-	return k.renew(ctx)
-}
-
-// renew makes a new key; sessions there are go on with the old one.
-func (k *leafKeeper) renew(ctx context.Context) error {
-	public, private, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		return err
-	}
-	der, err := k.sign(ctx, public)
-	if err != nil {
-		return fmt.Errorf("asking for a certificate: %w", err)
-	}
-	k.current.Store(&tls.Certificate{Certificate: [][]byte{der}, PrivateKey: private})
-	at := time.Now()
-	k.renewed.Store(&at)
-	return nil
-}
-
-func (k *leafKeeper) server(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	return k.current.Load(), nil
-}
-func (k *leafKeeper) client(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-	return k.current.Load(), nil
 }
 
 var _ io.ReadWriteCloser = (*Stream)(nil)

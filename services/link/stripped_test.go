@@ -2,7 +2,6 @@ package link
 
 import (
 	"context"
-	"crypto"
 	"crypto/ed25519"
 	"crypto/tls"
 	"errors"
@@ -21,13 +20,12 @@ func TestStrippedProposal(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	liar, device := key(t)
-	_, short := key(t)
-	leaf, err := NewLeaf(device, short.Public(), time.Now())
+	certificate, err := proof(liar, func(_ context.Context, message []byte) ([]byte, error) { return ed25519.Sign(device, message), nil })
 	if err != nil {
 		t.Fatal(err)
 	}
 	l, err := quic.ListenAddr("127.0.0.1:0", &tls.Config{
-		Certificates: []tls.Certificate{{Certificate: [][]byte{leaf}, PrivateKey: short}},
+		Certificates: []tls.Certificate{*certificate},
 		NextProtos:   []string{alpn}, ClientAuth: tls.RequireAnyClientCert, MinVersion: tls.VersionTLS13,
 	}, &quic.Config{EnableDatagrams: true, EnableStreamResetPartialDelivery: true})
 	if err != nil {
@@ -55,10 +53,8 @@ func TestStrippedProposal(t *testing.T) {
 
 	self, own := key(t)
 	s, err := New(Config{
-		Self: self,
-		Leaf: func(_ context.Context, public crypto.PublicKey) ([]byte, error) {
-			return NewLeaf(ed25519.PrivateKey(own), public, time.Now())
-		},
+		Self:  self,
+		Sign:  func(_ context.Context, message []byte) ([]byte, error) { return ed25519.Sign(own, message), nil },
 		UDP:   func() (net.PacketConn, error) { return net.ListenPacket("udp", "127.0.0.1:0") },
 		Paths: func(services.PeerID) []netip.AddrPort { return []netip.AddrPort{l.Addr().(*net.UDPAddr).AddrPort()} },
 		Knows: func(services.PeerID) bool { return true },

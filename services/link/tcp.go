@@ -97,7 +97,7 @@ func (s *Service) serveTCP(ctx context.Context, c net.Conn) {
 	defer leave()
 	_ = c.SetDeadline(time.Now().Add(handshakeTime))
 	outer := tls.Server(c, &tls.Config{
-		MinVersion: tls.VersionTLS13, NextProtos: []string{alpn}, GetCertificate: s.leaf.server, SessionTicketsDisabled: true,
+		MinVersion: tls.VersionTLS13, NextProtos: []string{alpn}, GetCertificate: s.serverProof, SessionTicketsDisabled: true,
 	})
 	if err := outer.HandshakeContext(ctx); err != nil {
 		return
