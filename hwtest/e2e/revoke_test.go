@@ -246,7 +246,8 @@ func (h *home) plantToken(person, token string) {
 	}
 	hash := sha256.Sum256([]byte(token))
 	now := time.Now().Unix()
-	_, err = db.Exec(`INSERT INTO credential SELECT 'aaaaaaaaaaaaaa' || substr(?, 1, 2), 'token', ?, person, '', 'Script', '', role, '', ?, ?, 0, 0
+	_, err = db.Exec(`INSERT INTO credential (id, kind, hash, person, device, name, scope, role, address, created, used, proved, expires)
+		SELECT 'aaaaaaaaaaaaaa' || substr(?, 1, 2), 'token', ?, person, '', 'Script', '', role, '', ?, ?, 0, 0
 		FROM credential WHERE person = ? AND kind = 'session' LIMIT 1`, person, hash[:], now, now, person)
 	if err := errors.Join(err, db.Close()); err != nil {
 		h.t.Fatal(err)
