@@ -31,7 +31,7 @@ type Config struct {
 	Knows func(peer services.PeerID) bool
 	// Protocols are what peers may open here. Names differ.
 	Protocols []Protocol
-	// Now is the known time, the zero time while it is not known (clock.Clock). Required.
+	// Now is the known time, for Health (clock.Clock.Now). Required.
 	Now func() time.Time
 	// Log takes what happened; nil discards it.
 	Log *slog.Logger
@@ -41,8 +41,8 @@ type Config struct {
 type Protocol struct {
 	// Name is its ProtocolName: parts and a version, "/identity/log/v1", at most 64 letters.
 	Name string
-	// Serve speaks it; the stream is reset when it returns an error and closed when it returns nil. ctx ends with the
-	// stream, the session or the service.
+	// Serve speaks it; the stream is reset when it returns an error and closed when it returns nil. It returns soon
+	// after ctx ended, which it does with the stream, the session or the service.
 	Serve func(ctx context.Context, s *Stream) error
 	// Allow says with whom; nil is everyone that Config.Knows.
 	Allow func(peer services.PeerID) bool
@@ -85,9 +85,8 @@ var (
 
 // RefusedError is a peer's answer to a proposal.
 type RefusedError struct {
-	Peer   services.PeerID
-	Code   wire.Refusal
-	Reason string // the peer's own words, which are a stranger's; at most 200 bytes of UTF-8
+	Peer services.PeerID
+	Code wire.Refusal
 }
 
 // The codes of a RefusedError.
@@ -98,9 +97,4 @@ const (
 	RefusedMalformed = wire.Malformed
 )
 
-func (e *RefusedError) Error() string {
-	if e.Reason == "" {
-		return fmt.Sprintf("the box refused: %s", e.Code)
-	}
-	return fmt.Sprintf("the box refused: %s (%q)", e.Code, e.Reason)
-}
+func (e *RefusedError) Error() string { return fmt.Sprintf("the box refused: %s", e.Code) }

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/quic-go/quic-go"
+
 	"hearth.alt/services"
 )
 
@@ -42,23 +44,36 @@ func ways(paths []netip.AddrPort) []way {
 	return out
 }
 
-// dial opens a session to peer on the first way that leads there.
-func (s *Service) dial(ctx context.Context, peer services.PeerID) (*quic.Conn, way, error) {
+// carrier is what the packets of a session travel on.
+type carrier struct {
+	via string // "udp" or "tcp"
+	cut func() // ends it at once, at the latest when the session has ended; nil where there is nothing to end
+}
+
+func (c carrier) end() {
+	if c.cut != nil {
+		c.cut()
+	}
+}
+
+// dial opens a session to peer on the first way that leads there. All it started has ended, or is in group.
+func (s *Service) dial(ctx context.Context, peer services.PeerID, group *sync.WaitGroup) (*quic.Conn, carrier, error) {
 	todo := ways(s.config.Paths(peer))
 	if len(todo) == 0 {
-		return nil, way{}, fmt.Errorf("%w: none is known", ErrUnreachable)
+		return nil, carrier{}, fmt.Errorf("%w: none is known", ErrUnreachable)
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()
 	type result struct {
-		conn *quic.Conn
-		way  way
-		err  error
+		conn    *quic.Conn
+		carrier carrier
+		way     way
+		err     error
 	}
 	results := make(chan result, len(todo))
 	try := func(w way) {
-		conn, err := s.dialWay(ctx, peer, w)
-		results <- result{conn, w, err}
+		conn, carrier, err := s.dialWay(ctx, peer, w)
+		results <- result{conn, carrier, w, err}
 	}
 	begun := time.Now()
 	running := 0
@@ -83,29 +98,31 @@ func (s *Service) dial(ctx context.Context, peer services.PeerID) (*quic.Conn, w
 				continue
 			}
 			cancel()
-			go func(n int) { // those that came second
-				for range n {
+			group.Go(func() { // those that came second
+				for range running {
 					if r := <-results; r.conn != nil {
 						_ = r.conn.CloseWithError(codeDone, "")
+						r.carrier.end()
 					}
 				}
-			}(running)
-			return r.conn, r.way, nil
+			})
+			return r.conn, r.carrier, nil
 		}
 	}
-	return nil, way{}, fmt.Errorf("%w: %w", ErrUnreachable, errors.Join(errs...))
+	return nil, carrier{}, fmt.Errorf("%w: %w", ErrUnreachable, errors.Join(errs...))
 }
 
-func (s *Service) dialWay(ctx context.Context, peer services.PeerID, w way) (*quic.Conn, error) {
+func (s *Service) dialWay(ctx context.Context, peer services.PeerID, w way) (*quic.Conn, carrier, error) {
 	config := s.clientTLS(peer)
 	if w.via == "tcp" {
 		return s.dialTCP(ctx, w.at.String(), config)
 	}
 	transport := s.transport.Load()
 	if transport == nil {
-		return nil, ErrNotRunning
+		return nil, carrier{}, ErrNotRunning
 	}
-	return transport.Dial(ctx, net.UDPAddrFromAddrPort(w.at), config, s.quicConfig())
+	conn, err := transport.Dial(ctx, net.UDPAddrFromAddrPort(w.at), config, s.quicConfig())
+	return conn, carrier{via: "udp"}, err
 }
 
 // clientTLS takes nobody but peer for the other end.

@@ -15,15 +15,17 @@
 //   - internal/wire: the frames that open a stream, described byte by byte;
 //   - session.go, stream.go: one QUIC connection (RFC 9000, datagrams RFC 9221) with ALPN hearth/1, and what runs in it;
 //   - dial.go: which path is tried when; tcp.go: the path of last resort;
-//   - service.go: the sessions there are, and their bounds.
+//   - service.go: the sessions there are, and their bounds; ping.go: the one protocol that every box speaks.
+//
+// Nothing runs it yet.
 //
 // # What it promises
 //
 //   - A Stream's peer holds the device key that its PeerID is. Being at the right address proves nothing.
 //   - Names are chosen by the opener's order among those that both speak. A proposal changed on its way is found out
 //     (ErrTranscript), whatever the path.
-//   - A peer that Knows no longer names loses its session, and one that Allow no longer names its stream, before Recheck
-//     returns.
+//   - A peer that Knows no longer names loses its sessions, and one that Allow no longer names its stream, before Recheck
+//     returns, a second later at the most.
 //   - Bounded: sessions in all, of a peer and of strangers; streams of a session and of a protocol; what is held for
 //     those that do not read. Whoever is refused is told why (RefusedError).
 //   - A handler that panics ends its stream and nothing else.

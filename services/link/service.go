@@ -14,23 +14,25 @@ import (
 	"time"
 
 	"github.com/quic-go/quic-go"
+
 	"hearth.alt/services"
+	"hearth.alt/services/crowd"
 	"hearth.alt/services/link/internal/wire"
 )
 
 const alpn = "hearth/1"
 
-// The bounds. A session of a peer that does not read holds at most window bytes of it, a stranger's no more.
+// The bounds.
 const (
-	maxCallers     = 256 // connections that others opened, from their first packet on
-	maxOfNetwork   = 64
+	window         = 8 << 20 // bytes of a session that wait here to be read; there are as many only where they are read fast
 	maxTCP         = 64
 	maxSessions    = 512
 	maxOfPeer      = 4
-	maxStrangers   = 16
 	mostStreams    = 64 // that a peer has open here, in one session
 	mostOfStranger = 4
 
+	closeTime     = time.Second
+	writeTime     = 5 * time.Second // that a peer over TCP may take nothing
 	handshakeTime = 5 * time.Second
 	dialTime      = 10 * time.Second
 	negotiateTime = 10 * time.Second
@@ -40,23 +42,40 @@ const (
 	idleTime      = 2 * time.Minute  // without a stream: the session is closed
 )
 
+// calling bounds the connections that others opened, from their first packet on; strange those of strangers among them.
+var (
+	calling = crowd.Bounds{All: 256, Network: 128, Address: 64, Few: 4}
+	strange = crowd.Bounds{All: 16, Network: 8, Address: 4, Few: 1}
+)
+
+// unproven is how many callers there may be before each has to prove its address (RFC 9000, section 8.1.2).
+const unproven = 16
+
+var errTooMany = errors.New("too many connections")
+
 // Service keeps the sessions. New makes one; its methods are safe for concurrent use.
 type Service struct {
 	config    Config
 	log       *slog.Logger
 	protocols map[string]*Protocol
 	proof     atomic.Pointer[tls.Certificate]
-	callers   callers
+	callers   *crowd.Count
+	strangers *crowd.Count
+	idle      time.Duration // without a stream: a session is closed
 	transport atomic.Pointer[quic.Transport]
 	health    atomic.Pointer[services.Health]
 
 	mu       sync.Mutex
-	ctx      context.Context // of Run; nil while it does not run
-	group    *sync.WaitGroup
+	run      *run                           // nil while it does not run
 	sessions map[services.PeerID][]*session // the newest last
 	all      int
-	strange  int // sessions with strangers
 	dialling map[services.PeerID]*dialling
+}
+
+// run is what sessions need of a Run: its end, and where to begin what must have ended before.
+type run struct {
+	ctx   context.Context
+	group sync.WaitGroup
 }
 
 // New checks the configuration. It opens nothing.
@@ -65,7 +84,7 @@ func New(c Config) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{
-		config: c, log: c.Log, protocols: map[string]*Protocol{},
+		config: c, log: c.Log, callers: crowd.NewCount(calling), strangers: crowd.NewCount(strange), idle: idleTime, protocols: map[string]*Protocol{},
 		sessions: map[services.PeerID][]*session{}, dialling: map[services.PeerID]*dialling{},
 	}
 	if s.log == nil {
@@ -99,13 +118,13 @@ func (s *Service) Run(ctx context.Context) error {
 	defer udp.Close()
 	transport := &quic.Transport{
 		Conn:                udp,
-		VerifySourceAddress: func(net.Addr) bool { return s.callers.crowded() },
-		ConnContext: func(ctx context.Context, who *quic.ClientInfo) (context.Context, error) {
-			leave := s.callers.enter(who.RemoteAddr)
-			if leave == nil {
-				return nil, errors.New("too many connections")
+		VerifySourceAddress: func(net.Addr) bool { return s.callers.Len() >= unproven },
+		ConnContext: func(ctx context.Context, c *quic.ClientInfo) (context.Context, error) {
+			who := crowd.Address(c.RemoteAddr.String())
+			if !s.callers.Enter(who) {
+				return nil, errTooMany
 			}
-			context.AfterFunc(ctx, leave)
+			context.AfterFunc(ctx, func() { s.callers.Leave(who) })
 			return ctx, nil
 		},
 	}
@@ -115,18 +134,18 @@ func (s *Service) Run(ctx context.Context) error {
 		return fmt.Errorf("link: %w", err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	var group sync.WaitGroup
+	r := &run{ctx: ctx}
 	s.mu.Lock()
-	s.ctx, s.group = ctx, &group
+	s.run = r
 	s.mu.Unlock()
 	s.transport.Store(transport)
 	defer func() {
 		s.mu.Lock()
-		s.ctx = nil
+		s.run = nil
 		s.mu.Unlock()
 		s.transport.Store(nil)
 		cancel()
-		group.Wait()
+		r.group.Wait()
 	}()
 	if s.config.TCP != nil {
 		tcp, err := s.config.TCP()
@@ -134,9 +153,9 @@ func (s *Service) Run(ctx context.Context) error {
 			return fmt.Errorf("link: opening the TCP port: %w", err)
 		}
 		defer tcp.Close()
-		group.Go(func() { s.acceptTCP(ctx, tcp, &group) })
+		r.group.Go(func() { s.acceptTCP(ctx, tcp, &r.group) })
 	}
-	group.Go(func() { s.tidy(ctx) })
+	r.group.Go(func() { s.tidy(ctx) })
 	s.say(true, services.Say("link.ready", "Other boxes can link to this one."))
 	defer func() { s.say(false, services.Say("link.stopped", "Links between boxes have stopped.")) }()
 	for {
@@ -147,13 +166,13 @@ func (s *Service) Run(ctx context.Context) error {
 			}
 			return fmt.Errorf("link: accepting: %w", err)
 		}
-		group.Go(func() { s.serve(ctx, conn, "udp") })
+		r.group.Go(func() { s.serve(ctx, conn, carrier{via: "udp"}) })
 	}
 }
 
 // tidy closes sessions that nobody uses.
 func (s *Service) tidy(ctx context.Context) {
-	tick := time.NewTicker(idleTime / 8)
+	tick := time.NewTicker(s.idle / 8)
 	defer tick.Stop()
 	for {
 		select {
@@ -162,7 +181,7 @@ func (s *Service) tidy(ctx context.Context) {
 		case <-tick.C:
 		}
 		for _, c := range s.live() {
-			if since := c.idleSince(); !since.IsZero() && time.Since(since) > idleTime {
+			if since := c.idleSince(); !since.IsZero() && time.Since(since) > s.idle {
 				c.close(codeDone, "")
 			}
 		}
@@ -180,13 +199,14 @@ func (s *Service) live() []*session {
 }
 
 // serve runs a session that a peer opened, until it ends.
-func (s *Service) serve(ctx context.Context, conn *quic.Conn, via string) {
+func (s *Service) serve(ctx context.Context, conn *quic.Conn, via carrier) {
 	peer, err := identify(conn.ConnectionState().TLS)
 	if err != nil { // the handshake proved it
 		_ = conn.CloseWithError(codeFailed, "")
 		return
 	}
 	c := s.newSession(conn, peer, via)
+	c.called = true
 	if !s.enter(c) {
 		c.close(codeBusy, "too many sessions")
 		return
@@ -195,30 +215,32 @@ func (s *Service) serve(ctx context.Context, conn *quic.Conn, via string) {
 	c.run(ctx)
 }
 
-func (s *Service) newSession(conn *quic.Conn, peer services.PeerID, via string) *session {
+func (s *Service) newSession(conn *quic.Conn, peer services.PeerID, via carrier) *session {
 	return &session{
-		s: s, conn: conn, peer: peer, via: via,
+		s: s, conn: conn, peer: peer, carrier: via,
 		streams: map[quic.StreamID]*Stream{}, serving: map[string]int{}, idle: time.Now(),
 	}
 }
 
-// enter takes a session in. A peer's oldest gives way when it has too many: a box that restarts leaves old ones behind.
+// enter takes a session in. A peer's oldest give way when it has too many: a box that restarts leaves old ones behind.
 func (s *Service) enter(c *session) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c.known = s.config.Knows(c.peer)
 	list := s.sessions[c.peer]
-	switch {
-	case s.all >= maxSessions, !c.known && (s.strange >= maxStrangers || len(list) > 0):
+	if s.run == nil || s.all >= maxSessions || !c.known && len(list) > 0 {
 		return false
-	case len(list) >= maxOfPeer:
-		go list[0].close(codeDone, "a newer session took its place")
 	}
-	if c.stranger = !c.known; c.stranger {
-		s.strange++
+	if c.stranger = !c.known && c.called; c.stranger && !s.strangers.Enter(c.path().Address.Addr()) {
+		return false
+	}
+	for len(list) >= maxOfPeer {
+		old := list[0]
+		s.run.group.Go(func() { old.close(codeDone, "a newer session took its place") })
+		list = list[1:]
 	}
 	s.all++
-	s.sessions[c.peer] = append(list, c)
+	s.sessions[c.peer] = append(slices.Clone(list), c)
 	return true
 }
 
@@ -227,7 +249,7 @@ func (s *Service) leave(c *session) {
 	defer s.mu.Unlock()
 	s.all--
 	if c.stranger {
-		s.strange--
+		s.strangers.Leave(c.path().Address.Addr())
 	}
 	list := slices.DeleteFunc(s.sessions[c.peer], func(o *session) bool { return o == c })
 	if len(list) == 0 {
@@ -237,11 +259,14 @@ func (s *Service) leave(c *session) {
 	s.sessions[c.peer] = list
 }
 
-// Recheck ends what peers may no longer have. It is called after Knows or an Allow changed its mind.
+// Recheck ends what peers may no longer have. It is called after Knows or an Allow changed its mind. It takes no longer
+// than closeTime, whatever a peer does.
 func (s *Service) Recheck() {
+	var group sync.WaitGroup
 	for _, c := range s.live() {
-		c.recheck()
+		group.Go(c.recheck)
 	}
+	group.Wait()
 }
 
 // Open returns a stream to peer that speaks the first of names that the peer speaks with this box. It uses a session
@@ -290,10 +315,11 @@ func (s *Service) negotiate(ctx context.Context, peer services.PeerID, names []s
 			c.close(codeFailed, "a proposal was changed on its way")
 			return nil, wire.Select{}, err
 		}
-		c.close(codeFailed, "no answer to a proposal")
 		if fresh {
+			c.close(codeFailed, "no answer to a proposal")
 			return nil, wire.Select{}, fmt.Errorf("%w: %w", ErrUnreachable, err)
 		}
+		c.stale.Store(true)
 	}
 }
 
@@ -310,12 +336,12 @@ func (s *Service) session(ctx context.Context, peer services.PeerID) (c *session
 		return nil, false, errors.New("link: a box does not link to itself")
 	}
 	s.mu.Lock()
-	if s.ctx == nil || s.ctx.Err() != nil {
+	if s.run == nil || s.run.ctx.Err() != nil {
 		s.mu.Unlock()
 		return nil, false, ErrNotRunning
 	}
 	for _, c := range slices.Backward(s.sessions[peer]) {
-		if c.alive() {
+		if c.usable() {
 			s.mu.Unlock()
 			return c, false, nil
 		}
@@ -324,8 +350,8 @@ func (s *Service) session(ctx context.Context, peer services.PeerID) (c *session
 	if d == nil {
 		d = &dialling{done: make(chan struct{})}
 		s.dialling[peer] = d
-		run := s.ctx
-		s.group.Go(func() { s.dialFor(run, peer, d) })
+		r := s.run
+		r.group.Go(func() { s.dialFor(r, peer, d) })
 	}
 	s.mu.Unlock()
 	select {
@@ -337,12 +363,13 @@ func (s *Service) session(ctx context.Context, peer services.PeerID) (c *session
 }
 
 // dialFor opens a session, hands it to those who wait, and runs it until it ends.
-func (s *Service) dialFor(ctx context.Context, peer services.PeerID, d *dialling) {
-	conn, way, err := s.dial(ctx, peer)
+func (s *Service) dialFor(r *run, peer services.PeerID, d *dialling) {
+	conn, via, err := s.dial(r.ctx, peer, &r.group)
 	if err == nil {
-		d.session = s.newSession(conn, peer, way.via)
+		d.session = s.newSession(conn, peer, via)
 		if !s.enter(d.session) {
 			d.session.close(codeBusy, "too many sessions")
+			via.end()
 			d.session, err = nil, errors.New("link: too many sessions are open")
 		}
 	}
@@ -353,13 +380,15 @@ func (s *Service) dialFor(ctx context.Context, peer services.PeerID, d *dialling
 	close(d.done)
 	if d.session != nil {
 		defer s.leave(d.session)
-		d.session.run(ctx)
+		d.session.run(r.ctx)
 	}
 }
 
 func (s *Service) quicConfig() *quic.Config {
 	return &quic.Config{
 		HandshakeIdleTimeout: handshakeTime, MaxIdleTimeout: silence, KeepAlivePeriod: keepAlive,
+		InitialStreamReceiveWindow: 256 << 10, MaxStreamReceiveWindow: window / 2,
+		InitialConnectionReceiveWindow: 512 << 10, MaxConnectionReceiveWindow: window,
 		MaxIncomingStreams: mostStreams + 8, MaxIncomingUniStreams: -1, EnableDatagrams: true,
 		EnableStreamResetPartialDelivery: true,
 	}

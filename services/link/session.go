@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/quicvarint"
+
 	"hearth.alt/services"
 	"hearth.alt/services/link/internal/wire"
 )
@@ -26,14 +29,16 @@ const (
 
 // session is a QUIC connection to a peer.
 type session struct {
-	s    *Service
-	conn *quic.Conn
-	peer services.PeerID
-	via  string // "udp" or "tcp"
+	s       *Service
+	conn    *quic.Conn
+	peer    services.PeerID
+	carrier carrier
+	stale   atomic.Bool // it did not answer a proposal in time: it goes on, but nothing new is opened in it
 
 	mu       sync.Mutex
 	known    bool // Knows says so
-	stranger bool // Knows did not when it came; under Service.mu
+	called   bool // from outside; set before it is entered
+	stranger bool // called while Knows did not; under Service.mu
 	streams  map[quic.StreamID]*Stream
 	serving  map[string]int // streams that the peer opened, by protocol
 	opening  int            // streams on their way, both sides
@@ -42,13 +47,16 @@ type session struct {
 
 func (c *session) path() Path {
 	at, _ := netip.ParseAddrPort(c.conn.RemoteAddr().String())
-	return Path{Address: netip.AddrPortFrom(at.Addr().Unmap(), at.Port()), Via: c.via}
+	return Path{Address: netip.AddrPortFrom(at.Addr().Unmap(), at.Port()), Via: c.carrier.via}
 }
 
-// alive says whether the session has not ended.
-func (c *session) alive() bool { return c.conn.Context().Err() == nil }
+// usable says whether streams may be opened.
+func (c *session) usable() bool { return c.conn.Context().Err() == nil && !c.stale.Load() }
 
+// close ends the session; where its carrier takes nothing any more, closeTime later that is cut.
 func (c *session) close(code quic.ApplicationErrorCode, why string) {
+	cut := time.AfterFunc(closeTime, c.carrier.end)
+	defer cut.Stop()
 	_ = c.conn.CloseWithError(code, why)
 }
 
@@ -56,6 +64,7 @@ func (c *session) close(code quic.ApplicationErrorCode, why string) {
 func (c *session) run(ctx context.Context) {
 	var group sync.WaitGroup
 	defer group.Wait()
+	defer c.carrier.end()
 	defer c.close(codeStopping, "")
 	stop := context.AfterFunc(ctx, func() { c.close(codeStopping, "the box is about to stop") })
 	defer stop()
@@ -90,7 +99,7 @@ func (c *session) accept(ctx context.Context, q *quic.Stream) {
 	defer st.leave()
 	defer func() {
 		if p := recover(); p != nil {
-			c.s.log.Error("a handler panics", "protocol", protocol.Name, "peer", c.peer, "panic", p)
+			c.s.log.Error("a handler panics", "protocol", protocol.Name, "peer", c.peer, "panic", p, "stack", string(debug.Stack()))
 			st.Cancel()
 		}
 	}()
@@ -231,13 +240,15 @@ func (c *session) propose(ctx context.Context, q *quic.Stream, names []string) (
 	answer, err := wire.ReadSelect(q, binding, propose, len(names))
 	switch {
 	case err == nil && answer.Refusal != 0:
-		err = &RefusedError{Peer: c.peer, Code: answer.Refusal, Reason: answer.Reason}
+		err = &RefusedError{Peer: c.peer, Code: answer.Refusal}
 	case err == nil && answer.Chosen() >= 0:
 		if !stop() {
 			err = ctx.Err()
 			break
 		}
+		c.mu.Lock()
 		st.protocol = names[answer.Chosen()]
+		c.mu.Unlock()
 		return st, answer, nil
 	}
 	st.leave()
@@ -258,7 +269,7 @@ func (c *session) takeDatagrams() {
 		c.mu.Lock()
 		st := c.streams[quic.StreamID(id)]
 		c.mu.Unlock()
-		if st == nil {
+		if st == nil || st.ctx.Err() != nil {
 			continue
 		}
 		select {
@@ -276,7 +287,7 @@ func (c *session) recheck() {
 	c.known = knows
 	var ended []*Stream
 	for _, st := range c.streams {
-		if p := c.s.protocol(st.protocol); st.incoming && p != nil && !c.s.allowed(p, c.peer) {
+		if st.incoming && !c.s.allowed(c.s.protocol(st.protocol), c.peer) {
 			ended = append(ended, st)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/quicvarint"
+
 	"hearth.alt/services"
 )
 
@@ -75,6 +76,7 @@ func (s *Stream) Close() error {
 
 // Cancel ends both directions at once; what is on its way may be lost.
 func (s *Stream) Cancel() {
+	s.cancel()
 	s.q.CancelRead(codeFailed)
 	s.q.CancelWrite(codeFailed)
 	s.ended(true, true)
@@ -116,8 +118,11 @@ func (s *Stream) leave() {
 	c.idle = time.Now()
 }
 
-// SendDatagram sends b beside the stream (RFC 9221); it may get lost. The error is ErrTooLong, or the session's end.
+// SendDatagram sends b beside the stream (RFC 9221); it may get lost. The error is ErrTooLong, or the stream's end.
 func (s *Stream) SendDatagram(b []byte) error {
+	if err := s.ctx.Err(); err != nil {
+		return err
+	}
 	id := uint64(s.q.StreamID())
 	err := s.session.conn.SendDatagram(append(quicvarint.Append(make([]byte, 0, quicvarint.Len(id)+len(b)), id), b...))
 	var long *quic.DatagramTooLargeError
@@ -127,8 +132,11 @@ func (s *Stream) SendDatagram(b []byte) error {
 	return err
 }
 
-// ReceiveDatagram returns the next datagram, which is the caller's. It returns when ctx or the session ends.
+// ReceiveDatagram returns the next datagram, which is the caller's. It returns when ctx or the stream ends.
 func (s *Stream) ReceiveDatagram(ctx context.Context) ([]byte, error) {
+	if s.ctx.Err() != nil {
+		return nil, context.Cause(s.ctx)
+	}
 	select {
 	case b := <-s.queue:
 		return b, nil

@@ -9,16 +9,19 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/quic-go/quic-go"
+
+	"hearth.alt/services/crowd"
 )
 
 // Where no UDP passes, the packets of QUIC travel over TLS over TCP, each behind its length (2 bytes, big-endian). The
 // session inside is the same in all else: the outer TLS only looks like what such networks let through, the inner one
 // proves who is there.
 
-// packets is a net.PacketConn over a connection.
+// packets is a net.PacketConn over a connection. A peer that takes nothing for writeTime has ended it.
 type packets struct {
 	net.Conn
 	in  *bufio.Reader
@@ -48,6 +51,9 @@ func (p *packets) ReadFrom(b []byte) (int, net.Addr, error) {
 func (p *packets) WriteTo(b []byte, _ net.Addr) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if err := p.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
+		return 0, err
+	}
 	p.out = append(binary.BigEndian.AppendUint16(p.out[:0], uint16(len(b))), b...)
 	if _, err := p.Write(p.out); err != nil {
 		return 0, err
@@ -90,11 +96,11 @@ func (s *Service) acceptTCP(ctx context.Context, l net.Listener, group *sync.Wai
 
 // serveTCP serves the one session that comes over c.
 func (s *Service) serveTCP(ctx context.Context, c net.Conn) {
-	leave := s.callers.enter(c.RemoteAddr())
-	if leave == nil {
+	who := crowd.Address(c.RemoteAddr().String())
+	if !s.callers.Enter(who) {
 		return
 	}
-	defer leave()
+	defer s.callers.Leave(who)
 	_ = c.SetDeadline(time.Now().Add(handshakeTime))
 	outer := tls.Server(c, &tls.Config{
 		MinVersion: tls.VersionTLS13, NextProtos: []string{alpn}, GetCertificate: s.serverProof, SessionTicketsDisabled: true,
@@ -103,27 +109,37 @@ func (s *Service) serveTCP(ctx context.Context, c net.Conn) {
 		return
 	}
 	_ = c.SetDeadline(time.Time{})
-	transport := &quic.Transport{Conn: newPackets(outer)}
+	var came atomic.Bool
+	transport := &quic.Transport{
+		Conn: newPackets(outer),
+		ConnContext: func(ctx context.Context, _ *quic.ClientInfo) (context.Context, error) {
+			if came.Swap(true) {
+				return nil, errTooMany
+			}
+			return ctx, nil
+		},
+	}
 	defer transport.Close()
 	l, err := transport.Listen(s.serverTLS(), s.quicConfig())
 	if err != nil {
 		return
 	}
+	defer l.Close()
 	first, cancel := context.WithTimeout(ctx, handshakeTime)
 	defer cancel()
 	conn, err := l.Accept(first)
 	if err != nil {
 		return
 	}
-	s.serve(ctx, conn, "tcp")
+	s.serve(ctx, conn, carrier{"tcp", func() { _ = c.Close() }})
 }
 
-// dialTCP opens a session over TLS over TCP. The connection ends with the session.
-func (s *Service) dialTCP(ctx context.Context, address string, config *tls.Config) (*quic.Conn, error) {
+// dialTCP opens a session over TLS over TCP.
+func (s *Service) dialTCP(ctx context.Context, address string, config *tls.Config) (*quic.Conn, carrier, error) {
 	d := net.Dialer{Timeout: handshakeTime}
 	c, err := d.DialContext(ctx, "tcp", address)
 	if err != nil {
-		return nil, err
+		return nil, carrier{}, err
 	}
 	outer := tls.Client(c, &tls.Config{
 		MinVersion: tls.VersionTLS13, NextProtos: []string{alpn}, InsecureSkipVerify: true, //nolint:gosec // the inner one verifies
@@ -131,20 +147,17 @@ func (s *Service) dialTCP(ctx context.Context, address string, config *tls.Confi
 	})
 	if err := outer.HandshakeContext(ctx); err != nil {
 		_ = c.Close()
-		return nil, err
+		return nil, carrier{}, err
 	}
 	transport := &quic.Transport{Conn: newPackets(outer)}
+	end := func() {
+		_ = c.Close()
+		_ = transport.Close()
+	}
 	conn, err := transport.Dial(ctx, c.RemoteAddr(), config, s.quicConfig())
 	if err != nil {
-		_ = transport.Close()
-		_ = c.Close()
-		return nil, err
+		end()
+		return nil, carrier{}, err
 	}
-	context.AfterFunc(conn.Context(), func() {
-		// What closes the session is still on its way through the transport.
-		time.Sleep(100 * time.Millisecond)
-		_ = transport.Close()
-		_ = c.Close()
-	})
-	return conn, nil
+	return conn, carrier{"tcp", end}, nil
 }

@@ -11,7 +11,7 @@
 //   - A record is sent on only after the caller stored it, so that nobody knows a record that its author lost.
 //   - The set holds the past of each of its records: an honest box sends parents first, and what does not fit is
 //     refused.
-//   - Bounded: for each peer one list of places in the set. Whoever asks often is answered as often as it reads.
+//   - Bounded: for each peer one list of places in the set, made once for each time it connects.
 //
 // It does not judge what a record means: Admit says whether it may be stored at all.
 package exchange
@@ -65,6 +65,9 @@ func (e *Exchange) Receive(p services.PeerID, f Frame) (fresh []*record.Record, 
 		return nil, nil
 	}
 	if f.Records == nil {
+		if at.heard {
+			return nil, fmt.Errorf("%w: landmarks again", ErrPeer) // each costs a walk through the whole set
+		}
 		at.heard, at.queue = true, e.set.missing(f.Have)
 		return nil, nil
 	}

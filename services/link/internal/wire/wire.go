@@ -9,8 +9,6 @@
 //	          2  bit i is set when the i-th proposed name is spoken with this peer; 0 unless selected
 //	          1  how many names follow, 0 to MaxListed; none unless listed
 //	          n  names, sorted: 1 length, then its letters
-//	          1  length of the reason, 0 to MaxReason; 0 unless refused
-//	          n  the reason, UTF-8
 //	         32  transcript: SHA-256 over the binding of the stream, PROPOSE as it came, and SELECT up to here
 //
 // The name that is spoken is the one with the lowest bit: the opener's order decides, and both ends see that it does.
@@ -25,7 +23,6 @@ import (
 	"math/bits"
 	"regexp"
 	"slices"
-	"unicode/utf8"
 )
 
 // The bounds of the frames.
@@ -33,7 +30,6 @@ const (
 	MaxName   = 64
 	MaxNames  = 16
 	MaxListed = 64
-	MaxReason = 200
 )
 
 // Refusal is why there is no stream.
@@ -126,7 +122,6 @@ type Select struct {
 	Mask    uint16   // which of the proposed names are spoken
 	Listed  []string // to a PROPOSE of none: the names spoken with this peer, sorted
 	Refusal Refusal  // 0 when not refused
-	Reason  string   // of a refusal, for people; may be empty
 }
 
 // Chosen is the place of the name that both speak; -1 is none.
@@ -149,7 +144,6 @@ func (s Select) Append(b []byte, binding, propose []byte) []byte {
 	}
 	b = binary.BigEndian.AppendUint16(append(b, status), s.Mask)
 	b = appendNames(append(b, byte(len(s.Listed))), s.Listed)
-	b = append(append(b, byte(len(s.Reason))), s.Reason...)
 	return append(b, transcript(binding, propose, b[at:])...)
 }
 
@@ -169,19 +163,6 @@ func ReadSelect(r io.Reader, binding, propose []byte, n int) (Select, error) {
 	if s.Listed, raw, err = readNames(r, raw, count); err != nil {
 		return Select{}, err
 	}
-	raw = append(raw, 0)
-	if _, err := io.ReadFull(r, raw[len(raw)-1:]); err != nil {
-		return Select{}, err
-	}
-	at := len(raw)
-	if raw[at-1] > MaxReason {
-		return Select{}, fmt.Errorf("%w: a reason of %d bytes", ErrMalformed, raw[at-1])
-	}
-	raw = append(raw, make([]byte, raw[at-1])...)
-	if _, err := io.ReadFull(r, raw[at:]); err != nil {
-		return Select{}, err
-	}
-	s.Reason = string(raw[at:])
 	var sum [sha256.Size]byte
 	if _, err := io.ReadFull(r, sum[:]); err != nil {
 		return Select{}, err
@@ -202,11 +183,11 @@ func ReadSelect(r io.Reader, binding, propose []byte, n int) (Select, error) {
 func (s Select) fits(status byte, n int) bool {
 	switch status {
 	case selected:
-		return s.Mask != 0 && bits.Len16(s.Mask) <= n && len(s.Listed) == 0 && s.Reason == ""
+		return s.Mask != 0 && bits.Len16(s.Mask) <= n && len(s.Listed) == 0
 	case listed:
-		return n == 0 && s.Mask == 0 && slices.IsSorted(s.Listed) && s.Reason == ""
+		return n == 0 && s.Mask == 0 && slices.IsSorted(s.Listed)
 	}
-	return s.Mask == 0 && len(s.Listed) == 0 && utf8.ValidString(s.Reason)
+	return s.Mask == 0 && len(s.Listed) == 0
 }
 
 func transcript(binding, propose, answer []byte) []byte {

@@ -30,16 +30,16 @@ func TestBytes(t *testing.T) {
 	if got, want := AppendPropose(nil, []string{"/a/v1", "/b/v2"}), "\x02\x05/a/v1\x05/b/v2"; string(got) != want {
 		t.Errorf("PROPOSE %q", got)
 	}
-	got := Select{Refusal: Busy, Reason: "later"}.Append(nil, binding, []byte("\x00"))
-	if want := "\x03\x00\x00\x00\x05later"; string(got[:len(got)-32]) != want {
+	got := Select{Refusal: Busy}.Append(nil, binding, []byte("\x00"))
+	if want := "\x03\x00\x00\x00"; string(got[:len(got)-32]) != want {
 		t.Errorf("SELECT %q", got)
 	}
 	got = Select{Listed: []string{"/a/v1"}}.Append(nil, binding, []byte("\x00"))
-	if want := "\x01\x00\x00\x01\x05/a/v1\x00"; string(got[:len(got)-32]) != want {
+	if want := "\x01\x00\x00\x01\x05/a/v1"; string(got[:len(got)-32]) != want {
 		t.Errorf("SELECT %q", got)
 	}
 	got = Select{Mask: 6}.Append(nil, binding, []byte("\x00"))
-	if want := "\x00\x00\x06\x00\x00"; string(got[:len(got)-32]) != want {
+	if want := "\x00\x00\x06\x00"; string(got[:len(got)-32]) != want {
 		t.Errorf("SELECT %q", got)
 	}
 }
@@ -70,9 +70,7 @@ func TestUnfit(t *testing.T) {
 		"a name that was not proposed":  {Mask: 4},
 		"a list to a proposal of names": {Listed: []string{"/x/v1"}},
 		"selected and listed":           {Mask: 1, Listed: []string{"/x/v1"}},
-		"selected with a reason":        {Mask: 1, Reason: "because"},
 		"refused and selected":          {Mask: 1, Refusal: Busy},
-		"a reason that is no text":      {Refusal: Busy, Reason: "\xff"},
 	} {
 		if got, err := ReadSelect(bytes.NewReader(s.Append(nil, binding, propose)), binding, propose, 2); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: %+v, %v", name, got, err)
@@ -102,9 +100,9 @@ func FuzzPropose(f *testing.F) {
 
 func FuzzSelect(f *testing.F) {
 	propose := AppendPropose(nil, []string{"/a/v1", "/b/v2"})
-	f.Add(uint8(2), []byte{0, 0, 3, 0, 0})
-	f.Add(uint8(0), []byte{1, 0, 0, 1, 5, '/', 'a', '/', 'v', '1', 0})
-	f.Add(uint8(2), []byte{3, 0, 0, 0, 2, 'n', 'o'})
+	f.Add(uint8(2), []byte{0, 0, 3, 0})
+	f.Add(uint8(0), []byte{1, 0, 0, 1, 5, '/', 'a', '/', 'v', '1'})
+	f.Add(uint8(2), []byte{3, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, n uint8, b []byte) {
 		// The transcript is right, so that all behind it is reached.
 		b = append(b, transcript(binding, propose, b)...)
@@ -115,7 +113,7 @@ func FuzzSelect(f *testing.F) {
 			}
 			return
 		}
-		if s.Chosen() >= int(n%17) || len(s.Listed) > MaxListed || len(s.Reason) > MaxReason || !slices.IsSorted(s.Listed) {
+		if s.Chosen() >= int(n%17) || len(s.Listed) > MaxListed || !slices.IsSorted(s.Listed) {
 			t.Errorf("%+v", s)
 		}
 		again, err := ReadSelect(bytes.NewReader(s.Append(nil, binding, propose)), binding, propose, int(n%17))
