@@ -25,7 +25,7 @@ func (h *House) AllowHomeward(ctx context.Context, caller services.Caller, in Al
 	}
 	d, err := h.DNS.Allow(in.Domain)
 	if err != nil {
-		return HomewardOutput{}, err
+		return HomewardOutput{}, notKept(err)
 	}
 	h.audit(ctx, caller, "homeward-allowed", d)
 	return HomewardOutput{d}, nil
@@ -38,7 +38,7 @@ func (h *House) RemoveHomeward(ctx context.Context, caller services.Caller, in H
 	}
 	d, err := h.DNS.Disallow(in.Domain)
 	if err != nil {
-		return None{}, err
+		return None{}, notKept(err)
 	}
 	h.audit(ctx, caller, "homeward-removed", d)
 	return None{}, nil

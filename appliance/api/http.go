@@ -16,6 +16,7 @@ import (
 	"unicode/utf8"
 
 	"hearth.alt/services"
+	"hearth.alt/services/durable"
 )
 
 // Prefix is where the operations live on every private face and on admin.sock.
@@ -329,4 +330,14 @@ func SetText(v reflect.Value, text string) error {
 		return fmt.Errorf("a %v cannot be given as text", v.Type())
 	}
 	return nil
+}
+
+// notKept says of a full disk that it is one; any other error stays what it is.
+func notKept(err error) error {
+	if !durable.Full(err) {
+		return err
+	}
+	full := *services.ErrDiskFull
+	full.Cause = err
+	return &full
 }

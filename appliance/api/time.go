@@ -44,9 +44,12 @@ func (h *House) SetTime(ctx context.Context, caller services.Caller, in SetTimeI
 	case errors.Is(err, clock.ErrTooEarly), errors.Is(err, clock.ErrTooLate):
 		return TimeOutput{}, errTime
 	case err != nil:
-		return TimeOutput{}, err
+		return TimeOutput{}, notKept(err)
 	}
 	h.audit(ctx, caller, "time-set", before.Format(time.RFC3339))
 	h.TimeSet()
+	if err := h.Account.TimeSet(ctx); err != nil {
+		return TimeOutput{}, err
+	}
 	return h.ShowTime(ctx, caller, None{})
 }

@@ -174,14 +174,21 @@ func verifyAudit(ctx context.Context, tx *sql.Tx) error {
 }
 
 // trimAudit drops rows that are older than AuditLife or more than maxAuditRows, oldest first, and keeps what the rest
-// stands on.
+// stands on. Age drops a week of rows at a time, and it is asked once a day: whoever sets the time far ahead must not
+// erase by that what they did.
 func trimAudit(ctx context.Context, tx *sql.Tx, now time.Time) error {
 	var last uint64
 	var hash []byte
+	before := durable.UnixTime(now.Add(-AuditLife))
+	var oldest sql.NullInt64
+	if err := tx.QueryRowContext(ctx, "SELECT min(at) FROM audit").Scan(&oldest); err != nil {
+		return err
+	}
+	before = min(before, oldest.Int64+int64(auditStep/time.Second))
 	// A row is dropped only with all before it, whatever times they hold.
 	err := tx.QueryRowContext(ctx, `SELECT seq, hash FROM audit WHERE seq < max(
 		(SELECT coalesce(min(seq), (SELECT max(seq) + 1 FROM audit)) FROM audit WHERE at >= ?),
-		(SELECT max(seq) - ? FROM audit)) ORDER BY seq DESC LIMIT 1`, durable.UnixTime(now.Add(-AuditLife)), maxAuditRows).Scan(&last, &hash)
+		(SELECT max(seq) - ? FROM audit)) ORDER BY seq DESC LIMIT 1`, before, maxAuditRows).Scan(&last, &hash)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"hearth.alt/services"
+	"hearth.alt/services/secret"
 )
 
 func TestAuditChain(t *testing.T) {
@@ -26,8 +27,10 @@ func TestAuditChain(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.pass(80 * 24 * time.Hour)
-	if err := s.keepAudit(ctx); err != nil {
-		t.Fatal(err)
+	for range 3 { // a week at a time
+		if err := s.keepAudit(ctx); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := s.VerifyAudit(ctx); err != nil {
 		t.Errorf("after the oldest went: %v", err)
@@ -67,5 +70,58 @@ func TestAuditChain(t *testing.T) {
 	s.report(nil)
 	if got := s.Health().Message.Key; got != "account.audit-broken" {
 		t.Errorf("health says %s", got)
+	}
+}
+
+// Whoever may set the time does not erase by that what they did: age drops a week of rows at a time.
+func TestTheTimeErasesNoAudit(t *testing.T) {
+	h := newHouse()
+	s, stop := open(t, h, t.TempDir())
+	defer stop()
+	ctx := t.Context()
+	for range 30 {
+		if err := s.Audit(ctx, Event{Action: "marked"}); err != nil {
+			t.Fatal(err)
+		}
+		h.pass(24 * time.Hour)
+	}
+	h.pass(30 * 365 * 24 * time.Hour)
+	if err := s.keepAudit(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if events, _ := s.Events(ctx, time.Time{}, 0); len(events) < 20 {
+		t.Errorf("%d events left of 30", len(events))
+	}
+}
+
+// What was made while the time was too late ends when a person sets it right, and what was used then counts as used now.
+func TestTimeSet(t *testing.T) {
+	h := newHouse()
+	s, stop := open(t, h, t.TempDir())
+	defer stop()
+	ctx := t.Context()
+	if err := s.SetPassword(ctx, from(""), anna, secret.NewText(good)); err != nil {
+		t.Fatal(err)
+	}
+	before := signIn(t, s, "Anna", "")
+	wrong := 400 * 24 * time.Hour
+	h.pass(wrong)
+	later := signIn(t, s, "Anna", "")
+	code, _, err := s.CreateInvitation(ctx, from(""), cleo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.pass(-wrong)
+	if err := s.TimeSet(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Authenticate(ctx, later.Token, ""); err == nil {
+		t.Error("a session that was made later than it is now goes on")
+	}
+	if _, err := s.Invitation(code); err == nil {
+		t.Error("a code that was made later than it is now is good for a year and more")
+	}
+	if _, err := s.Authenticate(ctx, before.Token, ""); err != nil {
+		t.Errorf("a session of before: %v", err)
 	}
 }

@@ -18,7 +18,8 @@ const (
 	InvitationLife  = 7 * 24 * time.Hour
 	WayInLife       = 24 * time.Hour
 	AuditLife       = 90 * 24 * time.Hour
-	usedEvery       = 10 * time.Minute // how old "last used" on disk may be
+	usedEvery       = 10 * time.Minute   // how old "last used" on disk may be
+	auditStep       = 7 * 24 * time.Hour // of rows that age drops at a time
 	maxAuditRows    = 50_000
 	maxSessions     = 32 // of one person; the one not used for longest makes room
 	maxKnown        = 16 // of one person; likewise

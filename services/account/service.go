@@ -307,6 +307,34 @@ func (s *Service) sweep(ctx context.Context) error {
 	return s.bury(ctx, events...)
 }
 
+// TimeSet is told that a person set the time. What was made later than it is now would be good for longer than it should:
+// sessions and codes among it end. What was only used later counts as used now.
+func (s *Service) TimeSet(ctx context.Context) error {
+	now := s.c.Now()
+	var later []*credential
+	s.mu.Lock()
+	for _, c := range s.byHash {
+		if !c.expires.IsZero() && c.created.After(now.Add(time.Minute)) {
+			later = append(later, c)
+			continue
+		}
+		for _, t := range []*time.Time{&c.used, &c.usedKept, &c.proved} {
+			if t.After(now) {
+				*t = now.UTC().Truncate(time.Second)
+			}
+		}
+	}
+	s.mu.Unlock()
+	if err := s.write(ctx, func(tx *sql.Tx) error {
+		unix := durable.UnixTime(now)
+		_, err := tx.ExecContext(ctx, "UPDATE credential SET used = min(used, ?), proved = min(proved, ?)", unix, unix)
+		return err
+	}); err != nil {
+		return err
+	}
+	return s.end(ctx, later)
+}
+
 // admit makes those active who accepted their invitation: a full disk or a power cut may have kept them pending.
 func (s *Service) admit(ctx context.Context) error {
 	m, _ := s.c.Members.Watch()

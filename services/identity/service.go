@@ -152,6 +152,12 @@ func (s *Service) Health() services.Health {
 	return h
 }
 
+// What waits is never given longer than this, so that one with more left was made while the time was set too late.
+const (
+	mostUnscanned = 24 * time.Hour
+	mostInvited   = 31 * 24 * time.Hour
+)
+
 // recheck is how often Run looks at invitations again, because the known time may jump forward.
 const recheck = 30 * time.Second
 
@@ -220,11 +226,14 @@ func (s *Service) expire(ctx context.Context) time.Duration {
 	m := s.Membership()
 	now := s.cfg.Now()
 	var next time.Duration
-	due := func(state services.State, expires time.Time) bool {
+	due := func(state services.State, expires time.Time, most time.Duration) bool {
 		if state != services.StatePending || m.ReadOnly {
 			return false
 		}
 		left := expires.Sub(now)
+		if left > most {
+			return true // it was given its end while the time was wrong
+		}
 		if left > 0 {
 			if wait := min(left, recheck); next == 0 || wait < next {
 				next = wait
@@ -240,7 +249,7 @@ func (s *Service) expire(ctx context.Context) time.Duration {
 	}
 	inUse := map[services.PersonID]bool{}
 	for _, d := range m.Devices {
-		if due(d.State, d.Expires) {
+		if due(d.State, d.Expires, mostUnscanned) {
 			again(s.change(ctx, func(h *household) (record.Payload, error) {
 				if d, ok := h.devices[d.ID]; !ok || d.State != services.StatePending {
 					return nil, errGone
@@ -252,7 +261,7 @@ func (s *Service) expire(ctx context.Context) time.Duration {
 		}
 	}
 	for _, p := range m.People {
-		if !inUse[p.ID] && due(p.State, p.Expires) {
+		if !inUse[p.ID] && due(p.State, p.Expires, mostInvited) {
 			again(s.change(ctx, func(h *household) (record.Payload, error) {
 				if p, ok := h.people[p.ID]; !ok || p.State != services.StatePending {
 					return nil, errGone

@@ -461,6 +461,20 @@ func TestExpiry(t *testing.T) {
 			t.Errorf("after the jump: invited %v, in use %v", knows(invited.ID), knows(user.ID))
 		}
 
+		// The time was a year too late: what was given its end then has waited long enough.
+		mu.Lock()
+		jump = 365 * 24 * time.Hour
+		mu.Unlock()
+		late := add(5, identitytest.Ann)
+		mu.Lock()
+		jump = 2 * time.Hour
+		mu.Unlock()
+		time.Sleep(31 * time.Second)
+		synctest.Wait()
+		if has(late) {
+			t.Error("a device that was made while the time was a year too late waits on for a year")
+		}
+
 		waiting := add(4, identitytest.Ann)
 		if h := s.Health(); !h.Ready || !h.OK {
 			t.Errorf("health is %+v", h)
