@@ -333,7 +333,17 @@ func (k kept) format() []byte {
 	return binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b))
 }
 
+// migrate brings the form before HCK2 forward: 16 bytes, "HCK1", or "HCK0" when nothing vouched for the time, Unix seconds
+// (8), IEEE CRC-32 of the 12 before (4).
+func migrate(b []byte) []byte {
+	if len(b) != 16 || string(b[:3]) != "HCK" || b[3]&^1 != '0' || crc32.ChecksumIEEE(b[:12]) != binary.BigEndian.Uint32(b[12:]) {
+		return b
+	}
+	return kept{at: time.Unix(int64(binary.BigEndian.Uint64(b[4:12])), 0), vouched: b[3] == '1'}.format()
+}
+
 func parse(b []byte) (k kept, ok bool) {
+	b = migrate(b)
 	if len(b) != 24 || string(b[:4]) != "HCK2" || crc32.ChecksumIEEE(b[:20]) != binary.BigEndian.Uint32(b[20:]) {
 		return kept{}, false
 	}

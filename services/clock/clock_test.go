@@ -91,6 +91,37 @@ func TestDamagedFileIsAFirstBoot(t *testing.T) {
 	}
 }
 
+// After an update the known time was forgotten: the form of its file was another one.
+func TestEarlierForms(t *testing.T) {
+	kept, ntp := at("2027-03-01T12:00:00Z"), at("2029-01-01T00:00:00Z")
+	for name, vouched := range map[string]bool{"hck0": false, "hck1": true} {
+		b, err := os.ReadFile(filepath.Join("testdata", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(t.TempDir(), "clock")
+		if err := os.WriteFile(path, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		m := &machine{wall: at("1970-01-01T00:00:00Z")}
+		c := newDevice(t, path, m, time.Time{})
+		if got := c.Now(); !got.Equal(kept) || c.Known() {
+			t.Errorf("%s: %v known %v, want %v", name, got, c.Known(), kept)
+		}
+		m.wall = ntp // two years later: believed at once where nothing vouched for what is kept
+		if c.Vouch(); c.Known() == vouched {
+			t.Errorf("%s: a leap of two years is known: %v", name, c.Known())
+		}
+		b[7] ^= 1
+		if err := os.WriteFile(path, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got := newDevice(t, path, &machine{}, time.Time{}).Now(); !got.Equal(at("2026-11-21T00:00:00Z")) {
+			t.Errorf("%s, damaged: %v", name, got)
+		}
+	}
+}
+
 // newDevice is a clock whose time only NTP sets. saved, when not zero, is what the last run wrote down.
 func newDevice(t *testing.T, path string, m *machine, saved time.Time) *clock.Clock {
 	t.Helper()
