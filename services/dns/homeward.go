@@ -133,11 +133,17 @@ func (h *homeward) allows(name string) bool {
 	return slices.ContainsFunc(*h.list.Load(), func(d string) bool { return strings.HasSuffix(name, "."+d) })
 }
 
-// canonicalDomain is d in lower case and in ASCII, without a dot at the end. A domain below which strangers have names
-// of their own is refused: any of them could point home.
+// canonicalDomain is d in lower case and in ASCII, without a dot at the end. It judges the form only, and
+// what it returns it takes again: some forms that IDNA writes it cannot read.
 func canonicalDomain(d string) (string, error) {
 	d = strings.TrimPrefix(strings.TrimSuffix(strings.TrimSpace(d), "."), "*.")
+	if len(d) > 4*253 {
+		return "", ErrNoDomain // no character of a domain takes more than 4 bytes, and punycode takes a long one's square
+	}
 	d, err := idna.Lookup.ToASCII(d)
+	if again, unread := idna.Lookup.ToASCII(d); unread != nil || again != d {
+		return "", ErrNoDomain
+	}
 	if _, number := netip.ParseAddr(d); err != nil || number == nil || !strings.Contains(d, ".") || len(d) > 253 {
 		return "", ErrNoDomain
 	}
@@ -146,9 +152,6 @@ func canonicalDomain(d string) (string, error) {
 			return "", ErrNoDomain
 		}
 	}
-	if suffix, _ := publicsuffix.PublicSuffix(d); suffix == d {
-		return "", ErrSharedDomain
-	}
 	return d, nil
 }
 
@@ -156,11 +159,16 @@ func canonicalDomain(d string) (string, error) {
 func (s *Service) Allowed() []string { return slices.Clone(*s.homeward.list.Load()) }
 
 // Allow lets the names of domain and all below it point home from now on; it returns the domain as it is listed. One
-// that is listed is no error. Errors: ErrNoDomain, ErrSharedDomain, ErrManyDomains.
+// that is listed is no error. A domain below which strangers have names of their own is refused, since any of them could
+// point home; one that became such by an update stays until it is removed. Errors: ErrNoDomain, ErrSharedDomain,
+// ErrManyDomains.
 func (s *Service) Allow(domain string) (string, error) {
 	d, err := canonicalDomain(domain)
 	if err != nil {
 		return "", err
+	}
+	if suffix, _ := publicsuffix.PublicSuffix(d); suffix == d {
+		return "", ErrSharedDomain
 	}
 	return d, s.changeHomeward(func(list []string) ([]string, error) {
 		at, found := slices.BinarySearch(list, d)

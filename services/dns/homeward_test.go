@@ -2,6 +2,7 @@ package dns
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -126,6 +127,57 @@ func TestDomainsThatAreNotOnesOwn(t *testing.T) {
 	if _, err := s.Allow("more.example.com"); !errors.Is(err, ErrManyDomains) {
 		t.Errorf("one more than %d: %v", maxHomeward, err)
 	}
+}
+
+// An update whose public suffix list knew a listed domain emptied the whole list, and the domain could not be removed.
+func TestListedDomainBecomesASuffix(t *testing.T) {
+	dir := t.TempDir()
+	const file = `{"version":1,"domains":["duckdns.org","nas.example.com"]}`
+	if err := os.WriteFile(filepath.Join(dir, "homeward.json"), []byte(file), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := keeping(t, dir, "192.168.1.30")
+	s.setPhase(phaseOpen, nil)
+	if h := s.Health(); !h.OK || !slices.Equal(s.Allowed(), []string{"duckdns.org", "nas.example.com"}) {
+		t.Errorf("%v, %+v", s.Allowed(), h)
+	}
+	if err := keeping(t, "", "192.168.1.30").Restore(t.Context(), strings.NewReader(file)); err != nil {
+		t.Errorf("from a backup: %v", err)
+	}
+	if _, err := s.Disallow("duckdns.org"); err != nil || !slices.Equal(s.Allowed(), []string{"nas.example.com"}) {
+		t.Errorf("removed: %v, %v", s.Allowed(), err)
+	}
+	if _, err := s.Allow("duckdns.org"); !errors.Is(err, ErrSharedDomain) {
+		t.Errorf("allowed again: %v", err)
+	}
+}
+
+// What the list keeps is read again as it was written, whatever was typed or lies there.
+func FuzzHomeward(f *testing.F) {
+	for _, s := range []string{" *.NAS.Example.com. ", "büro.example.de", "co.uk", "a..b", "1。2。3。4", `{"version":1,"domains":["duckdns.org","nas.example.com"]}`, `{"version":1}`} {
+		f.Add([]byte(s))
+	}
+	same := func(t *testing.T, list []string) {
+		b, err := json.Marshal(homewardFile{1, list})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := parseHomeward(b); err != nil || !slices.Equal(again, list) {
+			t.Errorf("%q is read as %q, %v", list, again, err)
+		}
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if list, err := parseHomeward(b); err == nil {
+			same(t, list)
+		} else if list != nil {
+			t.Errorf("%q with %v", list, err)
+		}
+		if d, err := canonicalDomain(string(b)); err == nil {
+			same(t, []string{d})
+		} else if d != "" {
+			t.Errorf("%q with %v", d, err)
+		}
+	})
 }
 
 // A damaged list is set aside and said, names are answered without it, and the next change makes it whole.
