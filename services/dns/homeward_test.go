@@ -180,25 +180,33 @@ func FuzzHomeward(f *testing.F) {
 	})
 }
 
-// A damaged list is set aside and said, names are answered without it, and the next change makes it whole.
+// A damaged list is set aside and said, names are answered without it, and the next change makes it whole; one that
+// only takes a name away once was refused, so that whoever needs none could not end it.
 func TestDamagedHomeward(t *testing.T) {
 	for _, content := range []string{"", "{", `{"version":2,"domains":[]}`, `{"version":1,"domains":["com"]}`, `{"version":1,"domains":["A.example.com"]}`} {
-		dir := t.TempDir()
-		path := filepath.Join(dir, "homeward.json")
-		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		s := keeping(t, dir, "192.168.1.30")
-		s.setPhase(phaseOpen, nil)
-		if h := s.Health(); h.OK || !h.Ready || h.Message.Key != "dns.homeward-damaged" || len(s.Allowed()) != 0 {
-			t.Errorf("%q: %+v with %v", content, h, s.Allowed())
-		}
-		if _, err := s.Allow("nas.example.com"); err != nil {
-			t.Fatal(err)
-		}
-		aside, err := os.ReadFile(path + ".damaged-1")
-		if h := s.Health(); !h.OK || err != nil || string(aside) != content || len(keeping(t, dir, "192.168.1.30").Allowed()) != 1 {
-			t.Errorf("%q: after a change %+v, aside %q, %v", content, h, aside, err)
+		for left, change := range []func(*Service) (string, error){
+			func(s *Service) (string, error) { return s.Disallow("nas.example.com") },
+			func(s *Service) (string, error) { return s.Allow("nas.example.com") },
+		} {
+			dir := t.TempDir()
+			path := filepath.Join(dir, "homeward.json")
+			if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s := keeping(t, dir, "192.168.1.30")
+			s.setPhase(phaseOpen, nil)
+			if h := s.Health(); h.OK || !h.Ready || h.Message.Key != "dns.homeward-damaged" || len(s.Allowed()) != 0 {
+				t.Errorf("%q: %+v with %v", content, h, s.Allowed())
+			}
+			if d, err := change(s); err != nil || d != "nas.example.com" {
+				t.Errorf("%q: %q, %v", content, d, err)
+			}
+			aside, err := os.ReadFile(path + ".damaged-1")
+			again := keeping(t, dir, "192.168.1.30")
+			again.setPhase(phaseOpen, nil)
+			if h := s.Health(); !h.OK || !again.Health().OK || err != nil || string(aside) != content || len(again.Allowed()) != left {
+				t.Errorf("%q: after a change %+v, aside %q, %v", content, h, aside, err)
+			}
 		}
 	}
 }

@@ -223,7 +223,7 @@ func (s *Service) Health() services.Health {
 		h.Message = services.Say("dns.plain", "This network does not let encrypted questions out, so names outside are asked without encryption through your router.")
 	case s.homeward.damaged.Load():
 		h.Ready = true
-		h.Message = services.Say("dns.homeward-damaged", "The list of names that may point home could not be read. Names are answered; add again those you need.")
+		h.Message = services.Say("dns.homeward-damaged", "The list of names that may point home could not be read. Names are answered. Allow again those you need, on the page about the network; if you need none, allow one there and remove it again.")
 	case f.latency.Load() == 0:
 		h.Ready, h.OK = true, true
 		h.Message = services.Say("dns.ready", "Names are answered.")
