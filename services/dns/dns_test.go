@@ -683,13 +683,18 @@ func TestNothingInsideFromOutside(t *testing.T) {
 		if _, err := b.Allow("allowed.example"); err != nil {
 			t.Fatal(err)
 		}
-		up.set(func(q dns.Question, r *dns.Msg) { r.Answer = []dns.RR{rr(q.Name + " 60 IN " + c.record)} })
+		up.set(func(q dns.Question, r *dns.Msg) {
+			r.Answer = []dns.RR{rr(q.Name + " 60 IN " + c.record)}
+			r.Ns = []dns.RR{rr("example. 60 IN SOA ns.example. h.example. 1 2 3 4 60")}
+		})
 		qtype := dns.StringToType[strings.Fields(c.record)[0]]
 		m := new(dns.Msg).SetQuestion("evil.example.", qtype)
 		m.SetEdns0(1232, false)
 		r, err := b.Exchange(t.Context(), m)
 		if err != nil || (len(r.Answer) == 1) != c.kept || r.Rcode != dns.RcodeSuccess || (edeOf(r) == filterEDE) == c.kept {
 			t.Errorf("%s: %v, %v; want kept %v", c.record, r, err, c.kept)
+		} else if !c.kept && len(r.Ns) > 0 {
+			t.Errorf("%s: the zone is said to vouch that there is none: %v", c.record, r)
 		}
 		if r, err = b.Exchange(t.Context(), new(dns.Msg).SetQuestion("X.Allowed.example.", qtype)); err != nil || (len(r.Answer) == 1) == slices.Contains(never, c.record) {
 			t.Errorf("%s below an allowed domain: %v, %v", c.record, r, err)
