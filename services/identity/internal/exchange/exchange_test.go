@@ -275,6 +275,46 @@ func TestFewBytes(t *testing.T) {
 	}
 }
 
+// A log with more heads than a frame has room for is still told in a frame that others read.
+func TestManyHeads(t *testing.T) {
+	g := genesis(t)
+	set := NewSet(g)
+	for i := range maxLandmarks + 20 {
+		set.add(seal(t, 1, uint64(i+1), record.RenamePerson{Person: "aaaaaaaaaaaaaaaa", Name: "x"}, g.ID()))
+	}
+	e := New(set, admit)
+	e.Connected(peerID(2))
+	f, ok := e.Next(peerID(2))
+	if _, err := Read(bytes.NewReader(f.Append(nil))); err != nil || !ok || !slices.Contains(f.Have, set.records[set.Len()-1].ID()) {
+		t.Errorf("%d landmarks of %d records: %v, %v", len(f.Have), set.Len(), ok, err)
+	}
+}
+
+// What a box sent is told to all others, and not to itself.
+func TestNoEcho(t *testing.T) {
+	g := genesis(t)
+	e := New(NewSet(g), admit)
+	for i := 2; i <= 3; i++ {
+		e.Connected(peerID(i))
+		e.Next(peerID(i))
+		if _, err := e.Receive(peerID(i), Frame{Have: []record.ID{g.ID()}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := seal(t, 2, 1, record.RenamePerson{Person: "aaaaaaaaaaaaaaaa", Name: "x"}, g.ID())
+	fresh, err := e.Receive(peerID(2), Frame{Records: [][]byte{r.Bytes()}})
+	if err != nil || len(fresh) != 1 {
+		t.Fatalf("%v, %v", fresh, err)
+	}
+	e.Stored(peerID(2), fresh)
+	if f, ok := e.Next(peerID(2)); ok {
+		t.Errorf("its own %d records are sent to it", len(f.Records))
+	}
+	if f, ok := e.Next(peerID(3)); !ok || len(f.Records) != 1 {
+		t.Errorf("another box is told %v", f)
+	}
+}
+
 // Hostile frames change nothing and are blamed.
 func TestHostile(t *testing.T) {
 	g := genesis(t)
