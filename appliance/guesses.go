@@ -27,21 +27,13 @@ const (
 	mostSources = 4096
 )
 
-// source is what counts as one address: an IPv4 address, an IPv6 /64, since whoever guesses has all of one.
-func source(remote string) netip.Prefix {
-	a := crowd.Address(remote)
-	if a.Is4() {
-		p, _ := a.Prefix(32)
-		return p
-	}
-	return crowd.Network(a)
-}
+func machine(address string) netip.Prefix { return crowd.Machine(crowd.Address(address)) }
 
 // Wait is how long address must wait before its next try.
 func (g *guesses) Wait(address string) time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	t := g.from[source(address)]
+	t := g.from[machine(address)]
 	if t == nil {
 		return 0
 	}
@@ -52,7 +44,7 @@ func (g *guesses) Wait(address string) time.Duration {
 func (g *guesses) Wrong(address string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	key := source(address)
+	key := machine(address)
 	t := g.from[key]
 	if t == nil {
 		if g.from == nil || len(g.from) >= mostSources {

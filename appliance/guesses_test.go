@@ -37,7 +37,7 @@ func TestGuessesSlowDownOneAddressOnly(t *testing.T) {
 			t.Errorf("another address waits %v", w)
 		}
 		g.Wrong("[2001:db8::1]:7")
-		if source("[2001:db8::1]:7") != source("[2001:db8::2]:7") {
+		if machine("[2001:db8::1]:7") != machine("[2001:db8::2]:7") {
 			t.Error("two addresses of one IPv6 /64 count apart")
 		}
 		for i := range 3 * mostSources {

@@ -49,6 +49,7 @@ import (
 	"golang.org/x/crypto/chacha20poly1305"
 
 	"hearth.alt/services"
+	"hearth.alt/services/crowd"
 )
 
 // Limits of what the tunnel holds and carries. They are ours: a claim is a handful of short forms.
@@ -193,7 +194,7 @@ func (t *Tunnel) Hello(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	now := t.cfg.Now()
-	s.lastUsed, s.from = now, source(r.RemoteAddr)
+	s.lastUsed, s.from = now, crowd.Machine(crowd.Address(r.RemoteAddr))
 	t.mu.Lock()
 	t.sweep(now)
 	if len(t.half) >= maxHalf {
@@ -206,7 +207,7 @@ func (t *Tunnel) Hello(w http.ResponseWriter, r *http.Request) {
 	answer(w, helloAnswer{ID: b64.EncodeToString(s.id), E: b64.EncodeToString(public)})
 }
 
-// makeRoom ends the oldest hello of the address that has most of them, so that whoever floods crowds out themselves
+// makeRoom ends the oldest hello of the machine that has most of them, so that whoever floods crowds out themselves
 // and nobody is kept from claiming. mu is held.
 func (t *Tunnel) makeRoom() {
 	count := map[netip.Prefix]int{}
@@ -220,20 +221,6 @@ func (t *Tunnel) makeRoom() {
 		}
 	}
 	delete(t.half, string(last.id))
-}
-
-// source is what counts as one address: an IPv4 address, an IPv6 /64.
-func source(address string) netip.Prefix {
-	at, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	a, bits := at.Addr().Unmap().WithZone(""), 64
-	if a.Is4() {
-		bits = 32
-	}
-	p, _ := a.Prefix(bits)
-	return p
 }
 
 // Request serves POST /sealed/request. The refusals are "bad-input", "unknown" (say hello again), "wrong" (the secret

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"hearth.alt/services/crowd"
 )
 
 // Throttle makes guessing slow. It keeps one bucket for each account, address (IPv6 by /64), known device and one for
@@ -89,7 +91,7 @@ func (t *Throttle) Begin(now time.Time, account string, address netip.Addr, know
 	if known != "" {
 		keys = []bucketKey{{bucketKnown, known}}
 	} else {
-		keys = []bucketKey{{bucketAccount, account}, {bucketAddress, addressBlock(address)}, {bucketAll, ""}}
+		keys = []bucketKey{{bucketAccount, account}, {bucketAddress, crowd.Machine(address).String()}, {bucketAll, ""}}
 	}
 	t.sweep(now)
 	for i, k := range keys {
@@ -185,17 +187,6 @@ func (t *Throttle) Len() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return len(t.buckets)
-}
-
-// addressBlock is what one machine can choose freely from: an IPv4 address, an IPv6 /64.
-func addressBlock(a netip.Addr) string {
-	a = a.Unmap().WithZone("")
-	if a.Is6() {
-		if p, err := a.Prefix(64); err == nil {
-			return p.String()
-		}
-	}
-	return a.String()
 }
 
 // roundWait is how a wait is told: whole seconds, or whole minutes from two minutes on.

@@ -1,29 +1,33 @@
 package crowd
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"testing"
 )
 
-func TestAddressAndNetwork(t *testing.T) {
+func TestAddress(t *testing.T) {
 	for remote, want := range map[string]string{
-		"192.0.2.7:5":            "192.0.2.7 in 192.0.2.0/24",
-		"192.0.2.7":              "192.0.2.7 in 192.0.2.0/24",
-		"[::ffff:192.0.2.7]:5":   "192.0.2.7 in 192.0.2.0/24",
-		"[2001:db8:1:2:3::9]:5":  "2001:db8:1:2:3::9 in 2001:db8:1:2::/64",
-		"[fe80::7%eth0]:5":       "fe80::7 in fe80::/64",
-		"@":                      "invalid IP in invalid Prefix",
-		"":                       "invalid IP in invalid Prefix",
-		"/run/hearth/admin.sock": "invalid IP in invalid Prefix",
+		"192.0.2.7:5":            "192.0.2.7 of 192.0.2.7/32 in 192.0.2.0/24",
+		"192.0.2.7":              "192.0.2.7 of 192.0.2.7/32 in 192.0.2.0/24",
+		"[::ffff:192.0.2.7]:5":   "192.0.2.7 of 192.0.2.7/32 in 192.0.2.0/24",
+		"[2001:db8:1:2:3::9]:5":  "2001:db8:1:2:3::9 of 2001:db8:1:2::/64 in 2001:db8:1:2::/64",
+		"[fe80::7%eth0]:5":       "fe80::7 of fe80::/64 in fe80::/64",
+		"@":                      "invalid IP of invalid Prefix in invalid Prefix",
+		"":                       "invalid IP of invalid Prefix in invalid Prefix",
+		"/run/hearth/admin.sock": "invalid IP of invalid Prefix in invalid Prefix",
 	} {
 		a := Address(remote)
-		if got := a.String() + " in " + Network(a).String(); got != want {
+		if got := fmt.Sprintf("%v of %v in %v", a, Machine(a), Network(a)); got != want {
 			t.Errorf("%q is %s, want %s", remote, got, want)
 		}
 	}
 	if got := Network(netip.MustParseAddr("::ffff:192.0.2.7")).String(); got != "192.0.2.0/24" {
 		t.Errorf("the network of mapped IPv4 is %s", got)
+	}
+	if got := Machine(netip.MustParseAddr("::ffff:192.0.2.7")).String(); got != "192.0.2.7/32" {
+		t.Errorf("the machine of mapped IPv4 is %s", got)
 	}
 }
 

@@ -33,11 +33,17 @@ func plain(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
 
 // Network is the network that a is in as far as one can tell from outside: a /24, a /64. Whoever is in it can put on
 // other addresses of it.
-func Network(a netip.Addr) netip.Prefix {
+func Network(a netip.Addr) netip.Prefix { return prefix(a, 24) }
+
+// Machine is what counts as one machine: an IPv4 address, an IPv6 /64, since a machine may put on all of one.
+func Machine(a netip.Addr) netip.Prefix { return prefix(a, 32) }
+
+// prefix is the first bits4 bits of an IPv4 address, the first 64 of an IPv6 address.
+func prefix(a netip.Addr, bits4 int) netip.Prefix {
 	a = plain(a)
 	bits := 64
 	if a.Is4() {
-		bits = 24
+		bits = bits4
 	}
 	p, _ := a.Prefix(bits)
 	return p
