@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -660,6 +661,45 @@ func TestWayIn(t *testing.T) {
 		if list, err := h.account.List(k, mia.id); err != nil || len(list) != 0 {
 			t.Errorf("%d of kind %s are left, %v", len(list), k, err)
 		}
+	}
+}
+
+// watched calls look whenever somebody asks whether it is done.
+type watched struct {
+	context.Context
+	look func()
+}
+
+func (w watched) Done() <-chan struct{} {
+	w.look()
+	return w.Context.Done()
+}
+
+// TestAWayInHoldsNobodyUp: what the box remembers was once locked while the event of a new way in was written to disk.
+func TestAWayInHoldsNobodyUp(t *testing.T) {
+	h := takenIn(t, t.TempDir())
+	do := h.webConfig.House
+	var looks, held atomic.Int32
+	ctx := watched{t.Context(), func() {
+		if looks.Add(1); held.Load() > 0 {
+			return
+		}
+		free := make(chan struct{})
+		go func() {
+			do.WaitingKey("")
+			close(free)
+		}()
+		select {
+		case <-free:
+		case <-time.After(10 * time.Second):
+			held.Add(1)
+		}
+	}}
+	if _, _, err := do.Invite(ctx, services.Caller{Person: h.who[services.RoleOwner].id, Role: services.RoleOwner}, h.who[services.RoleMember].id); err != nil {
+		t.Fatal(err)
+	}
+	if looks.Load() == 0 || held.Load() > 0 {
+		t.Errorf("looked %d times, held up %d times", looks.Load(), held.Load())
 	}
 }
 

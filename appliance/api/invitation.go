@@ -42,23 +42,28 @@ func (h *House) Invite(ctx context.Context, caller services.Caller, id services.
 	if err != nil {
 		return secret.Text{}, expires, err
 	}
+	p, _ := h.Identity.Membership().Person(id)
+	h.rememberInvitation(id, invitation{code, p.State, expires})
+	if p.State == services.StateActive {
+		h.audit(ctx, caller, "way-in-made", p.Name)
+	}
+	return code, expires, nil
+}
+
+// rememberInvitation keeps an invitation and forgets those that are no longer good.
+func (h *House) rememberInvitation(id services.PersonID, made invitation) {
+	m := h.Identity.Membership()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.invites == nil {
 		h.invites = map[services.PersonID]invitation{}
 	}
-	m := h.Identity.Membership()
 	for id, old := range h.invites {
 		if p, ok := m.Person(id); !ok || p.State != old.state || !h.Now().Before(old.expires) {
 			delete(h.invites, id)
 		}
 	}
-	p, _ := m.Person(id)
-	h.invites[id] = invitation{code, p.State, expires}
-	if p.State == services.StateActive {
-		h.audit(ctx, caller, "way-in-made", p.Name)
-	}
-	return code, expires, nil
+	h.invites[id] = made
 }
 
 // InviteCode returns the code of a person who is invited, or who may choose another password, while the box remembers
