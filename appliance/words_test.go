@@ -12,7 +12,8 @@ import (
 )
 
 // TestRefusalsNameWhatIsMeant names bugs: an unknown role was a request that could not be read, a device could not be
-// called by its name, a session that never was had ended already, and a limit below nothing meant everything.
+// called by its name, a session that never was had ended already, a limit below nothing meant everything, and some did
+// not say what to do next.
 func TestRefusalsNameWhatIsMeant(t *testing.T) {
 	h := openHouse(t, t.TempDir())
 	ask := func(method, path, body string) (int, api.Failure, []byte) {
@@ -40,7 +41,8 @@ func TestRefusalsNameWhatIsMeant(t *testing.T) {
 		{"no number", "GET", "/audit?limit=abc", "", 400, "bad-input", "limit", "a whole number"},
 		{"less than nothing", "GET", "/audit?limit=-1", "", 400, "bad-input", "limit", "a whole number"},
 		{"no session", "DELETE", "/sessions/nosuch", "", 404, "no-such-credential", "", "no session with that ID"},
-		{"no device", "DELETE", "/devices/Tablet", "", 404, "no-device", "", ""},
+		{"no device", "DELETE", "/devices/Tablet", "", 404, "no-device", "", "Look at the list of devices"},
+		{"no name that may point home", "DELETE", "/dns/homeward/nas.example.com", "", 404, "not-allowed", "domain", "Look there"},
 	} {
 		status, f, out := ask(tt.method, tt.path, tt.body)
 		if status != tt.status || f.Error.Code != tt.code || f.Error.Field != tt.field || !strings.Contains(f.Error.Message, tt.want) {

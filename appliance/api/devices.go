@@ -22,7 +22,10 @@ type pairing struct {
 }
 
 // ErrNoDevice says that no device is meant, or none that the caller may know of.
-var ErrNoDevice = &services.Problem{Kind: services.KindNotFound, Code: "no-device", Say: services.Say("house.no-device", "There is no such device in this household.")}
+var ErrNoDevice = &services.Problem{
+	Kind: services.KindNotFound, Code: "no-device",
+	Say: services.Say("house.no-device", "There is no such device in this household. Look at the list of devices: it may have another name now, or be gone."),
+}
 
 // ErrSeveralDevices says that the name that was given is that of more than one device.
 var ErrSeveralDevices = &services.Problem{

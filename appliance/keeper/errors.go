@@ -22,7 +22,7 @@ var (
 	}
 	ErrTaken = &services.Problem{
 		Kind: services.KindConflict, Code: "keeper-port-taken",
-		Say: services.Say("keeper.port-taken", "Another program on this computer uses that port already."),
+		Say: services.Say("keeper.port-taken", "Another program on this computer uses that port already. Stop it, or start Hearth with another port."),
 	}
 	ErrNoAddress = &services.Problem{
 		Kind: services.KindUnavailable, Code: "keeper-no-address",

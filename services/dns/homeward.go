@@ -43,7 +43,7 @@ var (
 	}
 	ErrNotAllowed = &services.Problem{
 		Kind: services.KindNotFound, Code: "not-allowed", Field: "domain",
-		Say: services.Say("dns.not-allowed", "That name is not on the list."),
+		Say: services.Say("dns.not-allowed", "That name is not on the list. Look there for how it is written."),
 	}
 )
 
