@@ -90,8 +90,8 @@ func TestSetTheTime(t *testing.T) {
 		if err := h.pages.SetTime(ctx, later); !errors.Is(err, want) {
 			t.Errorf("%v: %v, want %v", role, err, want)
 		}
-		if n, err := h.pages.Network(ctx); role >= services.RoleMember && (err != nil || n.MaySetTime != (want == nil)) {
-			t.Errorf("%v: %v, the form is shown: %v", role, err, n.MaySetTime)
+		if n, err := h.pages.Network(ctx); role >= services.RoleMember && (err != nil || n.MayChange != (want == nil)) {
+			t.Errorf("%v: %v, the form is shown: %v", role, err, n.MayChange)
 		}
 	}
 	if err := h.pages.SetTime(webui.WithCaller(t.Context(), h.caller(services.RoleOwner)), "noon"); err == nil || services.AsProblem(err).Field != "time" {

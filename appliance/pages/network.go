@@ -59,7 +59,7 @@ func (h *House) Network(ctx context.Context) (house.Network, error) {
 	if err != nil {
 		return house.Network{}, err
 	}
-	n.Time, n.TimeKnown, n.MaySetTime = clock.Time, clock.Known, h.least(ctx, services.RoleAdmin) == nil
+	n.Time, n.TimeKnown, n.MayChange = clock.Time, clock.Known, h.least(ctx, services.RoleAdmin) == nil
 	n.Ports = []house.Port{doorOfRouter(reach, status.Port)}
 	names := h.API.DNS.Health()
 	fact := house.Fact{State: house.StateGood, Say: names.Message}
@@ -67,8 +67,14 @@ func (h *House) Network(ctx context.Context) (house.Network, error) {
 		fact.State = house.StateCare
 	}
 	n.DNS = []house.Fact{fact}
-	if webui.CallerOf(ctx).Role >= services.RoleAdmin {
-		n.Homeward = h.API.DNS.Allowed()
+	if n.MayChange {
+		allowed, err := h.API.ListHomeward(ctx, webui.CallerOf(ctx), api.None{})
+		if err != nil {
+			return house.Network{}, err
+		}
+		for _, d := range allowed {
+			n.Homeward = append(n.Homeward, d.Domain)
+		}
 	}
 	for _, f := range h.API.Names.Found() {
 		one := house.Found{Kind: house.FoundOther, Name: f.Name, Service: f.Service, Host: f.Host, Port: f.Port}

@@ -395,9 +395,9 @@ type Network struct {
 	Found     []Found  // by Kind, then Name
 	Searching bool     // the first search still runs
 
-	Time       time.Time // that the box goes by
-	TimeKnown  bool      // else it is only the earliest that it can be
-	MaySetTime bool
+	Time      time.Time // that the box goes by
+	TimeKnown bool      // else it is only the earliest that it can be
+	MayChange bool      // the time, and the names that may point home
 }
 
 // Port is a door the box asked the router to open.

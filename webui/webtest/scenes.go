@@ -188,7 +188,7 @@ func well() *House {
 		},
 		TheWelcome: house.Welcome{Name: "Grace", Household: "Smith", Role: services.RoleGuest, Expires: Now.Add(168 * time.Hour)},
 		TheNetwork: house.Network{
-			Time: Now, TimeKnown: true, MaySetTime: true,
+			Time: Now, TimeKnown: true, MayChange: true,
 			Looked: ago(2 * time.Minute), Addresses: []netip.Addr{addr("192.168.1.20"), addr("fd3a:91c4:7::20")}, Router: addr("192.168.1.1"),
 			Public: addr("198.51.100.7"), Net4: prefix("10.87.14.0/24"), Net6: prefix("fd3a:91c4:e0a3::/48"), Domain: "smith.home.arpa",
 			Reach: reachNow(),
@@ -319,6 +319,7 @@ func wrong(kind services.Kind, field, text string) error {
 // asBen is what a member may see and do: their own name, their own devices, nothing of the owner's.
 func asBen(h *House) *House {
 	h.TheFrame.Person, h.TheDevices = "Ben", h.TheDevices[2:]
+	h.TheNetwork.MayChange, h.TheNetwork.Homeward = false, nil
 	for i := range h.ThePeople {
 		p := &h.ThePeople[i]
 		p.You = p.ID == benID

@@ -34,9 +34,7 @@ type view struct {
 	utc       string // n.Time
 	typed     string // in the field of the time
 	looked    string
-	mayChange bool // the names that may point home
-	homeward  []string
-	domain    string // in the field of those
+	domain    string // in the field of the names that may point home
 }
 
 // Show is GET /network.
@@ -86,7 +84,6 @@ func (p *Pages) show(rq *web.Request, v view, e web.Errors) error {
 		return err
 	}
 	v.n, v.utc, v.searching, v.answer = n, n.Time.UTC().Format("2006-01-02 15:04"), n.Searching, rq.SayHTML(n.Reach.Say)
-	v.mayChange, v.homeward = rq.Caller.Role >= services.RoleAdmin, n.Homeward
 	title := map[house.ReachKind]string{
 		house.ReachHome: "network.home", house.ReachForNow: "network.now", house.ReachAlways: "network.always", house.ReachUnknown: "network.unknown",
 	}[n.Reach.Kind]
