@@ -5,7 +5,8 @@
 //	Table   connections, which can be given up: there is always a place for a new one.
 //
 // Who asks is known by address only, and a machine can put on other addresses of its network. So both look at the
-// address and at its network (a /24, a /64). Whoever has addresses of very many networks still takes all of a Count.
+// address and at its network (a /24, a /64). Whoever has addresses of very many networks still takes all of a Count, and
+// whoever has many of one network may take all that a Count has for that one.
 //
 // The package is a leaf tool: anyone may import it, and it imports nothing of ours.
 package crowd

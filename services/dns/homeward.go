@@ -155,6 +155,18 @@ func canonicalDomain(d string) (string, error) {
 	return d, nil
 }
 
+// addressInName are domains that answer with the address that the name itself holds: below them anybody points where
+// they like. The public suffix list does not know them.
+var addressInName = []string{"nip.io", "sslip.io", "xip.io", "traefik.me", "backname.io"}
+
+// onInternet says whether the public DNS may know d: its last label is no number (RFC 1123, section 2.1; a browser takes
+// it for an address), and none of those that are never asked there (RFC 6761, RFC 6762, RFC 7686, RFC 9476).
+func onInternet(d string) bool {
+	last := d[strings.LastIndexByte(d, '.')+1:]
+	number := strings.Trim(last, "0123456789") == "" || strings.HasPrefix(last, "0x")
+	return !number && !slices.Contains([]string{"alt", "arpa", "invalid", "local", "localhost", "onion"}, last)
+}
+
 // Allowed lists the domains whose names may point home, in order. The slice is the caller's.
 func (s *Service) Allowed() []string { return slices.Clone(*s.homeward.list.Load()) }
 
@@ -167,7 +179,10 @@ func (s *Service) Allow(domain string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if suffix, _ := publicsuffix.PublicSuffix(d); suffix == d {
+	switch suffix, _ := publicsuffix.PublicSuffix(d); {
+	case !onInternet(d):
+		return "", ErrNoDomain
+	case suffix == d || slices.Contains(addressInName, d):
 		return "", ErrSharedDomain
 	}
 	return d, s.changeHomeward(func(list []string) ([]string, error) {

@@ -110,7 +110,9 @@ func TestDomainsThatAreNotOnesOwn(t *testing.T) {
 		"": ErrNoDomain, ".": ErrNoDomain, "com": ErrNoDomain, "printer": ErrNoDomain, "192.168.1.1": ErrNoDomain, "fd00::1": ErrNoDomain,
 		"https://nas.example.com/": ErrNoDomain, "a..example.com": ErrNoDomain, "nas example.com": ErrNoDomain, "*": ErrNoDomain,
 		strings.Repeat("a.", 127) + "com": ErrNoDomain, strings.Repeat("a", 64) + ".com": ErrNoDomain, "*.*.example.com": ErrNoDomain,
-		"co.uk": ErrSharedDomain, "*.duckdns.org": ErrSharedDomain, "DuckDNS.org": ErrSharedDomain, "smith.duckdns.org": nil, "example.co.uk": nil, "büro.example.de": nil,
+		"co.uk": ErrSharedDomain, "*.duckdns.org": ErrSharedDomain, "DuckDNS.org": ErrSharedDomain, "smith.duckdns.org": nil, "nip.io": ErrSharedDomain,
+		"0x7f.1": ErrNoDomain, "127.1": ErrNoDomain, "a.0x7f": ErrNoDomain, "foo.local": ErrNoDomain, "hearth.alt": ErrNoDomain, "smith.home.arpa": ErrNoDomain, "foo.onion": ErrNoDomain,
+		"example.co.uk": nil, "büro.example.de": nil,
 	} {
 		if _, err := s.Allow(domain); !errors.Is(err, want) {
 			t.Errorf("%q: %v, want %v", domain, err, want)

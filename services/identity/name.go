@@ -15,6 +15,9 @@ import (
 // maxName is how many characters a name may have.
 const maxName = 64
 
+// maxMarks is how many accents one letter may carry (UTS #39, section 5.4).
+const maxMarks = 4
+
 // cleanName returns the form of a name that is kept: NFC, every space a plain and single one, none at the ends, 1 to 64
 // characters of which at least one can be seen. Control characters, those that change the direction of other text, those
 // that cannot be seen or that Unicode does not know are refused, and so is a word of two alphabets that look alike. field
@@ -35,8 +38,14 @@ func cleanName(field, name string) (string, error) {
 	}, norm.NFC.String(name))
 	name = strings.Join(strings.FieldsFunc(strings.TrimFunc(name, func(r rune) bool { return r == ' ' || r == '\u200e' || r == '\u200f' }), func(r rune) bool { return r == ' ' }), " ")
 	runes := []rune(name)
+	marks := 0
 	for i, r := range runes {
+		if marks++; !unicode.Is(unicode.Mn, r) {
+			marks = 0
+		}
 		switch {
+		case marks > maxMarks:
+			return bad(services.Say("identity.name.text", "A name is made of letters. This one holds something else."))
 		case unicode.IsControl(r), r == '\u2028', r == '\u2029', r == utf8.RuneError, unicode.Is(unicode.Noncharacter_Code_Point, r), looks.Hidden(r) && !joins(runes, i):
 			return bad(services.Say("identity.name.control", "A name cannot hold line breaks, tabs or other hidden characters."))
 		case unicode.Is(unicode.Co, r), unicode.Is(unicode.Cn, r) && !picture(r):

@@ -41,7 +41,7 @@ func TestCleanName(t *testing.T) {
 			t.Errorf("%q becomes %q, %v; want %q", in, got, err, want)
 		}
 	}
-	for _, in := range []string{"", "   ", "\u200d", "a\nb", "a\x00", "a\u0085", "\xff", "a\u202eb", "a\u2028b", strings.Repeat("a", 65), strings.Repeat("é", 65), "\ufffd", "\ufdd0",
+	for _, in := range []string{"", "   ", "\u200d", "a\nb", "a\x00", "a\u0085", "\xff", "a\u202eb", "a\u2028b", strings.Repeat("a", 65), strings.Repeat("é", 65), "\ufffd", "Al" + strings.Repeat("\u0301", 6) + "ice", "\ufdd0",
 		// What looks like a name that somebody has: hidden signs, and letters of another alphabet.
 		"Ann\u200b", "Ann\u00ad", "\u2060Ann", "\ufeffAnn", "A\u034fnn", "Ann\u200d", "A\u200cnn", "Ann\ufe0f", "Ann\u2800", "Ann\u3164", "Ann\U000e0041", "Ann\u061c", "An\u2064n", "Ann\U000e0100",
 		// What nobody knows the look of.

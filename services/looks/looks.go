@@ -32,15 +32,18 @@ func Hidden(r rune) bool {
 	return unicode.In(r, unicode.Cf, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) || r == '\u2800'
 }
 
-// shapes has, after each Latin letter, the letters of Greek and Cyrillic that are drawn like it (of UTS #39,
+// shapes has, after each Latin letter, the letters of other alphabets and the digits that are drawn like it (of UTS #39,
 // confusables.txt, those that a household's fonts draw so), and ways to write an apostrophe or a hyphen. Capitals and
 // small letters differ in shape, so they stand apart: Н is an H, н is not an h.
 var shapes = func() map[rune]rune {
 	m := map[rune]rune{}
 	for _, s := range []string{
-		"AΑА", "aαа", "BΒВ", "bЬьƄƅ", "CСϹ", "cсϲ", "dԁ", "EΕЕ", "eеєε", "GԌ", "HΗН", "hһ", "iіιı", "JЈ", "jјϳ", "KΚКκк", "lIΙІӀӏ|", "MΜМм",
-		"NΝ", "nпη", "OΟО", "oοоσ", "PΡР", "pρр", "qԛ", "rг", "SЅ", "sѕ", "TΤТτт", "uυ", "vνѵ", "VѴ", "WԜ", "wԝω", "XΧХ", "xχх", "YΥУҮ", "yуγү", "ZΖ",
+		"AΑА", "aαа", "BΒВ", "bЬьƄƅб", "CСϹ", "cсϲ", "dԁ", "EΕЕ", "eеєε", "GԌ", "HΗН", "hһհ", "iіιı", "JЈ", "jјϳ", "KΚКκк", "lIΙІӀӏ|1", "MΜМм",
+		"NΝ", "nпη", "OΟО", "oοоσօᴏ0", "PΡР", "pρр", "qԛ", "rг", "SЅՏ", "sѕ", "TΤТτт", "uυս", "vνѵ", "VѴ", "WԜ", "wԝω", "XΧХ", "xχх", "YΥУҮ", "yуγү", "ZΖ",
 		"ßβ",
+		// Cherokee and Lisu, whose capitals were cut from Latin type.
+		"AᎪꓮ", "BᏴꓐ", "CᏟꓚ", "DᎠꓓ", "EᎬꓰ", "Fꓝ", "GᏀꓖ", "HᎻꓧ", "lᏆꓲ", "JᎫꓙ", "KᏦꓗ", "LᏞꓡ", "MᎷꓟ", "Nꓠ", "Oꓳ", "PᏢꓑ", "RᏒꓣ", "SᏚꓢ", "TᎢꓔ", "Uꓴ", "VᏙꓦ",
+		"WᎳꓪ", "Xꓫ", "Yꓬ", "ZᏃꓜ", "iᎥ",
 		"'’‘‛`´ʼʻʹʾʿ′‵＇", "-‐‑‒–—―−⁃",
 	} {
 		all := []rune(s)

@@ -19,6 +19,7 @@ func TestNamesThatLookTheSame(t *testing.T) {
 		{"O’Brien", "O'Brien"}, {"O´Brien", "O'Brien"}, {"OʼBrien", "O`Brien"}, {"O＇Brien", "O'Brien"},
 		{"Anna‑Lena", "Anna-Lena"}, {"Anna–Lena", "Anna-Lena"}, {"Anna−Lena", "Anna-Lena"},
 		{"Anna  Lee", "Anna\u00a0Lee"}, {"Zoe\u0308", "Zoë"}, {"\u0401\u043a", "Ëk"}, {"lna", "Ina"},
+		{"ꓮꓡꓲꓚꓰ", "ALICE"}, {"ᎪᏞᏆᏟᎬ", "ALICE"}, {"A1ice", "Alice"}, {"0ma", "Oma"}, {"Տara", "Sara"}, {"ᴏmar", "omar"}, {"\u0412\u043e\u0431", "Bob"}, // Воб
 		{"\u0410\u043d\u043d\u0430", "\u0410\u041d\u041d\u0410"}, // Анна, АННА
 	} {
 		if !Alike(pair[0], pair[1]) || !Alike(pair[1], pair[0]) {
