@@ -122,6 +122,32 @@ func TestEarlierForms(t *testing.T) {
 	}
 }
 
+// A time decades ahead of the program is no time that the box wrote down.
+func TestFileFarAhead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "clock")
+	far := at("2056-01-01T00:00:00Z")
+	if got := newDevice(t, path, &machine{}, far).Now(); !got.Equal(far) {
+		t.Errorf("29 years ahead: %v", got)
+	}
+	c := newDevice(t, path, &machine{wall: at("1970-01-01T00:00:00Z")}, at("2080-01-01T00:00:00Z"))
+	if got := c.Now(); !got.Equal(at("2026-11-21T00:00:00Z")) {
+		t.Errorf("more than 30 years ahead: %v", got)
+	}
+}
+
+// A start at which NTP never came is no way back to a first boot, which believes anything.
+func TestStartWithoutNTP(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "clock")
+	right := at("2026-12-01T00:00:00Z")
+	if err := newDevice(t, path, &machine{}, right).Save(); err != nil {
+		t.Fatal(err)
+	}
+	c := newDevice(t, path, &machine{wall: right.Add(400 * day)}, time.Time{})
+	if c.Vouch(); c.Known() || !c.Now().Equal(right) {
+		t.Errorf("after one: %v known %v", c.Now(), c.Known())
+	}
+}
+
 // newDevice is a clock whose time only NTP sets. saved, when not zero, is what the last run wrote down.
 func newDevice(t *testing.T, path string, m *machine, saved time.Time) *clock.Clock {
 	t.Helper()
