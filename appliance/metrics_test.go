@@ -3,12 +3,14 @@ package appliance
 import (
 	"bytes"
 	"net/http"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"hearth.alt/services"
+	"hearth.alt/services/clock"
 )
 
 var metricLine = regexp.MustCompile(`^([a-z_]+)(\{[a-z]+="(\\.|[^"\\])*"\})? -?[0-9.e+-]+$`)
@@ -68,9 +70,16 @@ func TestMetricLabelsAreEscaped(t *testing.T) {
 
 // TestHealthIsToldInKnownTime says that no service shows the time of a board without a clock battery.
 func TestHealthIsToldInKnownTime(t *testing.T) {
-	h := openHouse(t, t.TempDir())
-	floor := h.clock.Now().Add(1000 * time.Hour)
-	h.clock.AtLeast(floor)
+	state := t.TempDir()
+	floor := clock.Machine().Wall().Add(1000 * time.Hour).Truncate(time.Second)
+	ahead, err := clock.New(filepath.Join(state, "clock"), clock.System{Wall: func() time.Time { return floor }, Mono: clock.Machine().Mono}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ahead.Save(); err != nil {
+		t.Fatal(err)
+	}
+	h := openHouse(t, state)
 	h.faces.say(true, true, services.Sentence{})
 	h.console.set(true, true, services.Sentence{})
 	h.claim.say(false, services.Sentence{})

@@ -2,8 +2,8 @@
 // starts in 1970. It is the only place that may ask the system for the time where trust depends on it.
 //
 // The known time is the greatest of: the build time of the program, the last time this box wrote down, and the
-// system clock once something vouched for it (NTP, a person, a signed record). Until then it advances with the
-// monotonic clock from the greatest lower bound. It is a lower bound of the real time at all times.
+// system clock once something vouched for it (NTP, a person). Until then it advances with the monotonic clock from the
+// greatest of them: a lower bound of the real time, as long as neither NTP nor a person was wrong.
 //
 // NTP can be forged by anyone on the way, and what the known time has reached it leaves only when a person says so (Set).
 // So on a device the system clock is followed at once only for so long: thirty days, which a day of running pays back. A
@@ -216,19 +216,6 @@ func (c *Clock) Vouch() bool {
 	return c.trusted
 }
 
-// AtLeast raises the known time to t when t is later: a record signed by someone trusted proves that t has been.
-// A t decades ahead is ignored.
-func (c *Clock) AtLeast(t time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if known := c.nowLocked(); t.After(known) && c.plausible(t) {
-		c.base, c.mark = t.Round(0).UTC(), c.sys.Mono()
-		if c.anchor != nil {
-			c.anchor = &moment{c.base, c.mark}
-		}
-	}
-}
-
 // Why Set refuses a time.
 var (
 	ErrTooEarly = errors.New("a time before this program was made")
@@ -268,7 +255,7 @@ type Source string
 // The sources.
 const (
 	SourceBuild  Source = "build"  // nothing is known but when the program was made
-	SourceKept   Source = "kept"   // the last run wrote it down, or a record proves it
+	SourceKept   Source = "kept"   // the last run wrote it down
 	SourceSystem Source = "system" // the system clock: NTP's, or the computer's owner's
 	SourcePerson Source = "person" // Set, and the system clock was not near it for a day yet
 )
