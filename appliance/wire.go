@@ -162,7 +162,7 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 	// The house, and its faces.
 	a.health = newHealthBoard()
 	house := &api.House{
-		Version: Version, Log: log, Now: a.clock.Now, Clock: a.clock, TimeSet: a.certificate.Reload, Identity: a.identity, Account: a.account, Mesh: a.mesh, Names: a.discovery, DNS: a.dns,
+		Version: Version, Log: log, Clock: a.clock, TimeSet: a.certificate.Reload, Identity: a.identity, Account: a.account, Mesh: a.mesh, Names: a.discovery, DNS: a.dns,
 		Health: a.health.All, Door: a.door, Addresses: func() []netip.Addr { return lookHome().addresses },
 		Networks: func() []netip.Prefix { return lookHome().networks },
 	}

@@ -66,7 +66,7 @@ func (h *House) auditCall(ctx context.Context, caller services.Caller, o *Operat
 			h.reads[o.Name] = r
 		}
 		r.since++
-		now, n := h.Now(), r.since
+		now, n := h.Clock.Now(), r.since
 		due := now.Sub(r.written).Abs() >= time.Minute // the time may have been set back
 		if due {
 			r.written, r.since = now, 0

@@ -105,7 +105,7 @@ func (h *House) AddDevice(ctx context.Context, caller services.Caller, in AddDev
 	if len(h.Mesh.Reach().Endpoints) == 0 {
 		return AddDeviceOutput{}, mesh.ErrNoAddress
 	}
-	expires := h.Now().Add(PairWithin)
+	expires := h.Clock.Now().Add(PairWithin)
 	d, err := h.Identity.AddDevice(h.acting(ctx, caller), identity.NewDevice{Person: p.ID, Name: in.Name, Key: key, Expires: expires})
 	if err != nil {
 		return AddDeviceOutput{}, err

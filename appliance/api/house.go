@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
-	"time"
 
 	"hearth.alt/services"
 	"hearth.alt/services/account"
@@ -21,8 +20,7 @@ import (
 type House struct {
 	Version  string
 	Log      *slog.Logger
-	Now      func() time.Time // known time
-	Clock    *clock.Clock     // what Now asks
+	Clock    *clock.Clock
 	Identity *identity.Service
 	Account  *account.Service
 	Mesh     *mesh.Service

@@ -59,7 +59,7 @@ func (h *House) rememberInvitation(id services.PersonID, made invitation) {
 		h.invites = map[services.PersonID]invitation{}
 	}
 	for id, old := range h.invites {
-		if p, ok := m.Person(id); !ok || p.State != old.state || !h.Now().Before(old.expires) {
+		if p, ok := m.Person(id); !ok || p.State != old.state || !h.Clock.Now().Before(old.expires) {
 			delete(h.invites, id)
 		}
 	}

@@ -88,7 +88,7 @@ func (h *House) AddPerson(ctx context.Context, caller services.Caller, in AddPer
 	if lan != nil && *lan && caller.Role < services.RoleAdmin {
 		return AddPersonOutput{}, errLAN
 	}
-	p, err := h.Identity.AddPerson(h.acting(ctx, caller), identity.NewPerson{Name: in.Name, Role: in.Role, LAN: lan, Expires: h.Now().Add(account.InvitationLife)})
+	p, err := h.Identity.AddPerson(h.acting(ctx, caller), identity.NewPerson{Name: in.Name, Role: in.Role, LAN: lan, Expires: h.Clock.Now().Add(account.InvitationLife)})
 	if err != nil {
 		return AddPersonOutput{}, err
 	}

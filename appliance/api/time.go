@@ -26,10 +26,8 @@ func (h *House) ShowTime(_ context.Context, caller services.Caller, _ None) (Tim
 	if err := least(caller, services.RoleMember); err != nil {
 		return TimeOutput{}, err
 	}
-	source, system := h.Clock.Source()
-	return TimeOutput{
-		Time: h.Clock.Now().Truncate(time.Second), Known: h.Clock.Known(), Source: string(source), System: system.UTC().Truncate(time.Second),
-	}, nil
+	s := h.Clock.Status()
+	return TimeOutput{Time: s.Time.Truncate(time.Second), Known: s.Known, Source: string(s.Source), System: s.System.UTC().Truncate(time.Second)}, nil
 }
 
 // SetTime sets the known time, and has the certificate made anew for it.

@@ -200,8 +200,10 @@ func (c *Clock) Known() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.follow()
-	return c.trusted && (c.leap == nil || c.first || c.anchor != nil)
+	return c.knownLocked()
 }
+
+func (c *Clock) knownLocked() bool { return c.trusted && (c.leap == nil || c.first || c.anchor != nil) }
 
 // Vouch is called when something trustworthy set or confirmed the system clock (NTP on the device, a person). It
 // reports whether the system clock is plausible; an implausible one (before the known time, or decades ahead) stays
@@ -260,20 +262,28 @@ const (
 	SourcePerson Source = "person" // Set, and the system clock was not near it for a day yet
 )
 
-// Source says where the known time is from, and what the system clock says.
-func (c *Clock) Source() (Source, time.Time) {
+// Status is what is known of the time.
+type Status struct {
+	Time   time.Time // as Now
+	Known  bool      // as Known
+	Source Source
+	System time.Time // what the system clock says
+}
+
+// Status says what time it is, and where that is from.
+func (c *Clock) Status() Status {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	known, wall := c.follow(), c.sys.Wall()
+	s := Status{Time: c.nowLocked(), Known: c.knownLocked(), Source: SourceBuild, System: c.sys.Wall()}
 	switch {
 	case c.said:
-		return SourcePerson, wall
+		s.Source = SourcePerson
 	case c.trusted && (c.leap == nil || c.first):
-		return SourceSystem, wall
-	case known.Sub(c.floor) > c.sys.Mono()-c.mark:
-		return SourceKept, wall
+		s.Source = SourceSystem
+	case s.Time.Sub(c.floor) > c.sys.Mono()-c.mark:
+		s.Source = SourceKept
 	}
-	return SourceBuild, wall
+	return s
 }
 
 // Save writes the known time down, for the next start; on a first boot, what is shown, once it has lasted. Call it every

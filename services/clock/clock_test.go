@@ -529,16 +529,16 @@ func TestSet(t *testing.T) {
 		if err := c.Set(after); err != nil {
 			t.Fatal(err)
 		}
-		if source, _ := c.Source(); !c.Now().Equal(after) || !c.Known() || source != clock.SourcePerson {
-			t.Fatalf("%v known %v from %q, want %v", c.Now(), c.Known(), source, after)
+		if got := c.Status(); !got.Time.Equal(after) || !got.Known || got.Source != clock.SourcePerson {
+			t.Fatalf("%+v, want %v", got, after)
 		}
 	}
 	t.Run("it is kept", func(t *testing.T) {
 		c, _, path := wrong(t)
 		set(t, c)
 		c = newDevice(t, path, &machine{wall: at("1970-01-01T00:00:00Z")}, time.Time{})
-		if source, _ := c.Source(); !c.Now().Equal(after) || source != clock.SourcePerson {
-			t.Errorf("after a power cut: %v from %q, want %v", c.Now(), source, after)
+		if got := c.Status(); !got.Time.Equal(after) || got.Source != clock.SourcePerson {
+			t.Errorf("after a power cut: %+v, want %v", got, after)
 		}
 	})
 	t.Run("the forging goes on", func(t *testing.T) {
@@ -588,12 +588,12 @@ func TestSet(t *testing.T) {
 		set(t, c)
 		m.wall = after
 		m.pass(day - time.Second)
-		if source, _ := c.Source(); source != clock.SourcePerson {
-			t.Errorf("a second early it is from %q", source)
+		if got := c.Status(); got.Source != clock.SourcePerson {
+			t.Errorf("a second early it is from %q", got.Source)
 		}
 		m.pass(time.Second)
-		if source, _ := c.Source(); source != clock.SourceSystem {
-			t.Errorf("a day later it is from %q", source)
+		if got := c.Status(); got.Source != clock.SourceSystem {
+			t.Errorf("a day later it is from %q", got.Source)
 		}
 		m.pass(day)
 		c.Now()
@@ -648,8 +648,9 @@ func TestSource(t *testing.T) {
 	want := func(what clock.Source) {
 		t.Helper()
 		m.pass(time.Hour)
-		if got, wall := c.Source(); got != what || !wall.Equal(m.wall) {
-			t.Errorf("%q, %v; want %q", got, wall, what)
+		got := c.Status()
+		if got.Source != what || !got.System.Equal(m.wall) || !got.Time.Equal(c.Now()) || got.Known != c.Known() {
+			t.Errorf("%+v; want %q, %v known %v", got, what, c.Now(), c.Known())
 		}
 	}
 	want(clock.SourceBuild)
