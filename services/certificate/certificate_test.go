@@ -317,6 +317,7 @@ func leaf(t *testing.T, s *certificate.Service) *x509.Certificate {
 
 func TestLifeOfALeaf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Until(time.Date(2026, time.December, 1, 0, 0, 0, 0, time.UTC))) // no authority is older than 2026
 		h := &house{addresses: []netip.Addr{netip.MustParseAddr("192.168.178.20"), netip.MustParseAddr("2001:db8::5"), netip.MustParseAddr("fe80::1%eth0"), netip.MustParseAddr("192.168.7.7")}}
 		s := newHouse(t, h)
 		ctx, cancel := context.WithCancel(t.Context())
