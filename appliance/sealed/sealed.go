@@ -185,7 +185,7 @@ func (t *Tunnel) Hello(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if wait := t.cfg.Throttle(r.RemoteAddr); wait > 0 {
-		Busy(w, wait)
+		busy(w, wait)
 		return
 	}
 	s, public, err := newSession(psk, peer)
@@ -248,7 +248,7 @@ func (t *Tunnel) Request(w http.ResponseWriter, r *http.Request) {
 	}
 	if !proven {
 		if wait := t.cfg.Throttle(r.RemoteAddr); wait > 0 {
-			Busy(w, wait)
+			busy(w, wait)
 			return
 		}
 	}
@@ -490,8 +490,13 @@ func read(w http.ResponseWriter, r *http.Request, into any) bool {
 	return true
 }
 
-// Busy answers either endpoint that there is a time to wait first, in whole seconds.
-func Busy(w http.ResponseWriter, wait time.Duration) {
+// Full answers either endpoint for a box that has its hands full, without asking the tunnel.
+func Full(w http.ResponseWriter) {
+	refuse(w, http.StatusServiceUnavailable, refusal{Code: "full"})
+}
+
+// busy says that after wrong tries there is a time to wait first, in whole seconds.
+func busy(w http.ResponseWriter, wait time.Duration) {
 	seconds := int(wait/time.Second) + 1
 	w.Header().Set("Retry-After", fmt.Sprint(seconds))
 	refuse(w, http.StatusTooManyRequests, refusal{Code: "busy", Wait: seconds})

@@ -63,7 +63,7 @@ func (s *Server) brief(w http.ResponseWriter, r *http.Request, p *services.Probl
 		api.WriteFailure(w, s.cfg.Log, "none", p)
 		return
 	case strings.HasPrefix(r.URL.Path, "/sealed/") && p == errBusy:
-		sealed.Busy(w, 0)
+		sealed.Full(w)
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")

@@ -67,7 +67,7 @@ func TestFormsWithoutEnd(t *testing.T) {
 		t.Errorf("one too many of an app: %d %v %s", w.Code, w.Header(), w.Body)
 	}
 	w = askFrom(h, "192.0.2.1:5", "POST", "/sealed/hello", unread{t})
-	if got := w.Body.String(); got != `{"code":"busy","wait":1}`+"\n" || w.Header().Get("Connection") != "close" {
+	if got := w.Body.String(); got != `{"code":"full"}`+"\n" || w.Code != http.StatusServiceUnavailable || w.Header().Get("Connection") != "close" {
 		t.Errorf("one too many of a sealed claim: %d %v %s", w.Code, w.Header(), got)
 	}
 	if w := askFrom(h, "192.0.2.2:5", "GET", "/", http.NoBody); w.Code != http.StatusOK {

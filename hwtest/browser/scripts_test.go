@@ -3,6 +3,7 @@ package browser
 import (
 	"crypto/ecdh"
 	"encoding/hex"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -164,6 +165,36 @@ func TestSentOnce(t *testing.T) {
 	until(t, b, "a page that comes back is as it was", quiet)
 	for _, c := range b.Complaints() {
 		t.Errorf("the browser says: %s", c)
+	}
+}
+
+// TestSealSaysWhy names the bug: a box with its hands full blamed wrong tries on whoever opened the sealed way.
+func TestSealSaysWhy(t *testing.T) {
+	var now atomic.Pointer[webtest.Scene]
+	s := scene(t, "landing-new")
+	now.Store(&s)
+	srv := serve(t, &now)
+	var refusal atomic.Pointer[string]
+	inner := srv.Config.Handler
+	srv.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/sealed/hello" {
+			inner.ServeHTTP(w, r)
+			return
+		}
+		w.WriteHeader(http.StatusServiceUnavailable)
+		io.WriteString(w, *refusal.Load())
+	})
+	b := Start(t)
+	if err := b.Open(Look{360, false}, srv.URL+s.Path); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ answer, want string }{{`{"code":"busy","wait":2}`, "wrong tries"}, {`{"code":"full"}`, "hands full"}} {
+		refusal.Store(&tt.answer)
+		if _, err := Eval[bool](b, `document.querySelector("#code").value = "7QK4-M2VX-9TRD-HC6P", document.querySelector("#seal").requestSubmit(), true`); err != nil {
+			t.Fatal(err)
+		}
+		until(t, b, "after "+tt.answer+" it says: "+tt.want,
+			`!document.querySelector("#seal-error").hidden && document.querySelector("#seal-error").textContent.includes("`+tt.want+`")`)
 	}
 }
 
