@@ -4,11 +4,15 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"hearth.alt/appliance/api"
 	"hearth.alt/services"
+	"hearth.alt/services/account"
+	"hearth.alt/webui"
 )
 
 // TestRefusalsNameWhatIsMeant names bugs: an unknown role was a request that could not be read, a device could not be
@@ -63,5 +67,68 @@ func TestRefusalsNameWhatIsMeant(t *testing.T) {
 		if status, f, out := ask("DELETE", "/devices/Phone", ""); status != http.StatusConflict || f.Error.Code != "several-devices" {
 			t.Errorf("a name of two devices: %d %s", status, out)
 		}
+	}
+}
+
+// TestConfirmedWordsStayConfirmed names a bug: the keeper says in a code of its own that it has no words left, identity
+// knew another, and so after every start the words had never been confirmed.
+func TestConfirmedWordsStayConfirmed(t *testing.T) {
+	state := t.TempDir()
+	h := takenIn(t, state)
+	list, err := h.webConfig.House.Words(t.Context(), local)
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := api.WordsInput{}
+	for _, w := range list {
+		words.Words = append(words.Words, w.Reveal())
+	}
+	if out, err := h.webConfig.House.CheckWords(t.Context(), local, words); err != nil || !out.Erased || out.Already {
+		t.Fatalf("the first check: %+v, %v", out, err)
+	}
+	owner := h.who[services.RoleOwner]
+	h.stop()
+
+	h = openHouse(t, state)
+	if h.identity.WordsPending() {
+		t.Error("after a start they are pending again")
+	}
+	if !h.claim.done(h.identity.Membership(), 0) {
+		t.Error("the claim secret waits for them")
+	}
+	ctx := webui.WithCaller(t.Context(), services.Caller{Face: services.FaceSecure, Address: "192.0.2.9:5", Person: owner.id, Role: services.RoleOwner})
+	o, err := h.pages.Overview(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tr := range o.Troubles {
+		if tr.ID == "words" {
+			t.Errorf("home says: %s", tr.What)
+		}
+	}
+	if _, err := h.pages.Words(ctx); services.AsProblem(err).Code != "words-confirmed" {
+		t.Errorf("asked for the words: %v", err)
+	}
+	if _, err := h.pages.AskedWords(ctx); services.AsProblem(err).Code != "words-confirmed" {
+		t.Errorf("asked which to check: %v", err)
+	}
+	for _, path := range []string{"/claim/words", "/claim/check"} {
+		if w := h.ask(services.FaceSecure, as(h.request(services.FaceSecure, "GET", path, nil), owner)); w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/" {
+			t.Errorf("%s: %d %q", path, w.Code, w.Header().Get("Location"))
+		}
+	}
+	told := func() int {
+		all, err := h.account.Events(t.Context(), time.Time{}, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(slices.DeleteFunc(all, func(e account.Event) bool { return e.Action != "words-confirmed" }))
+	}
+	before := told()
+	if out, err := h.webConfig.House.CheckWords(t.Context(), local, words); err != nil || out.Erased || !out.Already {
+		t.Errorf("checked once more: %+v, %v", out, err)
+	}
+	if after := told(); before != 1 || after != 1 {
+		t.Errorf("written down %d times, after another check %d times", before, after)
 	}
 }

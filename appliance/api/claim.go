@@ -94,7 +94,7 @@ func (h *House) CheckWords(ctx context.Context, caller services.Caller, in Words
 	if pending {
 		h.audit(ctx, caller, "words-confirmed", "")
 	}
-	return WordsOutput{OK: true, Erased: pending}, nil
+	return WordsOutput{OK: true, Erased: pending, Already: !pending}, nil
 }
 
 // ResetPassword gives a person a new password, from the console, and ends their sessions.

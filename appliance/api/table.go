@@ -131,8 +131,9 @@ type WordsInput struct {
 
 // WordsOutput says that the words are right, and whether their key was still on the box until now.
 type WordsOutput struct {
-	OK     bool `json:"ok"`
-	Erased bool `json:"erased"`
+	OK      bool `json:"ok"`
+	Erased  bool `json:"erased"`
+	Already bool `json:"confirmed_before"`
 }
 
 // PasswordInput is what "recover password" takes.

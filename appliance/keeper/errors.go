@@ -32,8 +32,9 @@ var (
 		Kind: services.KindUnavailable, Code: "keeper-no-tunnel",
 		Say: services.Say("keeper.no-tunnel", "The private network needs administrator rights, and Hearth was started without them. Everything else works."),
 	}
+	// ErrNoRoot has the code that identity asks of its Keys.
 	ErrNoRoot = &services.Problem{
-		Kind: services.KindConflict, Code: "keeper-no-root",
+		Kind: services.KindConflict, Code: "words-confirmed",
 		Say: services.Say("keeper.no-root", "The recovery words are no longer on the box. They exist only where somebody wrote them down."),
 	}
 	ErrNoCA = &services.Problem{

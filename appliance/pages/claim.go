@@ -11,6 +11,7 @@ import (
 	"hearth.alt/appliance/api"
 	"hearth.alt/services"
 	"hearth.alt/services/claimcode"
+	"hearth.alt/services/identity"
 	"hearth.alt/services/secret"
 	"hearth.alt/webui"
 	"hearth.alt/webui/house"
@@ -156,6 +157,9 @@ func (h *House) Words(ctx context.Context) ([]secret.Shown, error) {
 func (h *House) AskedWords(ctx context.Context) ([]int, error) {
 	if err := h.least(ctx, services.RoleOwner); err != nil {
 		return nil, err
+	}
+	if h.API.Ownership() == api.Claimed && !h.API.Identity.WordsPending() {
+		return nil, identity.WordsConfirmed()
 	}
 	root := h.API.Identity.Membership().Household.Root
 	// One of each third of the list, so that all parts of the paper are looked at.
