@@ -67,7 +67,7 @@ type Request struct {
 	Method string `json:"method"` // GET or POST
 	Path   string `json:"path"`   // with query; must begin with /
 	Form   string `json:"form"`   // application/x-www-form-urlencoded, for POST
-	Lang   string `json:"lang"`   // Accept-Language of the browser
+	Lang   string `json:"lang"`   // Accept-Language: of the page that asks
 }
 
 // Response is the page that answers it. Redirects have been followed: Path is where it came from.

@@ -126,6 +126,41 @@ func TestFragment(t *testing.T) {
 	}
 }
 
+// TestLanguageKeepsTheCode names the bug: another language emptied the field of the code, and after "Welcome" too.
+func TestLanguageKeepsTheCode(t *testing.T) {
+	const code = "O59JeOs0j0ow2t8oNzm7QML3B_8B3-Bj8ThGoLUrPOs"
+	var now atomic.Pointer[webtest.Scene]
+	s := scene(t, "join")
+	now.Store(&s)
+	srv := serve(t, &now)
+	b := Start(t)
+	press := func() {
+		t.Helper()
+		if _, err := Eval[bool](b, `(() => { document.querySelector(".langs a[lang=de]").click(); return true; })()`); err != nil {
+			t.Fatal(err)
+		}
+		until(t, b, "the code is in the field", `document.documentElement.lang === "de" && document.querySelector("input#code")?.value === "`+code+`" && location.hash === ""`)
+	}
+	if err := b.Open(Look{360, false}, srv.URL+"/join#"+code); err != nil {
+		t.Fatal(err)
+	}
+	until(t, b, "the code is in the field", `document.querySelector("#code").value === "`+code+`" && location.hash === ""`)
+	press()
+	welcome := scene(t, "join-welcome")
+	now.Store(&welcome)
+	if err := b.Open(Look{360, false}, srv.URL+"/join"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Eval[bool](b, `(() => { document.querySelector("[name=code]").value = "`+code+`"; return true; })()`); err != nil {
+		t.Fatal(err)
+	}
+	now.Store(&s)
+	press()
+	for _, c := range b.Complaints() {
+		t.Errorf("the browser says: %s", c)
+	}
+}
+
 // TestSentOnce names the bug: a form whose answer takes seconds gave no sign of it, and was sent again by whoever pressed
 // again.
 func TestSentOnce(t *testing.T) {

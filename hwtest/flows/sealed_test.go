@@ -123,6 +123,20 @@ func TestClaimSealedOnPlainHTTP(t *testing.T) {
 	v.open("/") // a reload, before anything was typed
 	v.sees("input[name=household]", "")
 	v.actions--
+
+	// The language that was chosen before the seal was forgotten inside it, and choosing another lost the step.
+	speaks := func(tag string) {
+		t.Helper()
+		v.until("the page speaks "+tag, `document.documentElement.lang === "`+tag+`" && document.querySelector(".langs a[aria-current]").lang === "`+tag+`"`)
+	}
+	before := v.actions
+	v.open("/?lang=de")
+	v.sees("input[name=household]", "")
+	speaks("de")
+	v.press(".langs a[lang=en]")
+	v.sees("input[name=household]", "")
+	speaks("en")
+	v.actions = before
 	v.names()
 	v.main()
 	words := v.words()
@@ -131,6 +145,11 @@ func TestClaimSealedOnPlainHTTP(t *testing.T) {
 	}
 	t.Logf("%d actions to the first sign-in", v.actions)
 	shot(t, v, "sealed-words")
+	for _, tag := range []string{"de", "en"} {
+		v.press(".langs a[lang=" + tag + "]")
+		speaks(tag)
+		v.sees("ol.words", "")
+	}
 
 	// A reload loses the session, which lives inside the seal only: the page asks who it is and goes on where it was.
 	reload := func(back string) {

@@ -32,6 +32,14 @@ document.addEventListener("submit", (event) => {
   };
 });
 
+// Another language keeps what stands behind "#", and a code that was taken from there: no browser sends either.
+document.addEventListener("click", (event) => {
+  const link = event.target.closest?.(".langs a");
+  if (!link) return;
+  const code = document.querySelector("input[data-fragment]")?.value;
+  link.hash = code ? encodeURIComponent(code) : location.hash;
+});
+
 addEventListener("pageshow", (event) => {
   if (event.persisted) over();
 });

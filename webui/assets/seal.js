@@ -110,7 +110,7 @@ function ask(method, path, form) {
 
 async function request(t, method, path, form) {
 	const n = ++t.n;
-	const plain = bytes(JSON.stringify({ method, path, form: form || "", lang: navigator.languages.join(",") }));
+	const plain = bytes(JSON.stringify({ method, path, form: form || "", lang: document.documentElement.lang }));
 	const { box } = await post("/sealed/request", { id: encode(t.id), n, box: encode(chacha20poly1305(t.send, nonce(n), t.id).encrypt(plain)) });
 	return JSON.parse(new TextDecoder().decode(chacha20poly1305(t.receive, nonce(n), t.id).decrypt(decode(box))));
 }
@@ -264,6 +264,8 @@ document.addEventListener("click", (event) => {
 	event.preventDefault();
 	if (target.pathname === "/" && !target.search) leave();
 	else go("GET", target.pathname + target.search);
+	const lang = target.searchParams.get("lang");
+	if (lang) fetch("/?lang=" + lang).catch(() => {}); // the page outside, from which a reload starts, speaks it too
 });
 
 addEventListener("popstate", (event) => {

@@ -252,8 +252,6 @@ func seal(pg *web.Page) string {
 	return assets.Path("seal.js")
 }
 
-func languagePath(tag string) templ.SafeURL { return templ.SafeURL("?lang=" + tag) }
-
 func percent(part, whole int64) string {
 	if whole <= 0 {
 		return "0"

@@ -132,6 +132,23 @@ func (s *Server) switchLanguage(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
+// LanguagePath leads to this page in another language, with what its address asks. An answer to a POST leads to the page
+// of the same address.
+func (p *Page) LanguagePath(tag string) string {
+	path := p.Here
+	if acts[p.R.URL.Path] {
+		path = "/"
+	}
+	q := p.R.URL.Query()
+	if to := p.Back(""); to != "" {
+		q.Set("to", to)
+	} else {
+		q.Del("to")
+	}
+	q.Set("lang", tag)
+	return path + "?" + q.Encode()
+}
+
 // SetLanguage keeps the language of this browser; the cookie is no secret.
 func SetLanguage(w http.ResponseWriter, r *http.Request, tag string) {
 	http.SetCookie(w, &http.Cookie{
@@ -198,6 +215,8 @@ type Page struct {
 	Plain  bool   // nobody is signed in, or it does not matter: no menu
 	Flash  *Flash
 	Errors Errors
+	// Here is where the language links lead, when asking for this page anew does not bring it back; "" is its own address.
+	Here string
 	// Fragment loads the script that puts a code from the address into its field, Smooth loads htmx.
 	Fragment, Smooth, Seal bool
 	Body                   templ.Component

@@ -191,6 +191,32 @@ func TestLanguage(t *testing.T) {
 	}
 }
 
+// TestLanguageKeepsThePlace names the bug: the language links were "?lang=de" alone, and whoever was on the way to a page
+// landed on the first one.
+func TestLanguageKeepsThePlace(t *testing.T) {
+	for _, tt := range []struct{ method, path, form, here, want string }{
+		{"GET", "/signin?to=/network", "", "", "?lang=de&to=%2Fnetwork"},
+		{"GET", "/events?since=3&lang=en", "", "", "?lang=de&since=3"},
+		{"GET", "/signin?to=//evil.example", "", "", "?lang=de"},
+		{"POST", "/signin", "to=/network&password=x", "", "?lang=de&to=%2Fnetwork"},
+		{"POST", "/join/accept", "code=x", "/join", "/join?lang=de"},
+		{"POST", "/network/remove", "name=x", "", "/?lang=de"},
+	} {
+		var got string
+		s := server()
+		h := s.Handle(func(rq *Request) error {
+			got = (&Page{Request: rq, Here: tt.here}).LanguagePath("de")
+			return nil
+		})
+		r := httptest.NewRequest(tt.method, strings.ReplaceAll(tt.path, "lang=en", "lang=xx"), strings.NewReader(tt.form))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		do(h, ask(services.FaceSecure, "", r))
+		if got != tt.want {
+			t.Errorf("%s %s: %q, want %q", tt.method, tt.path, got, tt.want)
+		}
+	}
+}
+
 func TestProblemsBecomePages(t *testing.T) {
 	s := server()
 	for _, tt := range []struct {

@@ -37,7 +37,7 @@ func (p *Pages) Read(rq *web.Request) error {
 }
 
 func (p *Pages) accept(rq *web.Request, code secret.Text, w house.Welcome, name string, apps bool, e web.Errors) error {
-	pg := &web.Page{Title: rq.T("join.welcome", "name", w.Name), Plain: true, Errors: e}
+	pg := &web.Page{Title: rq.T("join.welcome", "name", w.Name), Plain: true, Errors: e, Here: "/join"}
 	if w.Back {
 		pg.Title = rq.T("join.back", "name", w.Name)
 	}

@@ -128,7 +128,7 @@ func acceptBody(pg *web.Page, code string, w house.Welcome, name string, apps bo
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 6, "\"> ")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 6, "\" data-fragment> ")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
