@@ -29,7 +29,8 @@
 //   - Addresses: the box has host 1 (10.x.y.1 and ::1 of the ULA /48), a device the lowest free one from 2 to 254,
 //     written in its record. 253 devices at most, 500 people at most.
 //   - Names have 1 to 64 characters in NFC and are unique, upper and lower case alike, among the people of the
-//     household, among the devices of one person, and among the boxes.
+//     household, among the devices of one person, and among the boxes. No person or device is given a name that looks
+//     like another there (services/looks); older logs may hold some.
 //
 // # What it does not do
 //
