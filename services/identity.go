@@ -171,8 +171,10 @@ type Membership struct {
 	Boxes     []Box      // by Label; holds Self once claimed
 	People    []Person   // by Name, then ID; pending ones included
 	Devices   []Device   // by Name, then ID; pending ones included
-	// ReadOnly is set while the log is damaged: everything already known keeps working, nothing can change.
+	// ReadOnly is set while the log is damaged or Frozen: everything already known keeps working, nothing can change.
 	ReadOnly bool
+	// Frozen is set while who belongs is disputed; ReadOnly is, too. The disputed are suspended (StateQuarantined).
+	Frozen bool
 }
 
 // Claimed says whether the box has an owner.

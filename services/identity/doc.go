@@ -15,6 +15,8 @@
 //   - internal/record: the bytes of one signed record, described byte by byte;
 //   - internal/logfile: the file they are kept in, and what a power cut can and cannot leave there;
 //   - household.go: what a set of records means, as a function of the set and of nothing else;
+//   - settle.go: which records of a set count where boxes acted apart from one another;
+//   - internal/exchange: how boxes come to the same set of records;
 //   - words.go: the 24 recovery words and the root key they stand for;
 //   - service.go and its neighbours claim.go, people.go, devices.go, snapshot.go: the changes, one record each.
 //
@@ -35,9 +37,8 @@
 // # What it does not do
 //
 // It does not decide who may ask for a change: callers use MayChange and MayGrant and say with Acting on whose behalf
-// they come. It exchanges nothing with other boxes and settles no quarrel between owners; the records already carry
-// what that needs (parents, author sequences, on whose behalf). Health stays well while the recovery words wait to
-// be confirmed; WordsPending is for the page that reminds of it.
+// they come. It exchanges nothing with other boxes yet, and no epoch can be made yet. Health stays well while the
+// recovery words wait to be confirmed; WordsPending is for the page that reminds of it.
 //
 // A box whose log is damaged from its first byte has a Membership without a household that is ReadOnly: it is not
 // unclaimed, and Claim refuses it.

@@ -3,6 +3,7 @@ package identity
 import (
 	"cmp"
 	"container/heap"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"maps"
@@ -28,13 +29,12 @@ import (
 //   - its author is neither the root nor a box that an earlier record took in, or its sequence is not one more than
 //     its author's highest in its own past;
 //   - the person on whose behalf it was made is not (or no longer) there, or the device is not theirs;
-//   - it was made on behalf of a person, or through a device, whose removal it has not in its past and that has not
-//     it in its own: a removal also ends what its subject did at the same time elsewhere. Of two people who remove
-//     one another at the same time, the removal that comes first in the order stands;
+//   - an epoch left it out, a removal that it had not seen ended who made it, or its box's key is used twice: see
+//     settle.go;
 //   - it adds what is there or was removed before: identifiers are used once, an address, a key and a box by one at
 //     a time;
 //   - it speaks of a person, device or box that is not there;
-//   - it would remove or demote the last active owner.
+//   - it would remove or demote the last active owner, or remove the last box.
 //
 // Removing a person removes their devices. Becoming a guest ends reaching the home network. A name that two boxes
 // gave away at the same time stays with the first in the order; the other shows with a number behind it.
@@ -51,6 +51,10 @@ type household struct {
 	// used holds every identifier of a person or device that was ever added: it is never used again.
 	used map[string]struct{}
 
+	epoch  record.Epoch                 // the newest; before the first, number 0 with the root of genesis
+	gone   map[services.PeerID]struct{} // boxes that were removed
+	frozen bool                         // somebody is suspended: nothing can change before the next epoch
+
 	sequence map[record.Author]uint64    // of each author's newest record
 	newest   map[record.Author]record.ID // each author's newest record
 	heads    map[record.ID]struct{}      // records that are nobody's parent yet
@@ -60,15 +64,16 @@ type household struct {
 
 // Reasons why a record has no effect.
 var (
-	errAuthor     = errors.New("its author is not a box of the household")
-	errSequence   = errors.New("its sequence does not follow its author's last record")
-	errOnBehalf   = errors.New("the person or device it was made for does not belong")
-	errConcurrent = errors.New("the person or device it was made for was removed at the same time")
-	errUsed       = errors.New("it adds what is there or was removed before")
-	errUnknown    = errors.New("it speaks of what is not there")
-	errLastOwner  = errors.New("it would take away the last owner")
-	errNewer      = errors.New("its operation belongs to a newer program")
-	errGenesis    = errors.New("it begins another household")
+	errAuthor    = errors.New("its author is not a box of the household")
+	errSequence  = errors.New("its sequence does not follow its author's last record")
+	errOnBehalf  = errors.New("the person or device it was made for does not belong")
+	errUsed      = errors.New("it adds what is there or was removed before")
+	errUnknown   = errors.New("it speaks of what is not there")
+	errLastOwner = errors.New("it would take away the last owner")
+	errNewer     = errors.New("its operation belongs to a newer program")
+	errGenesis   = errors.New("it begins another household")
+	errLastBox   = errors.New("it would take away the last box")
+	errEpoch     = errors.New("it is not the root's next epoch")
 )
 
 // newHousehold begins with the genesis record.
@@ -87,6 +92,8 @@ func newHousehold(self services.PeerID, genesis *record.Record) (*household, err
 		devices:  map[services.DeviceID]services.Device{},
 		names:    map[string]string{},
 		used:     map[string]struct{}{},
+		epoch:    record.Epoch{Root: genesis.Author.Key, NextRoot: g.NextRoot},
+		gone:     map[services.PeerID]struct{}{},
 		sequence: map[record.Author]uint64{},
 		newest:   map[record.Author]record.ID{},
 		heads:    map[record.ID]struct{}{},
@@ -99,7 +106,7 @@ func newHousehold(self services.PeerID, genesis *record.Record) (*household, err
 func (h *household) clone() *household {
 	c := *h
 	c.boxes, c.people, c.devices = maps.Clone(h.boxes), maps.Clone(h.people), maps.Clone(h.devices)
-	c.names = maps.Clone(h.names)
+	c.names, c.gone = maps.Clone(h.names), maps.Clone(h.gone)
 	c.used, c.sequence, c.newest, c.heads = maps.Clone(h.used), maps.Clone(h.sequence), maps.Clone(h.newest), maps.Clone(h.heads)
 	return &c
 }
@@ -158,7 +165,8 @@ func (h *household) judge(r *record.Record, last uint64) error {
 func (h *household) effect(r *record.Record) error {
 	switch p := r.Payload.(type) {
 	case record.AddBox:
-		if _, ok := h.boxes[p.Box]; ok || h.hosts[p.Host] {
+		_, there := h.boxes[p.Box]
+		if _, was := h.gone[p.Box]; there || was || h.hosts[p.Host] {
 			return errUsed
 		}
 		b := services.Box{ID: p.Box, State: services.StateActive}
@@ -224,6 +232,24 @@ func (h *household) effect(r *record.Record) error {
 		return h.device(p.Device, func(d *services.Device) { d.Name = h.name(string(d.Person), string(d.ID), d.Name, p.Name) })
 	case record.RemoveDevice:
 		return h.removeDevice(p.Device)
+	case record.RemoveBox:
+		b, ok := h.boxes[p.Box]
+		switch {
+		case !ok:
+			return errUnknown
+		case len(h.boxes) == 1:
+			return errLastBox
+		}
+		h.hosts[hostOf(b.Addr4)] = false
+		delete(h.names, nameKey(scopeBox, b.Name))
+		delete(h.boxes, p.Box)
+		h.gone[p.Box] = struct{}{}
+	case record.Epoch:
+		if r.Author.Kind != record.KindRoot || p.Number != h.epoch.Number+1 || p.Root != h.epoch.Root && sha256.Sum256(p.Root[:]) != h.epoch.NextRoot {
+			return errEpoch
+		}
+		h.epoch = p
+		h.is.Root = slices.Clone(p.Root[:])
 	case record.Unknown:
 		return errNewer
 	default: // a second genesis
@@ -289,6 +315,37 @@ func (h *household) removeDevice(id services.DeviceID) error {
 	delete(h.names, nameKey(string(d.Person), d.Name))
 	delete(h.devices, id)
 	return nil
+}
+
+// suspend takes their access from those whom v leaves in doubt.
+func (h *household) suspend(v *verdict) {
+	h.frozen = v.frozen()
+	for _, id := range v.forked {
+		h.suspendBox(id)
+	}
+	for _, r := range v.open {
+		switch p := r.Payload.(type) {
+		case record.RemovePerson:
+			if q, ok := h.people[p.Person]; ok {
+				q.State = services.StateQuarantined
+				h.people[p.Person] = q
+			}
+		case record.RemoveDevice:
+			if d, ok := h.devices[p.Device]; ok {
+				d.State = services.StateQuarantined
+				h.devices[p.Device] = d
+			}
+		case record.RemoveBox:
+			h.suspendBox(p.Box)
+		}
+	}
+}
+
+func (h *household) suspendBox(id services.PeerID) {
+	if b, ok := h.boxes[id]; ok {
+		b.State = services.StateQuarantined
+		h.boxes[id] = b
+	}
 }
 
 // lastOwner says whether id is the only active owner.
@@ -401,7 +458,7 @@ func (h *household) parents(author record.Author) []record.ID {
 func (h *household) membership() *services.Membership {
 	is := h.is
 	return &services.Membership{
-		Revision: h.taken, Self: h.self, Household: &is, ReadOnly: h.newer > 0,
+		Revision: h.taken, Self: h.self, Household: &is, ReadOnly: h.newer > 0 || h.frozen, Frozen: h.frozen,
 		Boxes: slices.SortedFunc(maps.Values(h.boxes), func(a, b services.Box) int { return cmp.Compare(a.Label, b.Label) }),
 		People: slices.SortedFunc(maps.Values(h.people), func(a, b services.Person) int {
 			return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
@@ -419,29 +476,26 @@ func fold(self services.PeerID, genesis record.ID, set []*record.Record) (*house
 	if len(taken) == 0 {
 		return nil, errors.New("the genesis record is missing")
 	}
-	void := map[record.ID]bool{}
-	h, removals, err := replay(self, taken, void)
-	if err != nil || isChain(taken) {
+	if isChain(taken) {
+		h, _, err := replay(self, taken, nil)
 		return h, err
 	}
-	// What the subjects of those removals did at the same time is void; it may have had effect before the removal's
-	// turn came, so all is taken once more without it.
-	for _, r := range removals {
-		markConcurrent(void, taken, r)
+	h, v, err := settle(self, taken)
+	if err != nil {
+		return nil, err
 	}
-	if len(void) > 0 {
-		h, _, err = replay(self, taken, void)
-	}
-	return h, err
+	h.suspend(v)
+	return h, nil
 }
 
-// replay takes the ordered records one by one. It returns the removals that had effect.
-func replay(self services.PeerID, taken []*record.Record, void map[record.ID]bool) (*household, []*record.Record, error) {
+// replay takes the ordered records one by one, those in void without effect. It returns the removals not in void that
+// had none either because they may not have it.
+func replay(self services.PeerID, taken []*record.Record, void map[record.ID]bool) (*household, []record.ID, error) {
 	h, err := newHousehold(self, taken[0])
 	if err != nil {
 		return nil, nil, err
 	}
-	var removals []*record.Record
+	var idle []record.ID
 	// past holds, for each record, the highest sequence of each author in it and its past. A chain needs only the
 	// newest one.
 	past := map[record.ID]map[record.Author]uint64{taken[0].ID(): {taken[0].Author: 1}}
@@ -473,51 +527,15 @@ func replay(self services.PeerID, taken []*record.Record, void map[record.ID]boo
 		last := seen[r.Author]
 		seen[r.Author] = max(last, r.Sequence)
 		past[r.ID()] = seen
-		err := errConcurrent
 		if !void[r.ID()] {
-			err = h.judge(r, last)
+			err := h.judge(r, last)
+			if err != nil && isRemoval(r) && !errors.Is(err, errUnknown) {
+				idle = append(idle, r.ID())
+			}
 		}
 		h.take(r)
-		if op := r.Op(); err == nil && (op == record.OpRemovePerson || op == record.OpRemoveDevice) {
-			removals = append(removals, r)
-		}
 	}
-	return h, removals, nil
-}
-
-// markConcurrent notes in void what the subject of the removal did without either having the other in its past.
-func markConcurrent(void map[record.ID]bool, taken []*record.Record, removal *record.Record) {
-	var made func(r *record.Record) bool
-	switch p := removal.Payload.(type) {
-	case record.RemovePerson:
-		made = func(r *record.Record) bool { return r.By == p.Person }
-	case record.RemoveDevice:
-		made = func(r *record.Record) bool { return r.Via == p.Device }
-	}
-	if !slices.ContainsFunc(taken, made) {
-		return
-	}
-	byID := map[record.ID]*record.Record{}
-	for _, r := range taken {
-		byID[r.ID()] = r
-	}
-	before := map[record.ID]bool{}
-	for todo := []*record.Record{removal}; len(todo) > 0; {
-		r := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		if before[r.ID()] {
-			continue
-		}
-		before[r.ID()] = true
-		for _, p := range r.Parents {
-			todo = append(todo, byID[p])
-		}
-	}
-	for _, r := range taken {
-		if made(r) && !before[r.ID()] {
-			void[r.ID()] = true
-		}
-	}
+	return h, idle, nil
 }
 
 // isChain says whether each record is the only child of the one before it, as it is while there is one box.

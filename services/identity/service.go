@@ -142,6 +142,9 @@ func (s *Service) Health() services.Health {
 		h.Message = services.Say("identity.health.lost", "The record of who belongs is damaged from its beginning, so the box does not know its household. Bring it back from a backup.")
 	case s.fault.damage != nil:
 		h.Message = services.Say("identity.health.damaged", "The record of who belongs is damaged at byte {offset}. Everybody it still knows keeps working; people and devices can be changed again once it is brought back from a backup.", "offset", s.fault.damage.Offset)
+	case s.members.Frozen:
+		h.OK = false
+		h.Message = services.Say("identity.health.frozen", "Who belongs is disputed: two removed one another at the same time, or a box's key is used in two places. They have no access, and nothing about people, devices and boxes can change, before the 24 words have settled it.")
 	case s.members.Household == nil:
 		h.Message = services.Say("identity.health.unclaimed", "This box has no owner yet.")
 	case s.torn > 0:
@@ -359,6 +362,11 @@ func (s *Service) writable() error {
 		}
 	case s.state == nil:
 		return notClaimed()
+	case s.state.frozen:
+		return &services.Problem{
+			Kind: services.KindUnavailable, Code: "frozen",
+			Say: services.Say("identity.frozen", "Who belongs is disputed, so nothing about people, devices and boxes can change before the 24 words have settled it. Nothing was changed."),
+		}
 	}
 	if _, ok := s.state.boxes[s.self]; !ok {
 		return &services.Problem{

@@ -51,6 +51,10 @@
 //	10  activate-device  id
 //	11  rename-device    id · text name
 //	12  remove-device    id
+//	13  remove-box       32 bytes the box's public key
+//	14  epoch            8 bytes number, 1 for the first and one more each · 32 bytes the root's public key from here on ·
+//	                     32 bytes SHA-256 of the root's public key that may follow it, all zero for none; author is the
+//	                     root until now
 //
 // Labels have the form of a DNS label of RFC 1123: 1 to 63 of a-z, 0-9 and -, with no - at either end.
 //

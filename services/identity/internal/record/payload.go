@@ -1,6 +1,7 @@
 package record
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -28,11 +29,13 @@ const (
 	OpActivateDevice
 	OpRenameDevice
 	OpRemoveDevice
+	OpRemoveBox
+	OpEpoch
 )
 
 var opNames = [...]string{
 	"", "genesis", "add-box", "add-person", "set-role", "rename-person", "activate-person", "set-lan", "remove-person",
-	"add-device", "activate-device", "rename-device", "remove-device",
+	"add-device", "activate-device", "rename-device", "remove-device", "remove-box", "epoch",
 }
 
 // String is the operation's name, "add-person".
@@ -111,6 +114,14 @@ type (
 	}
 	// RemoveDevice removes a device, for good.
 	RemoveDevice struct{ Device services.DeviceID }
+	// RemoveBox removes a box, for good.
+	RemoveBox struct{ Box services.PeerID }
+	// Epoch settles what happened: of all there was before, only its own past counts. Its author is the household root.
+	Epoch struct {
+		Number   uint64   // 1 for the first, one more each
+		Root     [32]byte // the root's public key from here on: the author's, or the one it had announced
+		NextRoot [32]byte // SHA-256 of the root's public key that may follow; all zero for none
+	}
 	// Unknown is an operation of a newer program, kept as it came.
 	Unknown struct {
 		Code  Op
@@ -130,6 +141,8 @@ func (AddDevice) op() Op      { return OpAddDevice }
 func (ActivateDevice) op() Op { return OpActivateDevice }
 func (RenameDevice) op() Op   { return OpRenameDevice }
 func (RemoveDevice) op() Op   { return OpRemoveDevice }
+func (RemoveBox) op() Op      { return OpRemoveBox }
+func (Epoch) op() Op          { return OpEpoch }
 func (u Unknown) op() Op      { return u.Code }
 
 func (p Genesis) append(b []byte) []byte {
@@ -173,7 +186,14 @@ func (p RenameDevice) append(b []byte) []byte {
 }
 
 func (p RemoveDevice) append(b []byte) []byte { return appendID(b, string(p.Device)) }
-func (u Unknown) append(b []byte) []byte      { return append(b, u.Bytes...) }
+func (p RemoveBox) append(b []byte) []byte    { return append(b, p.Box[:]...) }
+
+func (p Epoch) append(b []byte) []byte {
+	b = binary.BigEndian.AppendUint64(b, p.Number)
+	return append(append(b, p.Root[:]...), p.NextRoot[:]...)
+}
+
+func (u Unknown) append(b []byte) []byte { return append(b, u.Bytes...) }
 
 // parsePayload always returns a payload; d.err says whether it is to be used.
 func parsePayload(op Op, d *decoder) Payload {
@@ -211,6 +231,10 @@ func parsePayload(op Op, d *decoder) Payload {
 		return RenameDevice{Device: device(), Name: d.text()}
 	case OpRemoveDevice:
 		return RemoveDevice{device()}
+	case OpRemoveBox:
+		return RemoveBox{d.key()}
+	case OpEpoch:
+		return Epoch{Number: d.uint64(), Root: d.key(), NextRoot: d.key()}
 	case 0:
 		d.fail("no operation")
 	}
@@ -287,6 +311,12 @@ func (p RenameDevice) check() error {
 }
 
 func (p RemoveDevice) check() error { return require(p.Device.Valid(), "device") }
+
+func (p RemoveBox) check() error { return require(!p.Box.IsZero(), "box") }
+
+func (p Epoch) check() error {
+	return require(p.Number > 0, "number", p.Root != [32]byte{}, "root")
+}
 
 func (u Unknown) check() error {
 	return require(int(u.Code) >= len(opNames), "a known operation without its payload", len(u.Bytes) <= MaxPayload, "too long")
