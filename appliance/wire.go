@@ -34,6 +34,7 @@ type appliance struct {
 	log    *slog.Logger
 	keeper keeper.Keeper
 	info   keeper.Info
+	asked  asked
 	clock  *clock.Clock
 
 	identity    *identity.Service
@@ -58,6 +59,20 @@ type appliance struct {
 	}
 }
 
+// asked is where a start wants the appliance to listen.
+type asked struct{ http, https, dns netip.AddrPort }
+
+func parseAsked(o Options) (at asked, err error) {
+	if at.http, err = parseAddr("http", o.HTTP); err != nil {
+		return at, err
+	}
+	if at.https, err = parseAddr("https", o.HTTPS); err != nil {
+		return at, err
+	}
+	at.dns, err = parseAddr("dns", o.DNS)
+	return at, err
+}
+
 // wire builds every part and hands each what it needs of the others. It starts nothing but
 // the kernel's telling of interfaces, which ends with ctx.
 func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*appliance, error) {
@@ -66,35 +81,35 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 	if a.info, err = k.Info(ctx); err != nil {
 		return nil, fmt.Errorf("asking the keeper: %w", err)
 	}
-	httpAt, err := parseAddr("http", o.HTTP)
-	if err != nil {
-		return nil, err
-	}
-	httpsAt, err := parseAddr("https", o.HTTPS)
-	if err != nil {
-		return nil, err
-	}
-	dnsAt, err := parseAddr("dns", o.DNS)
-	if err != nil {
+	if a.asked, err = parseAsked(o); err != nil {
 		return nil, err
 	}
 	if err := removeTemporary(o.State); err != nil {
 		return nil, err
 	}
-
 	// Known time: on a laptop somebody keeps the clock; a device waits for NTP (claimKeeper vouches).
 	if a.clock, err = clock.New(filepath.Join(o.State, "clock"), clock.Machine(), !a.info.Device); err != nil {
 		return nil, err
 	}
+	for _, wire := range []func() error{a.wireMembers, a.wireCertificate, func() error { return a.wireNetwork(ctx) }, a.wireNames, a.wireHouse} {
+		if err := wire(); err != nil {
+			return nil, err
+		}
+	}
+	a.wireFaces()
+	a.health.parts = a.services()
+	return a, nil
+}
 
-	// Who belongs. Everything below makes its membership so.
+// wireMembers builds who belongs. Everything below makes its membership so.
+func (a *appliance) wireMembers() (err error) {
 	if a.identity, err = identity.New(identity.Config{
-		Dir: filepath.Join(o.State, "identity"), Keys: k, Now: a.clock.Now, Log: log,
+		Dir: filepath.Join(a.opts.State, "identity"), Keys: a.keeper, Now: a.clock.Now, Log: a.log,
 	}); err != nil {
-		return nil, err
+		return err
 	}
 	if a.account, err = account.New(account.Config{
-		Dir: filepath.Join(o.State, "account"), Members: a.identity, MayGrant: identity.MayGrant, Activate: a.identity.ActivatePerson, Now: a.clock.Now, Log: log,
+		Dir: filepath.Join(a.opts.State, "account"), Members: a.identity, MayGrant: identity.MayGrant, Activate: a.identity.ActivatePerson, Now: a.clock.Now, Log: a.log,
 		OnEnded: func(all []account.Ended) {
 			ids := make([]string, len(all))
 			for i, e := range all {
@@ -103,22 +118,26 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 			a.web.End(ids...)
 		},
 	}); err != nil {
-		return nil, err
+		return err
 	}
-	a.claim = newClaimKeeper(k, a.identity, a.clock, log)
+	a.claim = newClaimKeeper(a.keeper, a.identity, a.clock, a.log)
+	return nil
+}
 
-	// The certificate: the claim secret's before the claim, the household's authority after it.
-	if a.certificate, err = certificate.New(certificate.Config{
-		Members: a.identity, Signer: k, Addresses: func() []netip.Addr { return lookHome().addresses },
-		Claim: a.claim.certificate, Now: a.clock.Now, Known: a.clock.Known, Log: log,
-	}); err != nil {
-		return nil, err
-	}
+// wireCertificate builds the certificate: the claim secret's before the claim, the household's authority after it.
+func (a *appliance) wireCertificate() (err error) {
+	a.certificate, err = certificate.New(certificate.Config{
+		Members: a.identity, Signer: a.keeper, Addresses: func() []netip.Addr { return lookHome().addresses },
+		Claim: a.claim.certificate, Now: a.clock.Now, Known: a.clock.Known, Log: a.log,
+	})
+	return err
+}
 
-	// The private network, and the rules around it.
+// wireNetwork builds the private network, and the rules around it.
+func (a *appliance) wireNetwork(ctx context.Context) (err error) {
 	if a.mesh, err = mesh.New(mesh.Config{
-		Members: a.identity, Keys: k, Tunnel: tunnel{k}, Port: o.ClientPort, AnyPort: o.Dev && !o.given.client, NoPortMap: o.NoPortMap,
-		Dir: filepath.Join(o.State, "mesh"), Now: a.clock.Now, Log: log,
+		Members: a.identity, Keys: a.keeper, Tunnel: tunnel{a.keeper}, Port: a.opts.ClientPort, AnyPort: a.opts.Dev && !a.opts.given.client, NoPortMap: a.opts.NoPortMap,
+		Dir: filepath.Join(a.opts.State, "mesh"), Now: a.clock.Now, Log: a.log,
 		Paired: func(ctx context.Context, id services.DeviceID) error {
 			if err := a.identity.ActivateDevice(ctx, id); err != nil {
 				return err
@@ -127,42 +146,44 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 			return a.account.Audit(ctx, account.Event{Action: "device-paired", Object: d.Name})
 		},
 	}); err != nil {
-		return nil, err
+		return err
 	}
 	interfaces, err := firewall.Interfaces(ctx)
 	if err != nil {
-		log.Warn("changes of the network are seen a little later", "error", err)
+		a.log.Warn("changes of the network are seen a little later", "error", err)
 	}
-	if a.firewall, err = firewall.New(firewall.Config{
+	a.firewall, err = firewall.New(firewall.Config{
 		Changed: interfaces,
-		Members: a.identity, Apply: k.ApplyFirewall, TUN: a.tunnelName,
-		Device: a.info.Device, Now: a.clock.Now, Log: log,
-	}); err != nil {
-		return nil, err
-	}
+		Members: a.identity, Apply: a.keeper.ApplyFirewall, TUN: a.tunnelName,
+		Device: a.info.Device, Now: a.clock.Now, Log: a.log,
+	})
+	return err
+}
 
-	// Names: for everybody who belongs, and for the home network.
-	sockets := &nameSockets{keeper: k, lan: dnsAt, dev: o.Dev, free: o.Dev && !o.given.dns, tunnel: a.guarded}
+// wireNames builds the names: for everybody who belongs, and for the home network.
+func (a *appliance) wireNames() (err error) {
+	sockets := &nameSockets{keeper: a.keeper, lan: a.asked.dns, dev: a.opts.Dev, free: a.opts.Dev && !a.opts.given.dns, tunnel: a.guarded}
 	near := &neighbours{look: lookHome}
 	if a.dns, err = dns.New(dns.Config{
 		Members: a.identity, Open: sockets.open, Stale: sockets.stale,
-		Dir:  filepath.Join(o.State, "dns"),
-		From: near.have, Home: near.others, SystemResolvers: systemResolvers, Now: a.clock.Now, TimeKnown: a.clock.Known, Log: log,
+		Dir:  filepath.Join(a.opts.State, "dns"),
+		From: near.have, Home: near.others, SystemResolvers: systemResolvers, Now: a.clock.Now, TimeKnown: a.clock.Known, Log: a.log,
 	}); err != nil {
-		return nil, err
+		return err
 	}
-	if a.discovery, err = discovery.New(discovery.Config{
-		Members: a.claim, Interfaces: homeInterface, Browse: true, Now: a.clock.Now, Log: log,
-		Silent: announced(httpAt, httpsAt) == discovery.Ports{},
+	a.discovery, err = discovery.New(discovery.Config{
+		Members: a.claim, Interfaces: homeInterface, Browse: true, Now: a.clock.Now, Log: a.log,
+		Silent: announced(a.asked.http, a.asked.https) == discovery.Ports{},
 		Ports:  func() discovery.Ports { return announced(a.faces.at()) },
-	}); err != nil {
-		return nil, err
-	}
+	})
+	return err
+}
 
-	// The house, and its faces.
+// wireHouse builds what the house does, and its pages.
+func (a *appliance) wireHouse() (err error) {
 	a.health = newHealthBoard()
 	house := &api.House{
-		Version: Version, Log: log, Clock: a.clock, TimeSet: a.certificate.Reload, Identity: a.identity, Account: a.account, Mesh: a.mesh, Names: a.discovery, DNS: a.dns,
+		Version: Version, Log: a.log, Clock: a.clock, TimeSet: a.certificate.Reload, Identity: a.identity, Account: a.account, Mesh: a.mesh, Names: a.discovery, DNS: a.dns,
 		Health: a.health.All, Door: a.door, Addresses: func() []netip.Addr { return lookHome().addresses },
 		Networks: func() []netip.Prefix { return lookHome().networks },
 	}
@@ -177,25 +198,26 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 		Storage: a.storage, LostJournal: lostJournal,
 	}
 	a.webConfig = web.Config{
-		Log: log, Members: a.identity, Credentials: credentials{a.account}, House: house, UI: webui.New(webui.Config{House: a.pages, Log: log}),
+		Log: a.log, Members: a.identity, Credentials: credentials{a.account}, House: house, UI: webui.New(webui.Config{House: a.pages, Log: a.log}),
 		Hosts: a.hosts, Around: pages.WithDoor, Metrics: http.HandlerFunc(a.metrics),
 		Sealed: &sealed.Config{PSK: a.claim.psk, Throttle: a.claim.guesses.Wait, Wrong: a.claim.guesses.Wrong, Right: a.claim.used},
 	}
-	if a.web, err = web.New(a.webConfig); err != nil {
-		return nil, err
-	}
+	a.web, err = web.New(a.webConfig)
+	return err
+}
+
+// wireFaces builds where the house is met.
+func (a *appliance) wireFaces() {
 	a.faces = &faces{
-		log: log, now: a.clock.Now, members: a.identity, http: httpAt, https: httpsAt, server: a.web.HTTPServer, guarded: a.guarded,
+		log: a.log, now: a.clock.Now, members: a.identity, http: a.asked.http, https: a.asked.https, server: a.web.HTTPServer, guarded: a.guarded,
 		tls: &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: a.certificate.GetCertificate, NextProtos: []string{"h2", "http/1.1"}},
 		open: func(ctx context.Context, at netip.AddrPort) (net.Listener, error) {
-			free := o.Dev && (at == httpAt && !o.given.http || at == httpsAt && !o.given.https)
-			return openTCP(ctx, k, at, o.Dev, free)
+			free := a.opts.Dev && (at == a.asked.http && !a.opts.given.http || at == a.asked.https && !a.opts.given.https)
+			return openTCP(ctx, a.keeper, at, a.opts.Dev, free)
 		},
 	}
 	a.room = newRoom(a.storage, a.clock.Now)
-	a.console = newConsole(o.State, a.clock.Now, a.web.HTTPServer(services.FaceConsole))
-	a.health.parts = a.services()
-	return a, nil
+	a.console = newConsole(a.opts.State, a.clock.Now, a.web.HTTPServer(services.FaceConsole))
 }
 
 // tunnelName is the client plane's interface. Once known it stays: while the plane is started again the keeper holds
