@@ -28,6 +28,11 @@ func TestSetTheTime(t *testing.T) {
 		}
 		return c
 	}
+	zone, err := api.OpenZone(filepath.Join(t.TempDir(), "zone"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.pages.API.Zone = zone
 	h.pages.API.Clock = open() // a device's, which NTP led a year on
 	h.pages.API.Clock.Vouch()
 	anew := 0

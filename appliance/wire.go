@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"hearth.alt/appliance/api"
 	"hearth.alt/appliance/keeper"
@@ -36,6 +37,7 @@ type appliance struct {
 	info   keeper.Info
 	asked  asked
 	clock  *clock.Clock
+	zone   *api.Zone
 
 	identity    *identity.Service
 	account     *account.Service
@@ -89,6 +91,13 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 	}
 	// Known time: on a laptop somebody keeps the clock; a device waits for NTP (claimKeeper vouches).
 	if a.clock, err = clock.New(filepath.Join(o.State, "clock"), clock.Machine(), !a.info.Device); err != nil {
+		return nil, err
+	}
+	var own *time.Location // a computer of one's own has a zone
+	if !a.info.Device {
+		own = time.Local
+	}
+	if a.zone, err = api.OpenZone(filepath.Join(o.State, "zone"), own); err != nil {
 		return nil, err
 	}
 	for _, wire := range []func() error{a.wireMembers, a.wireCertificate, func() error { return a.wireNetwork(ctx) }, a.wireNames, a.wireHouse} {
@@ -183,7 +192,7 @@ func (a *appliance) wireNames() (err error) {
 func (a *appliance) wireHouse() (err error) {
 	a.health = newHealthBoard()
 	house := &api.House{
-		Version: Version, Log: a.log, Clock: a.clock, TimeSet: a.certificate.Reload, Identity: a.identity, Account: a.account, Mesh: a.mesh, Names: a.discovery, DNS: a.dns,
+		Version: Version, Log: a.log, Clock: a.clock, Zone: a.zone, TimeSet: a.certificate.Reload, Identity: a.identity, Account: a.account, Mesh: a.mesh, Names: a.discovery, DNS: a.dns,
 		Health: a.health.All, Door: a.door, Addresses: func() []netip.Addr { return lookHome().addresses },
 		Networks: func() []netip.Prefix { return lookHome().networks },
 	}
@@ -198,7 +207,7 @@ func (a *appliance) wireHouse() (err error) {
 		Storage: a.storage, LostJournal: lostJournal,
 	}
 	a.webConfig = web.Config{
-		Log: a.log, Members: a.identity, Credentials: credentials{a.account}, House: house, UI: webui.New(webui.Config{House: a.pages, Log: a.log}),
+		Log: a.log, Members: a.identity, Credentials: credentials{a.account}, House: house, UI: webui.New(webui.Config{House: a.pages, Zone: a.zone.Location, Log: a.log}),
 		Hosts: a.hosts, Around: pages.WithDoor, Metrics: http.HandlerFunc(a.metrics),
 		Sealed: &sealed.Config{PSK: a.claim.psk, Throttle: a.claim.guesses.Wait, Wrong: a.claim.guesses.Wrong, Right: a.claim.used},
 	}

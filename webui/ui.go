@@ -33,10 +33,10 @@ import (
 
 // Config is what the pages need.
 type Config struct {
-	House House            // required
-	Now   func() time.Time // the clock that pages show; nil is time.Now. It decides nothing but how times read.
-	Zone  *time.Location   // in which times are shown; nil is time.Local
-	Log   *slog.Logger     // nil discards
+	House House                 // required
+	Now   func() time.Time      // the clock that pages show; nil is time.Now. It decides nothing but how times read.
+	Zone  func() *time.Location // in which times are shown; nil is UTC, and says so
+	Log   *slog.Logger          // nil discards
 }
 
 // UI is the pages of one house. Its methods may be called from many goroutines.
@@ -54,7 +54,7 @@ func New(c Config) *UI {
 		c.Now = time.Now
 	}
 	if c.Zone == nil {
-		c.Zone = time.Local
+		c.Zone = func() *time.Location { return nil }
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -247,6 +247,8 @@ func (u *UI) Routes() []Route {
 		post("network", "/network/remove", admin, nets.Remove),
 		get("network", "/network/time", member, nets.Reload),
 		fresh(post("network", "/network/time", admin, nets.SetTime)),
+		get("network", "/network/zone", member, nets.Reload),
+		post("network", "/network/zone", admin, nets.SetZone),
 		get("apps", "/apps", guest, tools.Show),
 		fresh(post("apps", "/apps", guest, tools.Add)),
 		post("apps", "/apps/revoke", guest, tools.Revoke),

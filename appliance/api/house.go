@@ -21,6 +21,7 @@ type House struct {
 	Version  string
 	Log      *slog.Logger
 	Clock    *clock.Clock
+	Zone     *Zone // in which times are shown
 	Identity *identity.Service
 	Account  *account.Service
 	Mesh     *mesh.Service

@@ -72,6 +72,7 @@ var table = []Operation{
 	define(Operation{Name: "network", Summary: "Say where the box is in the network and what it found there", Method: "GET", Path: "/network", Rule: anyone(services.RoleMember)}, (*House).ShowNetwork),
 	define(Operation{Name: "time show", Summary: "Say what time the box takes it to be, and on whose word", Method: "GET", Path: "/time", Rule: anyone(services.RoleMember)}, (*House).ShowTime),
 	define(Operation{Name: "time set", Summary: "Set the box's time, earlier or later, when it went wrong", Method: "POST", Path: "/time", Rule: withPassword(services.RoleAdmin)}, (*House).SetTime),
+	define(Operation{Name: "time zone", Summary: "Choose the time zone that times are shown in", Method: "POST", Path: "/time/zone", Rule: anyone(services.RoleAdmin)}, (*House).SetZone),
 	define(Operation{Name: "audit", Summary: "List what happened, newest first", Method: "GET", Path: "/audit", Rule: anyone(services.RoleAdmin)}, (*House).ListAudit),
 }
 
@@ -285,6 +286,12 @@ type TimeOutput struct {
 	Known  bool      `json:"known"`  // else it is only the earliest that it can be
 	Source string    `json:"source"` // build, kept, system or person (services/clock.Source)
 	System time.Time `json:"system"` // the machine's own clock, which on a device NTP sets
+	Zone   string    `json:"zone"`   // in which pages show times, like Europe/Berlin; UTC while nobody chose one
+}
+
+// SetZoneInput is what "time zone" takes.
+type SetZoneInput struct {
+	Zone string `json:"zone" arg:"NAME" help:"the zone's name, like Europe/Berlin"`
 }
 
 // SetTimeInput is what "time set" takes.

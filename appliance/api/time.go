@@ -27,7 +27,10 @@ func (h *House) ShowTime(_ context.Context, caller services.Caller, _ None) (Tim
 		return TimeOutput{}, err
 	}
 	s := h.Clock.Status()
-	return TimeOutput{Time: s.Time.Truncate(time.Second), Known: s.Known, Source: string(s.Source), System: s.System.UTC().Truncate(time.Second)}, nil
+	return TimeOutput{
+		Time: s.Time.Truncate(time.Second), Known: s.Known, Source: string(s.Source), System: s.System.UTC().Truncate(time.Second),
+		Zone: ZoneName(h.Zone.Location(), s.Time),
+	}, nil
 }
 
 // SetTime sets the known time, and has the certificate made anew for it.

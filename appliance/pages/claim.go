@@ -142,7 +142,19 @@ func (h *House) Claim(ctx context.Context, token string, form house.ClaimForm) (
 		return "", claimed(err)
 	}
 	h.proofs.clear()
+	h.chooseZone(form)
 	return h.SignIn(ctx, form.Owner, form.Password)
+}
+
+// homeZones are the zones of languages that are mostly spoken in one.
+var homeZones = map[string]string{"de": "Europe/Berlin"}
+
+// chooseZone takes the zone of the browser that claims, or else the language's, where nobody chose one. Without either
+// times are shown in UTC, which then says so.
+func (h *House) chooseZone(form house.ClaimForm) {
+	if h.API.Zone.Set(form.Zone) != nil && h.API.Zone.Location() == nil {
+		_ = h.API.Zone.Set(homeZones[form.Language]) // it can be chosen at any time
+	}
 }
 
 // Words returns the recovery words while they wait to be confirmed.

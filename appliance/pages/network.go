@@ -59,7 +59,7 @@ func (h *House) Network(ctx context.Context) (house.Network, error) {
 	if err != nil {
 		return house.Network{}, err
 	}
-	n.Time, n.TimeKnown, n.MayChange = clock.Time, clock.Known, h.least(ctx, services.RoleAdmin) == nil
+	n.Time, n.Zone, n.TimeKnown, n.MayChange = clock.Time.In(h.zone()), clock.Zone, clock.Known, h.least(ctx, services.RoleAdmin) == nil
 	n.Ports = []house.Port{doorOfRouter(reach, status.Port)}
 	names := h.API.DNS.Health()
 	fact := house.Fact{State: house.StateGood, Say: names.Message}
@@ -100,12 +100,25 @@ var errTimeForm = &services.Problem{
 }
 
 // SetTime sets the time that the box goes by.
-func (h *House) SetTime(ctx context.Context, utc string) error {
-	t, err := time.Parse("2006-01-02 15:04", utc)
+func (h *House) SetTime(ctx context.Context, local string) error {
+	t, err := time.ParseInLocation("2006-01-02 15:04", local, h.zone())
 	if err != nil {
 		return errTimeForm
 	}
 	_, err = h.API.SetTime(ctx, webui.CallerOf(ctx), api.SetTimeInput{Time: t})
+	return err
+}
+
+func (h *House) zone() *time.Location {
+	if z := h.API.Zone.Location(); z != nil {
+		return z
+	}
+	return time.UTC
+}
+
+// SetZone chooses the zone that times are shown in.
+func (h *House) SetZone(ctx context.Context, name string) error {
+	_, err := h.API.SetZone(ctx, webui.CallerOf(ctx), api.SetZoneInput{Zone: name})
 	return err
 }
 

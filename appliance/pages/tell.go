@@ -22,6 +22,8 @@ func tell(m *services.Membership, e account.Event) (services.Sentence, bool) {
 			return services.Say("event.console-person-invited", "{object} was invited at the box itself.", "object", e.Object), true
 		case "time-set":
 			return services.Say("event.console-time-set", "The time of the box was set at the box itself."), true
+		case "zone-set":
+			return services.Say("event.console-zone-set", "The time zone was set to {object} at the box itself.", "object", e.Object), true
 		case "homeward-allowed":
 			return services.Say("event.console-homeward-allowed", "{object} was allowed to point home, at the box itself.", "object", e.Object), true
 		case "homeward-removed":
@@ -60,6 +62,8 @@ func tell(m *services.Membership, e account.Event) (services.Sentence, bool) {
 		return services.Say("event.device-added", "{who} added {object}.", "who", who, "object", e.Object), true
 	case "time-set":
 		return services.Say("event.time-set", "{who} set the time of the box.", "who", who), true
+	case "zone-set":
+		return services.Say("event.zone-set", "{who} set the time zone to {object}.", "who", who, "object", e.Object), true
 	case "device-renamed":
 		return services.Say("event.device-renamed", "{who} renamed {object}.", "who", who, "object", e.Object), true
 	case "device-removed":

@@ -47,6 +47,7 @@ type walk struct {
 var passing = map[string]string{
 	"GET /password":     "/sessions",
 	"GET /network/time": "/network",
+	"GET /network/zone": "/network",
 	"GET /join/accept":  "/join",
 }
 
@@ -195,7 +196,7 @@ func TestEveryPage(t *testing.T) {
 	v.sees("output", "")
 	w.look(v, false, "/", "/events", "/devices", "/devices/add", "/devices/"+device.ID+"/pair", "/devices/"+own.ID+"/pair",
 		"/devices/"+paired.ID, "/devices/"+paired.ID+"/remove", "/people", "/people/invite", "/people/"+ann, "/people/"+ben.ID+"/invitation", "/people/"+ben.ID+"/remove",
-		"/sessions", "/password", "/network", "/network/time", "/apps",
+		"/sessions", "/password", "/network", "/network/time", "/network/zone", "/apps",
 		"/again")
 	v.open("/sessions?lang=en")
 	v.press(`form[action="/signout"] button`)

@@ -11,6 +11,7 @@ document.addEventListener("submit", (event) => {
     event.preventDefault();
     return;
   }
+  for (const field of form.querySelectorAll("[data-zone]")) field.value = Intl.DateTimeFormat().resolvedOptions().timeZone || "";
   over();
   const button = event.submitter;
   const line = document.createElement("p");

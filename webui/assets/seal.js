@@ -236,6 +236,7 @@ document.addEventListener("submit", (event) => {
 	}
 	event.preventDefault();
 	const target = new URL(event.submitter?.getAttribute("formaction") || form.getAttribute("action") || sessionStorage.getItem(stored + "-path"), location.href);
+	for (const field of form.querySelectorAll("[data-zone]")) field.value = Intl.DateTimeFormat().resolvedOptions().timeZone || "";
 	const fields = new URLSearchParams(new FormData(form, event.submitter));
 	busy(event, form.method === "get" ? go("GET", target.pathname + "?" + fields) : go("POST", target.pathname + target.search, fields.toString()));
 });

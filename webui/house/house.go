@@ -169,6 +169,7 @@ type ClaimForm struct {
 	Owner     string      // field "owner"
 	Password  secret.Text // field "password"
 	Language  string      // "en", "de"
+	Zone      string      // the browser's time zone, like "Europe/Berlin"; "" when it did not say
 }
 
 // ---------- Signing in ----------
@@ -371,8 +372,10 @@ type Reach struct {
 // Networking is the network page.
 type Networking interface {
 	Network(ctx context.Context) (Network, error)
-	// SetTime sets the time that the box goes by; it is UTC, as "2026-11-21 12:00". Problems: field "time".
-	SetTime(ctx context.Context, utc string) error
+	// SetTime sets the time that the box goes by; it is of the house's zone, as "2026-11-21 12:00". Problems: field "time".
+	SetTime(ctx context.Context, local string) error
+	// SetZone chooses the zone that times are shown in, by its IANA name. Problems: field "zone".
+	SetZone(ctx context.Context, name string) error
 	// AllowHomeward lets the names of a domain point home; problems have the field domain.
 	AllowHomeward(ctx context.Context, domain string) error
 	// RemoveHomeward takes that back. A domain that is not on the list is no error.
@@ -395,9 +398,10 @@ type Network struct {
 	Found     []Found  // by Kind, then Name
 	Searching bool     // the first search still runs
 
-	Time      time.Time // that the box goes by
+	Time      time.Time // that the box goes by, in Zone
+	Zone      string    // what the zone is called, like "Europe/Berlin"
 	TimeKnown bool      // else it is only the earliest that it can be
-	MayChange bool      // the time, and the names that may point home
+	MayChange bool      // the time, its zone, and the names that may point home
 }
 
 // Port is a door the box asked the router to open.

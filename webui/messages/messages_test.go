@@ -310,3 +310,16 @@ func TestOneWordForOneThing(t *testing.T) {
 		}
 	}
 }
+
+// TestNoZoneSaysSo names a bug: times were in UTC and did not say so.
+func TestNoZoneSaysSo(t *testing.T) {
+	at := time.Date(2026, 11, 21, 13, 33, 0, 0, time.UTC)
+	p := &Printer{Language: Lookup("en"), Now: at}
+	if got := p.Ago(at.Add(-3 * time.Hour)); !strings.Contains(got, "10:33"+nbsp+"UTC") {
+		t.Errorf("without a zone: %q", got)
+	}
+	p.Zone = time.UTC
+	if got := p.Ago(at.Add(-3 * time.Hour)); !strings.Contains(got, "10:33") || strings.Contains(got, "UTC") {
+		t.Errorf("in a chosen one: %q", got)
+	}
+}

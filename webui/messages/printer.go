@@ -21,7 +21,7 @@ import (
 type Printer struct {
 	Language *Language
 	Now      time.Time
-	Zone     *time.Location // nil is UTC
+	Zone     *time.Location // nil is UTC, and says so
 }
 
 // Markup is HTML that a Printer made, as an argument of another message. It is of use in HTML only.
@@ -280,8 +280,14 @@ func (p *Printer) zone(t time.Time) time.Time {
 	return t.In(p.Zone)
 }
 
-// Time writes the time of day, "14:31".
-func (p *Printer) Time(t time.Time) string { return p.zone(t).Format("15:04") }
+// Time writes the time of day, "14:31"; where nobody chose a zone, "14:31 UTC".
+func (p *Printer) Time(t time.Time) string {
+	s := p.zone(t).Format("15:04")
+	if p.Zone == nil {
+		s += nbsp + "UTC"
+	}
+	return s
+}
 
 // Date writes the day, "12 March", with the year when it is another one.
 func (p *Printer) Date(t time.Time) string {

@@ -72,6 +72,7 @@ func (h *House) Sessions(context.Context) ([]house.Session, error)              
 func (h *House) EndSession(context.Context, string) error                       { return h.Err }
 func (h *House) EndOtherSessions(context.Context) error                         { return h.Err }
 
+func (h *House) SetZone(context.Context, string) error          { return h.Err }
 func (h *House) SetTime(context.Context, string) error          { return h.Err }
 func (h *House) People(context.Context) ([]house.Person, error) { return h.ThePeople, nil }
 

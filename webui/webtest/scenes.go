@@ -188,7 +188,7 @@ func well() *House {
 		},
 		TheWelcome: house.Welcome{Name: "Grace", Household: "Smith", Role: services.RoleGuest, Expires: Now.Add(168 * time.Hour)},
 		TheNetwork: house.Network{
-			Time: Now, TimeKnown: true, MayChange: true,
+			Time: Now, Zone: "Europe/London", TimeKnown: true, MayChange: true,
 			Looked: ago(2 * time.Minute), Addresses: []netip.Addr{addr("192.168.1.20"), addr("fd3a:91c4:7::20")}, Router: addr("192.168.1.1"),
 			Public: addr("198.51.100.7"), Net4: prefix("10.87.14.0/24"), Net6: prefix("fd3a:91c4:e0a3::/48"), Domain: "smith.home.arpa",
 			Reach: reachNow(),
@@ -468,6 +468,8 @@ func Scenes() []Scene {
 		get("network-long", "network", "long", "/network", owner, long()),
 		post(get("network-time", "network", "broken", "/network/time", owner, well()), url.Values{"time": {"tomorrow"}},
 			wrong(services.KindInvalid, "time", "Write the time like this: 2026-11-21 12:00."), 422),
+		post(get("network-zone", "network", "broken", "/network/zone", owner, well()), url.Values{"zone": {"Berlin"}},
+			wrong(services.KindInvalid, "zone", "A time zone is written like Europe/Berlin: a continent and a large city."), 422),
 		get("apps", "apps", "many", "/apps", owner, well()),
 		get("apps-empty", "apps", "empty", "/apps", owner, fresh()),
 		get("apps-long", "apps", "long", "/apps", owner, long()),

@@ -18,7 +18,7 @@ import (
 // ServeHTTP plays the scene: it makes its request and answers with what a real house would, in the language of r
 // ("?lang=de" or its Accept-Language); of r, nothing else counts but whether a script of the page asks.
 func (s Scene) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	ui := webui.New(webui.Config{House: s.House, Now: func() time.Time { return Now }, Zone: time.UTC})
+	ui := webui.New(webui.Config{House: s.House, Now: func() time.Time { return Now }, Zone: func() *time.Location { return time.UTC }})
 	var body string
 	if s.Form != nil {
 		body = s.Form.Encode()

@@ -25,7 +25,7 @@ import (
 type Server struct {
 	House   house.House
 	Now     func() time.Time
-	Zone    *time.Location
+	Zone    func() *time.Location
 	Log     *slog.Logger
 	Flashes *Flashes
 	// Layout puts a body into the frame; ErrorBody is the body of a page that could not be made.
@@ -106,7 +106,7 @@ func (s *Server) Printer(r *http.Request) *messages.Printer {
 	}
 	return &messages.Printer{
 		Language: messages.Choose(tag, r.Header.Get("Accept-Language")),
-		Now:      s.Now(), Zone: s.Zone,
+		Now:      s.Now(), Zone: s.Zone(),
 	}
 }
 

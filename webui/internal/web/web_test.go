@@ -29,7 +29,7 @@ func server() *Server {
 		return func(p *Page) templ.Component { return templ.Raw(f(p)) }
 	}
 	return &Server{
-		House: frames{}, Now: time.Now, Zone: time.UTC, Log: slog.New(slog.DiscardHandler), Flashes: NewFlashes(time.Now),
+		House: frames{}, Now: time.Now, Zone: func() *time.Location { return time.UTC }, Log: slog.New(slog.DiscardHandler), Flashes: NewFlashes(time.Now),
 		Layout: text(func(p *Page) string {
 			s := p.Title
 			if p.Flash != nil {

@@ -104,7 +104,7 @@ func (p *Pages) names(rq *web.Request, form house.ClaimForm, e web.Errors) error
 func (p *Pages) Claim(rq *web.Request) error {
 	form := house.ClaimForm{
 		Household: rq.Text("household"), Box: rq.Text("box"), Owner: rq.Text("owner"), Password: rq.Secret("password"),
-		Language: rq.Language.Tag,
+		Language: rq.Language.Tag, Zone: rq.Text("zone"),
 	}
 	if l := messages.Lookup(rq.Text("language")); l != nil {
 		form.Language = l.Tag

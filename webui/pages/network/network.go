@@ -31,8 +31,9 @@ type view struct {
 	groups    []group
 	searching bool
 	n         house.Network
-	utc       string // n.Time
+	now       string // n.Time
 	typed     string // in the field of the time
+	zone      string // in the field of the zone
 	looked    string
 	domain    string // in the field of the names that may point home
 }
@@ -40,7 +41,7 @@ type view struct {
 // Show is GET /network.
 func (p *Pages) Show(rq *web.Request) error { return p.show(rq, view{}, web.Errors{}) }
 
-// Reload is GET /network/time: the form stands on the page of the network.
+// Reload is GET /network/time and GET /network/zone: the forms stand on the page of the network.
 func (p *Pages) Reload(rq *web.Request) error { return rq.Redirect("/network#clock") }
 
 // SetTime is POST /network/time: the time of the box, when it went wrong.
@@ -54,6 +55,19 @@ func (p *Pages) SetTime(rq *web.Request) error {
 		return p.show(rq, view{typed: typed}, e)
 	}
 	return rq.Done("/network", services.Say("webui.network.time-set", "The time of the box is set."))
+}
+
+// SetZone is POST /network/zone: the zone that times are shown in.
+func (p *Pages) SetZone(rq *web.Request) error {
+	typed := rq.Text("zone")
+	e, err := rq.Form(p.House.SetZone(rq.R.Context(), typed), "zone")
+	if err != nil {
+		return err
+	}
+	if e.Any() {
+		return p.show(rq, view{zone: typed}, e)
+	}
+	return rq.Done("/network", services.Say("webui.network.zone-set", "Times are shown in that zone now."))
 }
 
 // Allow is POST /network: names below a domain may point home.
@@ -83,7 +97,10 @@ func (p *Pages) show(rq *web.Request, v view, e web.Errors) error {
 	if err != nil {
 		return err
 	}
-	v.n, v.utc, v.searching, v.answer = n, n.Time.UTC().Format("2006-01-02 15:04"), n.Searching, rq.SayHTML(n.Reach.Say)
+	v.n, v.now, v.searching, v.answer = n, n.Time.Format("2006-01-02 15:04"), n.Searching, rq.SayHTML(n.Reach.Say)
+	if v.zone == "" {
+		v.zone = n.Zone
+	}
 	title := map[house.ReachKind]string{
 		house.ReachHome: "network.home", house.ReachForNow: "network.now", house.ReachAlways: "network.always", house.ReachUnknown: "network.unknown",
 	}[n.Reach.Kind]
