@@ -347,6 +347,7 @@ func Scenes() []Scene {
 		get("landing-long", "landing", "long", "/", nobodyLAN, long()),
 		get("help", "help", "one", "/help", nobodyLAN, well()),
 		get("help-owner", "help", "many", "/help", owner, well()),
+		get("help-pending", "help", "one", "/help", nobodyLAN, with(well(), func(h *House) { h.TheFrame.WordsPending = true })),
 
 		get("claim", "claim", "empty", "/claim", nobodySecure, unclaimed()),
 		post(get("claim-wrong", "claim", "broken", "/claim", nobodySecure, unclaimed()), url.Values{"code": {"7QK4-M2VX-9TRD-HC6O"}},
