@@ -69,6 +69,16 @@ func New(p Program) *cobra.Command {
 		return c.Help()
 	}
 	root.SetFlagErrorFunc(flagError)
+	help := &cobra.Command{Use: "help [VERB]", Short: "Help about a verb", RunE: func(c *cobra.Command, args []string) error {
+		of, rest, err := root.Find(args)
+		if err != nil || len(rest) > 0 {
+			return fmt.Errorf("there is no verb %q; see hearth --help", strings.Join(args, " "))
+		}
+		return of.Help()
+	}}
+	help.Flags().Bool("json", false, "answer in JSON")
+	help.Flags().Lookup("json").Hidden = true
+	root.SetHelpCommand(help)
 	groups := map[string]*cobra.Command{}
 	for _, o := range api.Table() {
 		words := strings.Fields(o.Name)

@@ -23,6 +23,8 @@ func TestErrorsSayTheNextStep(t *testing.T) {
 		want   []string
 	}{
 		{"bogus", 2, "usage", []string{`there is no verb "bogus"`, "see hearth --help"}},
+		{"help nope", 2, "usage", []string{`there is no verb "nope"`, "see hearth --help"}}, // was help, and 0
+		{"help person nope", 2, "usage", []string{`there is no verb "person nope"`}},
 		{"--bogus", 2, "usage", []string{"there is no flag --bogus", "see hearth --help"}},
 		{"device bogus", 2, "usage", []string{"see hearth device --help"}},
 		{"person", 2, "usage", []string{"needs a verb", "see hearth person --help"}},
