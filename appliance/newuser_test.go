@@ -172,3 +172,20 @@ func TestEveryWrongWord(t *testing.T) {
 		t.Errorf("two wrong words are told as %v", err)
 	}
 }
+
+// TestOneStateOfTheWayIn names a bug: the way from outside was well on the first page and off on that of the network.
+func TestOneStateOfTheWayIn(t *testing.T) {
+	h := takenIn(t, t.TempDir())
+	ctx := webui.WithCaller(t.Context(), h.caller(services.RoleOwner))
+	o, err := h.pages.Overview(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := h.pages.Network(ctx)
+	if err != nil || len(n.Ports) != 1 || n.Ports[0].State != o.Reach.State() {
+		t.Errorf("%v: home says %v, the network says %+v", err, o.Reach.State(), n.Ports)
+	}
+	if s := (house.Reach{Kind: house.ReachHome}).State(); s != house.StateOff {
+		t.Errorf("at home only is %v", s)
+	}
+}

@@ -60,7 +60,7 @@ func (h *House) Network(ctx context.Context) (house.Network, error) {
 		return house.Network{}, err
 	}
 	n.Time, n.Zone, n.TimeKnown, n.MayChange = clock.Time.In(h.zone()), clock.Zone, clock.Known, h.least(ctx, services.RoleAdmin) == nil
-	n.Ports = []house.Port{doorOfRouter(reach, status.Port)}
+	n.Ports = []house.Port{doorOfRouter(reach, n.Reach.State(), status.Port)}
 	names := h.API.DNS.Health()
 	fact := house.Fact{State: house.StateGood, Say: names.Message}
 	if !names.OK || !names.Ready {
@@ -150,11 +150,11 @@ func publicAddress(r mesh.Reach) netip.Addr {
 }
 
 // doorOfRouter says how the door for phones and laptops stands: what the router granted, or the last thing it said.
-func doorOfRouter(r mesh.Reach, inside uint16) house.Port {
-	p := house.Port{Use: services.Say("network.port-use", "Phones and laptops from outside"), Protocol: "UDP", Inside: inside, State: house.StateOff, Message: r.Say}
+func doorOfRouter(r mesh.Reach, state house.State, inside uint16) house.Port {
+	p := house.Port{Use: services.Say("network.port-use", "Phones and laptops from outside"), Protocol: "UDP", Inside: inside, State: state, Message: r.Say}
 	for _, e := range r.Endpoints {
 		if e.Kind == mesh.EndpointMapped {
-			p.Outside, p.State = e.Port, house.StateGood
+			p.Outside = e.Port
 		}
 	}
 	for _, t := range r.Tried {

@@ -357,6 +357,17 @@ const (
 	ReachUnknown                  // still being found out
 )
 
+// State is how the way from outside is, on every page: at home only is none, by choice or by the router's.
+func (r Reach) State() State {
+	switch r.Kind {
+	case ReachHome:
+		return StateOff
+	case ReachUnknown:
+		return StateWait
+	}
+	return StateGood
+}
+
 // Reach says where a device will work, and by which address.
 type Reach struct {
 	Kind     ReachKind

@@ -157,11 +157,7 @@ func rows(rq *web.Request, o house.Overview) (out []components.Row, bad map[stri
 		add(house.StateGood, rq.T("home.people"), "/people", rq.HTML("home.people.some", "all", o.People.All-o.People.Invited, "invited", o.People.Invited))
 	}
 	if !o.Reach.Say.IsZero() {
-		s := house.StateGood
-		if o.Reach.Kind == house.ReachUnknown {
-			s = house.StateWait
-		}
-		add(s, rq.T("home.reach"), path("/network"), rq.SayHTML(o.Reach.Say))
+		add(o.Reach.State(), rq.T("home.reach"), path("/network"), rq.SayHTML(o.Reach.Say))
 	}
 	for _, h := range ordered(o.Services) {
 		s := state(rq, h)
