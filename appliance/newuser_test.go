@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -187,5 +188,22 @@ func TestOneStateOfTheWayIn(t *testing.T) {
 	}
 	if s := (house.Reach{Kind: house.ReachHome}).State(); s != house.StateOff {
 		t.Errorf("at home only is %v", s)
+	}
+}
+
+// TestAllowedTwiceIsOnce names a bug: each time the same name was allowed, the journal told it again.
+func TestAllowedTwiceIsOnce(t *testing.T) {
+	h := takenIn(t, t.TempDir())
+	for _, name := range []string{"nas.example.com", "NAS.example.com."} {
+		if _, err := h.webConfig.House.AllowHomeward(t.Context(), local, api.AllowHomewardInput{Domain: name}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := h.account.Events(t.Context(), time.Time{}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(slices.DeleteFunc(all, func(e account.Event) bool { return e.Action != "homeward-allowed" })); n != 1 {
+		t.Errorf("it is told %d times", n)
 	}
 }

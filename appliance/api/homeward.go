@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"slices"
 
 	"hearth.alt/services"
 )
@@ -23,11 +24,14 @@ func (h *House) AllowHomeward(ctx context.Context, caller services.Caller, in Al
 	if err := least(caller, services.RoleAdmin); err != nil {
 		return HomewardOutput{}, err
 	}
+	before := h.DNS.Allowed()
 	d, err := h.DNS.Allow(in.Domain)
 	if err != nil {
 		return HomewardOutput{}, notKept(err)
 	}
-	h.audit(ctx, caller, "homeward-allowed", d)
+	if !slices.Contains(before, d) {
+		h.audit(ctx, caller, "homeward-allowed", d)
+	}
 	return HomewardOutput{d}, nil
 }
 
