@@ -121,6 +121,7 @@ func TestRightsOfPeople(t *testing.T) {
 				_, _, err := do.Invite(ctx, caller, id)
 				return err
 			})
+			ask(fmt.Sprintf("withdraw the link of a %v", to), false, func() error { return do.WithdrawWayIn(ctx, caller, id) }) // of one who never came in, the person is removed
 			ask(fmt.Sprintf("rename a %v", to), may(by, to), func() error {
 				n++
 				_, err := do.ChangePerson(ctx, caller, api.ChangePersonInput{ID: id, Name: fmt.Sprintf("Renamed %d", n)})
@@ -338,6 +339,7 @@ func TestSecondLineOfPages(t *testing.T) {
 	}
 	// Those that ask by identifier refuse as not found or denied, and change nothing.
 	for name, act := range map[string]func(ctx context.Context) error{
+		"WithdrawWayIn":   func(ctx context.Context) error { return rooms.WithdrawWayIn(ctx, h.who[services.RoleOwner].id) },
 		"RenewInvitation": func(ctx context.Context) error { return rooms.RenewInvitation(ctx, h.who[services.RoleOwner].id) },
 		"RemovePerson":    func(ctx context.Context) error { return rooms.RemovePerson(ctx, h.who[services.RoleOwner].id) },
 		"RenameDevice":    func(ctx context.Context) error { return rooms.RenameDevice(ctx, none, "x") },
@@ -701,6 +703,68 @@ func TestAWayInHoldsNobodyUp(t *testing.T) {
 	if looks.Load() == 0 || held.Load() > 0 {
 		t.Errorf("looked %d times, held up %d times", looks.Load(), held.Load())
 	}
+}
+
+// TestALinkIsCalledWhatItIs names the bugs: the first link to choose another password said that the one before no longer
+// works, it could not be withdrawn, and withdrawing an invitation spoke of a person removed.
+func TestALinkIsCalledWhatItIs(t *testing.T) {
+	h := takenIn(t, t.TempDir())
+	owner, mia := h.who[services.RoleOwner], h.who[services.RoleMember]
+	cookies := map[string]string{}
+	open := func(method, path string, form url.Values) string {
+		t.Helper()
+		for range 3 {
+			r := as(h.request(services.FaceSecure, method, path, strings.NewReader(form.Encode())), owner)
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			for name, value := range cookies {
+				r.AddCookie(&http.Cookie{Name: name, Value: value})
+			}
+			w := h.ask(services.FaceSecure, r)
+			for _, c := range w.Result().Cookies() {
+				cookies[c.Name] = c.Value
+			}
+			if w.Code != http.StatusSeeOther {
+				return w.Body.String()
+			}
+			method, path, form = "GET", w.Header().Get("Location"), nil
+		}
+		t.Fatalf("%s leads round and round", path)
+		return ""
+	}
+	says := func(page string, want bool, texts ...string) {
+		t.Helper()
+		for _, s := range texts {
+			if strings.Contains(page, s) != want {
+				t.Errorf("%q is there: %v, want %v, in\n%s", s, !want, want, page)
+			}
+		}
+	}
+	link := "/people/" + string(mia.id) + "/invitation"
+	page := open("POST", link, nil)
+	says(page, true, "A new way in for", "Withdraw the link", "I have a code")
+	says(page, false, "The one before no longer works", "Invitation for", "I have an invitation")
+	says(open("POST", link, nil), true, "The one before no longer works")
+	says(open("GET", "/people", nil), true, "Can choose a new password with a link until")
+	says(open("POST", link, url.Values{"withdraw": {"yes"}}), true, "no longer works. The password stays as it is.")
+	if until := h.account.Invited(mia.id); !until.IsZero() {
+		t.Errorf("the withdrawn link is good until %v", until)
+	}
+	says(open("GET", "/people", nil), false, "Can choose a new password")
+
+	out, err := h.webConfig.House.AddPerson(t.Context(), local, api.AddPersonInput{Name: "Gast", Role: services.RoleGuest})
+	if err != nil {
+		t.Fatal(err)
+	}
+	page = open("GET", "/people/"+string(out.ID)+"/remove", nil)
+	says(page, true, "Withdraw the invitation for", "The link stops working.")
+	says(page, false, "Remove Gast", "Keep Gast", "pair their devices again")
+	page = open("POST", "/people/"+string(out.ID)+"/remove", nil)
+	says(page, true, "is withdrawn. Its link no longer works.")
+	says(page, false, "All that was theirs")
+
+	page = open("GET", "/people/"+string(owner.id)+"/remove", nil)
+	says(page, true, "Nobody removes themselves")
+	says(page, false, "An owner can change that")
 }
 
 // Whoever typed a name that is taken once had their password set, the code used up, and read that the invitation was not

@@ -66,6 +66,26 @@ func (h *House) rememberInvitation(id services.PersonID, made invitation) {
 	h.invites[id] = made
 }
 
+// WithdrawWayIn ends the link with which an active person could choose another password.
+func (h *House) WithdrawWayIn(ctx context.Context, caller services.Caller, id services.PersonID) error {
+	if err := h.invitable(caller, id); err != nil {
+		return err
+	}
+	p, _ := h.Identity.Membership().Person(id)
+	if p.State != services.StateActive {
+		return ErrDenied // of who never came in, the person is removed
+	}
+	h.mu.Lock()
+	delete(h.invites, id)
+	h.mu.Unlock()
+	if h.Account.Invited(id).IsZero() {
+		return nil
+	}
+	err := h.Account.WithdrawInvitation(ctx, caller, id)
+	h.audit(ctx, caller, "way-in-withdrawn", p.Name)
+	return err
+}
+
 // InviteCode returns the code of a person who is invited, or who may choose another password, while the box remembers
 // it and it is good; empty when it is not.
 func (h *House) InviteCode(caller services.Caller, id services.PersonID) (code, link secret.Text, expires time.Time, err error) {

@@ -156,6 +156,9 @@ func (h *House) view(ctx context.Context, m *services.Membership, p services.Per
 	v.MayChange = may || v.You
 	v.MayRemove = may && !v.You
 	v.MayWayIn = may && !v.You && p.State == services.StateActive && identity.MayGrant(caller.Role, p.Role)
+	if v.MayWayIn {
+		v.WayIn = h.API.Account.Invited(p.ID)
+	}
 	v.MayLAN = may && caller.Role >= services.RoleAdmin
 	if may {
 		for r := services.RoleGuest; r <= services.RoleOwner; r++ {
@@ -231,6 +234,11 @@ func (h *House) RenewInvitation(ctx context.Context, id services.PersonID) error
 	return err
 }
 
+// WithdrawWayIn ends the link to choose another password.
+func (h *House) WithdrawWayIn(ctx context.Context, id services.PersonID) error {
+	return h.API.WithdrawWayIn(ctx, webui.CallerOf(ctx), id)
+}
+
 // ChangePerson sets name, role and LAN; one's own name is one's own to change. What the page does not ask stays as it
 // is, and what was asked past the page is refused by the table, never dropped.
 func (h *House) ChangePerson(ctx context.Context, id services.PersonID, form house.PersonForm) error {
@@ -278,7 +286,7 @@ func (h *House) ReadInvitation(ctx context.Context, code secret.Text) (house.Wel
 
 var errNoInvitation = &services.Problem{
 	Kind: services.KindNotFound, Code: "no-invitation", Field: "code",
-	Say: services.Say("join.no-invitation", "This invitation is not good any more. Ask for a new one."),
+	Say: services.Say("join.no-invitation", "This code is not good any more. Ask for a new one."),
 }
 
 // WayInByWords takes the recovery words of an owner who forgot their password.

@@ -82,6 +82,8 @@ func tell(m *services.Membership, e account.Event) (services.Sentence, bool) {
 		return services.Say("event.session-ended", "{who} signed out in another place.", "who", who), true
 	case "way-in-made":
 		return services.Say("event.way-in-made", "{who} made a link with which {object} can choose another password.", "who", who, "object", e.Object), true
+	case "way-in-withdrawn":
+		return services.Say("event.way-in-withdrawn", "{who} withdrew the link with which {object} could choose another password.", "who", who, "object", e.Object), true
 	case "way-in-used":
 		return services.Say("event.way-in-used", "{who} chose another password with a link.", "who", who), true
 	case "password-reset":

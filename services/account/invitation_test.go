@@ -120,6 +120,41 @@ func TestAWayInEnds(t *testing.T) {
 	})
 }
 
+// TestAWithdrawnInvitationIsOver names the bug: a link to choose another password could not be taken back.
+func TestAWithdrawnInvitationIsOver(t *testing.T) {
+	s, h := setUp(t)
+	ctx := t.Context()
+	if at := s.Invited(ben); !at.IsZero() {
+		t.Errorf("invited until %v before there was a link", at)
+	}
+	token, until, err := s.CreateInvitation(ctx, from(""), ben)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if at := s.Invited(ben); !at.Equal(until) {
+		t.Errorf("invited until %v, want %v", at, until)
+	}
+	if err := s.WithdrawInvitation(ctx, from(""), ben); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.AcceptInvitation(ctx, from(""), token, secret.NewText(good)); !errors.Is(err, ErrInvitation) {
+		t.Errorf("a withdrawn link: %v, want ErrInvitation", err)
+	}
+	if at := s.Invited(ben); !at.IsZero() {
+		t.Errorf("still invited until %v", at)
+	}
+	if err := s.WithdrawInvitation(ctx, from(""), ben); err != nil {
+		t.Errorf("withdrawing nothing: %v", err)
+	}
+	if _, _, err := s.CreateInvitation(ctx, from(""), ben); err != nil {
+		t.Fatal(err)
+	}
+	h.pass(WayInLife)
+	if at := s.Invited(ben); !at.IsZero() {
+		t.Errorf("a link that ran out counts until %v", at)
+	}
+}
+
 // TestAcceptedThoughTheDiskWasFull: whoever accepted while the household could not be written stayed pending for ever, with a
 // password and without an invitation. The next start, and the next round of Run, let them in.
 func TestAcceptedThoughTheDiskWasFull(t *testing.T) {

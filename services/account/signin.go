@@ -48,7 +48,7 @@ var (
 	ErrBusy = &services.Problem{Kind: services.KindBusy, Code: "busy",
 		Say: services.Say("account.busy", "Too many people are signing in at once. Try again in a minute.")}
 	ErrInvitation = &services.Problem{Kind: services.KindNotFound, Code: "invitation-gone",
-		Say: services.Say("account.invitation-gone", "This invitation was used already, or its time is over. Ask for a new one.")}
+		Say: services.Say("account.invitation-gone", "This code was used already, or its time is over. Ask for a new one.")}
 	ErrNoPerson = &services.Problem{Kind: services.KindNotFound, Code: "no-such-person",
 		Say: services.Say("account.no-person", "Nobody in this household has that account.")}
 	ErrNoCredential = &services.Problem{Kind: services.KindNotFound, Code: "no-such-credential",
@@ -575,6 +575,28 @@ func (s *Service) CreateInvitation(ctx context.Context, by services.Caller, id s
 	}
 	text, err := s.make(ctx, c, nil, nil, Event{Actor: cmpPerson(by.Person, id), Face: by.Face, Address: by.Address, Action: "invited", Object: string(id)})
 	return text, until, err
+}
+
+// Invited says until when somebody can set id's password with an invitation; zero: nobody can.
+func (s *Service) Invited(id services.PersonID) time.Time {
+	m, _ := s.c.Members.Watch()
+	now := s.c.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.of(KindInvitation, id) {
+		if _, ok := s.stands(c, m); ok && !c.expired(now) {
+			return c.expires
+		}
+	}
+	return time.Time{}
+}
+
+// WithdrawInvitation ends the invitation of id, if there is one. Error: ErrEndedNotKept.
+func (s *Service) WithdrawInvitation(ctx context.Context, by services.Caller, id services.PersonID) error {
+	s.mu.Lock()
+	gone := s.of(KindInvitation, id)
+	s.mu.Unlock()
+	return s.end(context.WithoutCancel(ctx), gone, Event{Actor: cmpPerson(by.Person, id), Face: by.Face, Address: by.Address, Action: "invitation-withdrawn", Object: string(id)})
 }
 
 func (s *Service) invitation(token secret.Text) (*credential, error) {

@@ -5,5 +5,9 @@ const code = decodeURIComponent(location.hash.slice(1));
 if (field && /^[0-9A-Za-z _-]{4,200}$/.test(code) && !document.getElementById(code)) {
   field.value = code;
   history.replaceState(null, "", location.pathname + location.search);
-  field.focus();
+  // Where the page has another face for who came by a link, the code is not shown: there is nothing to do with it.
+  const linked = document.querySelectorAll("[data-linked]");
+  for (const e of linked) e.textContent = e.dataset.linked;
+  if (linked.length) for (const e of document.querySelectorAll("[data-typed]")) e.hidden = true;
+  (linked.length ? field.form.querySelector("button") : field).focus();
 }

@@ -228,6 +228,8 @@ type People interface {
 	// the link itself stays in memory for a while). Link is empty when it is gone: then RenewInvitation makes a new one.
 	Invitation(ctx context.Context, id services.PersonID) (Invitation, error)
 	RenewInvitation(ctx context.Context, id services.PersonID) error
+	// WithdrawWayIn ends the link with which somebody who belongs could choose another password. Error: ErrEndedNotKept.
+	WithdrawWayIn(ctx context.Context, id services.PersonID) error
 	// ChangePerson sets name, role and LAN. Problems have the fields of PersonForm.
 	ChangePerson(ctx context.Context, id services.PersonID, form PersonForm) error
 	// RemovePerson ends all they have: devices, sessions, app passwords. Within 5 s nothing of theirs works.
@@ -250,6 +252,8 @@ type Person struct {
 	// MayChange and MayRemove say what the caller may do to them, MayWayIn whether the caller may give them a link to
 	// choose another password with; Roles lists those the caller may give them, least first.
 	MayChange, MayRemove, MayWayIn bool
+	// WayIn is until when a link lets them choose another password; zero when there is none, or the caller may not know.
+	WayIn time.Time
 	// MayLAN says whether the caller may change whether their devices reach the home network.
 	MayLAN bool
 	Roles  []services.Role

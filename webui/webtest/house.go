@@ -93,6 +93,7 @@ func (h *House) Invitation(context.Context, services.PersonID) (house.Invitation
 	return h.TheInvitation, nil
 }
 func (h *House) RenewInvitation(context.Context, services.PersonID) error { return h.Err }
+func (h *House) WithdrawWayIn(context.Context, services.PersonID) error   { return h.Err }
 func (h *House) ChangePerson(context.Context, services.PersonID, house.PersonForm) error {
 	return h.Err
 }

@@ -432,6 +432,10 @@ func Scenes() []Scene {
 			wrong(services.KindInvalid, "name", "The name is empty. One letter is enough."), 422),
 		get("invitation", "personinvite", "one", "/people/"+gr+"/invitation", owner, well()),
 		get("invitation-back", "personinvite", "one", "/people/"+gr+"/invitation", owner, with(well(), func(h *House) { h.TheInvitation.Person.State = services.StateActive })),
+		get("invitation-back-hidden", "personinvite", "loading", "/people/"+gr+"/invitation", owner, with(well(), func(h *House) {
+			h.TheInvitation.Person.State, h.TheInvitation.Person.WayIn = services.StateActive, Now.Add(20*time.Hour)
+			h.TheInvitation.Link, h.TheInvitation.Code = shown(""), shown("")
+		})),
 		get("invitation-gone", "personinvite", "loading", "/people/"+gr+"/invitation", owner, with(well(), func(h *House) {
 			h.TheInvitation.Link, h.TheInvitation.Code = shown(""), shown("")
 		})),

@@ -108,18 +108,50 @@ func answer(pg *web.Page, inv house.Invitation) string {
 	return pg.HTML("invitation.answer", "until", inv.Expires)
 }
 
+func codeSay(inv house.Invitation) string {
+	if inv.Person.State == services.StateActive {
+		return "wayin.code.say"
+	}
+	return "invitation.code.say"
+}
+
+func qrSay(inv house.Invitation) string {
+	if inv.Person.State == services.StateActive {
+		return "wayin.qr"
+	}
+	return "invitation.qr"
+}
+
 func goneAnswer(pg *web.Page, inv house.Invitation) string {
 	if inv.Person.State == services.StateActive {
+		if !inv.Person.WayIn.IsZero() {
+			return pg.HTML("wayin.hidden.answer", "until", inv.Person.WayIn)
+		}
 		return pg.HTML("wayin.gone.answer")
 	}
 	return pg.HTML("invitation.gone.answer", "until", inv.Expires)
 }
 
-// Renew is POST /people/{id}/invitation.
+// Renew is POST /people/{id}/invitation: a new link, or for one to choose another password, none.
 func (p *Pages) Renew(rq *web.Request) error {
-	id := services.PersonID(rq.R.PathValue("id"))
-	if err := p.House.RenewInvitation(rq.R.Context(), id); err != nil {
+	ctx, id := rq.R.Context(), services.PersonID(rq.R.PathValue("id"))
+	who, err := p.House.Person(ctx, id)
+	if err != nil {
 		return err
 	}
-	return rq.Done("/people/"+string(id)+"/invitation", services.Say("webui.invitation.renewed", "This is a new link. The one before no longer works."))
+	if rq.Checked("withdraw") {
+		path := "/people/" + string(id)
+		if err := p.House.WithdrawWayIn(ctx, id); err != nil {
+			return rq.NotKept(path, err)
+		}
+		return rq.Done(path, services.Say("webui.wayin.withdrawn", "The link for {name} no longer works. The password stays as it is.", "name", who.Name))
+	}
+	if err := p.House.RenewInvitation(ctx, id); err != nil {
+		return err
+	}
+	path := "/people/" + string(id) + "/invitation"
+	if who.State == services.StateActive && who.WayIn.IsZero() {
+		return rq.Redirect(path) // there was none before, and the page says what it is
+	}
+	return rq.Done(path, services.Say("webui.invitation.renewed", "This is a new link. The one before no longer works."))
 }

@@ -11,11 +11,19 @@ import (
 // Pages is the question and the deed.
 type Pages struct{ House house.People }
 
+var errYourself = &services.Problem{
+	Kind: services.KindDenied, Code: "yourself",
+	Say: services.Say("webui.remove.yourself", "Nobody removes themselves, so that the house is never left without an owner by mistake. Another owner can do it."),
+}
+
 // Ask is GET /people/{id}/remove.
 func (p *Pages) Ask(rq *web.Request) error {
 	who, err := p.House.Person(rq.R.Context(), services.PersonID(rq.R.PathValue("id")))
 	if err != nil {
 		return err
+	}
+	if who.You {
+		return errYourself
 	}
 	if !who.MayRemove {
 		return web.ErrNotAllowed
@@ -32,7 +40,9 @@ func (p *Pages) Ask(rq *web.Request) error {
 		KeepPath: "/people/" + string(who.ID),
 	}
 	if who.State == services.StatePending {
-		c.Stops, c.Stays = rq.HTML("personremove.stops.pending"), rq.HTML("personremove.stays.pending")
+		pg.Title, c.Question = rq.T("withdraw.title", "name", who.Name), rq.HTML("withdraw.title", "name", who.Name)
+		c.Stops, c.Stays, c.Undo = rq.HTML("personremove.stops.pending"), rq.HTML("personremove.stays.pending"), rq.HTML("withdraw.undo", "name", who.Name)
+		c.Do, c.Keep = rq.T("invitation.withdraw"), rq.T("withdraw.keep")
 		c.KeepPath += "/invitation"
 	}
 	pg.Body = components.Ask(pg, c)
@@ -48,6 +58,9 @@ func (p *Pages) Remove(rq *web.Request) error {
 	}
 	if err := p.House.RemovePerson(ctx, who.ID); err != nil {
 		return err
+	}
+	if who.State == services.StatePending {
+		return rq.Done("/people", services.Say("webui.invitation.withdrawn", "The invitation for {name} is withdrawn. Its link no longer works.", "name", who.Name))
 	}
 	return rq.Done("/people", services.Say("webui.person.removed", "{name} is removed. All that was theirs stopped working at {at, time}.", "name", who.Name, "at", rq.Now))
 }
