@@ -5,9 +5,11 @@ import (
 	"errors"
 	"strings"
 	"time"
+	"unicode"
 
 	"hearth.alt/appliance/api"
 	"hearth.alt/services"
+	"hearth.alt/services/identity"
 	"hearth.alt/services/mesh"
 	"hearth.alt/services/secret"
 	"hearth.alt/webui"
@@ -185,6 +187,12 @@ func tunnelName(name string) string {
 			b.WriteRune(r)
 		case r == ' ':
 			b.WriteByte('-')
+		case r > unicode.MaxASCII: // as in names: ö is oe
+			s := identity.Label(string(r), "")
+			if s != "" && unicode.IsUpper(r) {
+				s = strings.ToUpper(s[:1]) + s[1:]
+			}
+			b.WriteString(s)
 		}
 	}
 	s := b.String()
