@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"net/url"
+	"slices"
 	"time"
 
 	"hearth.alt/services"
@@ -391,6 +392,12 @@ func Scenes() []Scene {
 
 		get("devices", "devices", "many", "/devices", owner, with(well(), func(h *House) { h.TheDevices = append(h.TheDevices, pending(false)) })),
 		get("devices-empty", "devices", "empty", "/devices", owner, fresh()),
+		get("devices-guest", "devices", "empty", "/devices", guest, with(well(), func(h *House) { h.TheFrame.Person, h.TheDevices = "Grace", nil })),
+		get("devices-home", "devices", "empty", "/devices", owner, with(fresh(), func(h *House) { h.TheReach.Kind = house.ReachHome })),
+		get("devices-away", "devices", "one", "/devices", owner, with(well(), func(h *House) {
+			h.TheDevices = slices.Clone(h.TheDevices[:1])
+			h.TheDevices[0].Way, h.TheDevices[0].Handshake = services.Sentence{}, ago(5*time.Minute)
+		})),
 		get("devices-none", "devices", "empty", "/devices", member, with(well(), func(h *House) { h.TheFrame.Person, h.TheDevices = "Ben", nil })),
 		get("devices-yours", "devices", "one", "/devices", member, with(well(), func(h *House) { h.TheFrame.Person, h.TheDevices = "Ben", h.TheDevices[2:3] })),
 		get("devices-one", "devices", "one", "/devices", owner, with(well(), func(h *House) { h.TheDevices = h.TheDevices[:1] })),
@@ -431,6 +438,7 @@ func Scenes() []Scene {
 		post(get("personinvite-wrong", "personinvite", "broken", "/people/invite", owner, well()), url.Values{"role": {"member"}},
 			wrong(services.KindInvalid, "name", "The name is empty. One letter is enough."), 422),
 		get("invitation", "personinvite", "one", "/people/"+gr+"/invitation", owner, well()),
+		get("invitation-here", "personinvite", "one", "/people/"+gr+"/invitation", owner, with(well(), func(h *House) { h.TheInvitation.Link = shown("https://127.0.0.1:8443/join#7QK4") })),
 		get("invitation-back", "personinvite", "one", "/people/"+gr+"/invitation", owner, with(well(), func(h *House) { h.TheInvitation.Person.State = services.StateActive })),
 		get("invitation-back-hidden", "personinvite", "loading", "/people/"+gr+"/invitation", owner, with(well(), func(h *House) {
 			h.TheInvitation.Person.State, h.TheInvitation.Person.WayIn = services.StateActive, Now.Add(20*time.Hour)

@@ -2,6 +2,8 @@
 package devices
 
 import (
+	"time"
+
 	"hearth.alt/services"
 	"hearth.alt/webui/house"
 	"hearth.alt/webui/internal/web"
@@ -9,6 +11,9 @@ import (
 
 // Pages is the page.
 type Pages struct{ House house.Devices }
+
+// silent is after how long without a handshake a device is not connected: WireGuard makes one every two minutes in use.
+const silent = 3 * time.Minute
 
 type row struct {
 	icon, name, note  string
@@ -22,6 +27,7 @@ type view struct {
 	sentence string // HTML
 	heading  string
 	mayAdd   bool
+	reach    string // "home", "unknown" or "away"
 }
 
 // Show is GET /devices.
@@ -30,7 +36,15 @@ func (p *Pages) Show(rq *web.Request) error {
 	if err != nil {
 		return err
 	}
-	v := view{mayAdd: rq.Caller.Role >= services.RoleMember}
+	v := view{mayAdd: rq.Caller.Role >= services.RoleMember, reach: "away"}
+	if len(list) == 0 && v.mayAdd {
+		switch p.House.Reach(rq.R.Context()).Kind {
+		case house.ReachHome:
+			v.reach = "home"
+		case house.ReachUnknown:
+			v.reach = "unknown"
+		}
+	}
 	seen := 0
 	for _, d := range list {
 		r := row{icon: "smartphone", name: d.Name, person: d.PersonName, path: "/devices/" + string(d.ID), here: d.Here}
@@ -51,6 +65,9 @@ func (p *Pages) Show(rq *web.Request) error {
 		r.way = rq.Say(d.Way)
 		if r.way == "" {
 			r.way = rq.T("devices.way.unknown")
+			if !d.Handshake.IsZero() && rq.Now.Sub(d.Handshake) >= silent {
+				r.way = rq.T("devices.way.away")
+			}
 		}
 		v.rows = append(v.rows, r)
 	}

@@ -2,6 +2,9 @@
 package personinvite
 
 import (
+	"net/netip"
+	"net/url"
+
 	"hearth.alt/services"
 	"hearth.alt/webui/components"
 	"hearth.alt/webui/house"
@@ -106,6 +109,17 @@ func answer(pg *web.Page, inv house.Invitation) string {
 		return pg.HTML("wayin.answer", "name", inv.Person.Name, "until", inv.Expires)
 	}
 	return pg.HTML("invitation.answer", "until", inv.Expires)
+}
+
+// linkSay says where the link opens: at home, but for a Hearth that is tried out on the computer itself.
+func linkSay(inv house.Invitation) string {
+	u, err := url.Parse(inv.Link.Reveal())
+	if err == nil {
+		if a, err := netip.ParseAddr(u.Hostname()); u.Hostname() == "localhost" || err == nil && a.IsLoopback() {
+			return "invitation.link.here"
+		}
+	}
+	return "invitation.link.say"
 }
 
 func codeSay(inv house.Invitation) string {
