@@ -3,9 +3,29 @@ package api
 import (
 	"context"
 	"slices"
+	"strings"
+	"unicode"
+
+	"golang.org/x/net/idna"
 
 	"hearth.alt/services"
 )
+
+// Domain is a listed domain as its owner typed it: "müller.de" for "xn--mller-kva.de" (RFC 5891). What would not come back
+// as the same domain stays in ASCII, and so does one with letters of another script, which may look like other names.
+func Domain(ascii string) string {
+	d, err := idna.Lookup.ToUnicode(ascii)
+	if err != nil {
+		return ascii
+	}
+	if back, err := idna.Lookup.ToASCII(d); err != nil || back != ascii {
+		return ascii
+	}
+	if strings.ContainsFunc(d, func(r rune) bool { return r > unicode.MaxASCII && !unicode.Is(unicode.Latin, r) }) {
+		return ascii
+	}
+	return d
+}
 
 // ListHomeward lists the domains whose names may point home.
 func (h *House) ListHomeward(_ context.Context, caller services.Caller, _ None) ([]HomewardOutput, error) {
@@ -14,7 +34,7 @@ func (h *House) ListHomeward(_ context.Context, caller services.Caller, _ None) 
 	}
 	out := []HomewardOutput{}
 	for _, d := range h.DNS.Allowed() {
-		out = append(out, HomewardOutput{d})
+		out = append(out, HomewardOutput{Domain(d)})
 	}
 	return out, nil
 }
@@ -32,7 +52,7 @@ func (h *House) AllowHomeward(ctx context.Context, caller services.Caller, in Al
 	if !slices.Contains(before, d) {
 		h.audit(ctx, caller, "homeward-allowed", d)
 	}
-	return HomewardOutput{d}, nil
+	return HomewardOutput{Domain(d)}, nil
 }
 
 // RemoveHomeward takes that back.

@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"hearth.alt/appliance/api"
 	"hearth.alt/services"
 	"hearth.alt/services/account"
 	"hearth.alt/webui/house"
@@ -25,9 +26,9 @@ func tell(m *services.Membership, e account.Event) (services.Sentence, bool) {
 		case "zone-set":
 			return services.Say("event.console-zone-set", "The time zone was set to {object} at the box itself.", "object", e.Object), true
 		case "homeward-allowed":
-			return services.Say("event.console-homeward-allowed", "{object} was allowed to point home, at the box itself.", "object", e.Object), true
+			return services.Say("event.console-homeward-allowed", "{object} was allowed to point home, at the box itself.", "object", api.Domain(e.Object)), true
 		case "homeward-removed":
-			return services.Say("event.console-homeward-removed", "{object} was kept from pointing home, at the box itself.", "object", e.Object), true
+			return services.Say("event.console-homeward-removed", "{object} was kept from pointing home, at the box itself.", "object", api.Domain(e.Object)), true
 		case "person-removed":
 			return services.Say("event.console-person-removed", "{object} was removed from the household at the box itself.", "object", e.Object), true
 		}
@@ -69,9 +70,9 @@ func tell(m *services.Membership, e account.Event) (services.Sentence, bool) {
 	case "device-removed":
 		return services.Say("event.device-removed", "{who} removed {object}.", "who", who, "object", e.Object), true
 	case "homeward-allowed":
-		return services.Say("event.homeward-allowed", "{who} allowed {object} to point home.", "who", who, "object", e.Object), true
+		return services.Say("event.homeward-allowed", "{who} allowed {object} to point home.", "who", who, "object", api.Domain(e.Object)), true
 	case "homeward-removed":
-		return services.Say("event.homeward-removed", "{who} kept {object} from pointing home.", "who", who, "object", e.Object), true
+		return services.Say("event.homeward-removed", "{who} kept {object} from pointing home.", "who", who, "object", api.Domain(e.Object)), true
 	case "password-changed":
 		return services.Say("event.password-changed", "{who} changed the password.", "who", who), true
 	case "created-app-password":
