@@ -174,7 +174,7 @@ func (a *appliance) wireNames() (err error) {
 	sockets := &nameSockets{keeper: a.keeper, lan: a.asked.dns, dev: a.opts.Dev, free: a.opts.Dev && !a.opts.given.dns, tunnel: a.guarded}
 	near := &neighbours{look: lookHome}
 	if a.dns, err = dns.New(dns.Config{
-		Members: a.identity, Open: sockets.open, Stale: sockets.stale,
+		Members: a.identity, Open: sockets.open, Stale: sockets.stale, Probe: true,
 		Dir:  filepath.Join(a.opts.State, "dns"),
 		From: near.have, Home: near.others, SystemResolvers: systemResolvers, Now: a.clock.Now, TimeKnown: a.clock.Known, Log: a.log,
 	}); err != nil {

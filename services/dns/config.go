@@ -95,6 +95,9 @@ type Config struct {
 	// at home a printer has such an IPv6 address. It must be false for the box itself, whose own name outside people at
 	// home use too. nil is never. It must be quick.
 	Home func(netip.Addr) bool
+	// Probe has the root's name servers asked for whenever sockets were opened, with growing pauses until somebody
+	// answers anything, so that Health knows of an outage before the household does. The question says nothing of it.
+	Probe bool
 	// Dir keeps the names that may point home; "" forgets them.
 	Dir string
 	// Now is the known time that certificates are judged by; nil is the system's.

@@ -57,6 +57,7 @@ type forwarder struct {
 	known   bool                         // the time, when last looked at
 	tokens  map[string]*endpoint         // names that would prove a loop
 
+	heard    atomic.Bool // somebody has answered since the sockets were opened
 	worked   atomic.Bool // an encrypted upstream has answered since Run
 	inClear  atomic.Bool // a resolver of DHCP's has answered since Run
 	outage   outage
@@ -314,6 +315,32 @@ func (f *forwarder) exchange(ctx context.Context, q dns.Question, do, cd bool) (
 	}
 }
 
+// How long probe waits for the household's own questions before it asks again.
+const (
+	probeFirst = 15 * time.Second
+	probeLast  = 5 * time.Minute
+)
+
+// probe asks for the root's name servers until somebody has answered anything.
+func (f *forwarder) probe(ctx context.Context) {
+	for pause := probeFirst; !f.heard.Load(); pause = min(2*pause, probeLast) {
+		_, err := f.exchange(ctx, dns.Question{Name: ".", Qtype: dns.TypeNS, Qclass: dns.ClassINET}, false, false)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			f.outage.failed(time.Now(), ".", false) // whoever answers at all knows these
+		default:
+			f.outage.answered()
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // try asks one upstream.
 func (f *forwarder) try(ctx context.Context, e *endpoint, q dns.Question, do, cd bool) (*dns.Msg, error) {
 	start := time.Now()
@@ -368,6 +395,7 @@ func (f *forwarder) try(ctx context.Context, e *endpoint, q dns.Question, do, cd
 	}
 	took := now.Sub(start)
 	e.result(now, took, true)
+	f.heard.Store(true)
 	if old := f.latency.Load(); old == 0 {
 		f.latency.Store(int64(took))
 	} else {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/miekg/dns"
@@ -78,4 +80,53 @@ func TestHealthTellsOutage(t *testing.T) {
 			t.Errorf("%s after the first question without an answer: %+v", c.ago, h)
 		}
 	}
+}
+
+// gone is an upstream that cannot be reached until it is back.
+type gone struct {
+	scripted
+	back  *atomic.Bool
+	asked *atomic.Int32
+}
+
+func (g gone) ask(ctx context.Context, b []byte) ([]byte, error) {
+	g.asked.Add(1)
+	if !g.back.Load() {
+		return nil, errors.New("network is unreachable")
+	}
+	return g.scripted.ask(ctx, b)
+}
+
+// TestOutageIsFoundWithoutAQuestion names a bug: a box without Internet said that names are answered until somebody
+// asked for one.
+func TestOutageIsFoundWithoutAQuestion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := boxOf(t, positive)
+		s.setPhase(phaseOpen, nil)
+		g := gone{scripted{positive}, new(atomic.Bool), new(atomic.Int32)}
+		s.h.forward.own[0].asker = g
+		if got := s.Health().Message.Key; got != "dns.ready" {
+			t.Errorf("before anybody answered: %s", got)
+		}
+		go s.h.forward.probe(t.Context())
+		time.Sleep(2 * troubleAfter)
+		if h := s.Health(); h.Message.Key != "dns.lost" || h.OK {
+			t.Errorf("nobody answers: %+v", h)
+		}
+		time.Sleep(time.Hour)
+		if n := g.asked.Load(); n < 5 || n > 30 {
+			t.Errorf("asked %d times in an hour", n)
+		}
+		g.back.Store(true)
+		time.Sleep(2 * probeLast)
+		if h := s.Health(); h.Message.Key != "dns.fine" || !h.OK {
+			t.Errorf("it is back: %+v", h)
+		}
+		n := g.asked.Load()
+		time.Sleep(time.Hour)
+		if g.asked.Load() != n {
+			t.Error("it goes on asking")
+		}
+		s.h.forward.wait()
+	})
 }

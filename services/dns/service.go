@@ -129,7 +129,14 @@ func (s *Service) serve(ctx context.Context, m *services.Membership, changed <-c
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- (&server{h: s.h, from: s.cfg.From, conns: s.conns}).run(ctx, socks) }()
+	s.h.forward.heard.Store(false)
 	s.setPhase(phaseOpen, nil)
+	if s.cfg.Probe {
+		var probing sync.WaitGroup
+		probing.Go(func() { s.h.forward.probe(ctx) })
+		defer probing.Wait()
+		defer cancel()
+	}
 	was := where(m)
 	var look <-chan time.Time
 	if s.cfg.Stale != nil {
@@ -224,9 +231,9 @@ func (s *Service) Health() services.Health {
 	case s.homeward.damaged.Load():
 		h.Ready = true
 		h.Message = services.Say("dns.homeward-damaged", "The list of names that may point home could not be read. Names are answered. Allow again those you need, on the page about the network; if you need none, allow one there and remove it again.")
-	case f.latency.Load() == 0:
+	case !f.heard.Load():
 		h.Ready, h.OK = true, true
-		h.Message = services.Say("dns.ready", "Names are answered.")
+		h.Message = services.Say("dns.ready", "Names at home are answered. Nobody outside has answered yet.")
 	default:
 		h.Ready, h.OK = true, true
 		h.Message = services.Say("dns.fine", "Names are answered, new ones within {ms} ms.", "ms", max(1, int(time.Duration(f.latency.Load()).Milliseconds())))
