@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -171,6 +172,46 @@ func TestEveryWrongWord(t *testing.T) {
 	all, ok := err.(interface{ Unwrap() []error })
 	if !ok || len(all.Unwrap()) != 2 {
 		t.Errorf("two wrong words are told as %v", err)
+	}
+}
+
+// TestTroublesNameTheNextStep names bugs: the first page counted what was wrong and named neither it nor a next step, and
+// told a guest to start the box with administrator rights.
+func TestTroublesNameTheNextStep(t *testing.T) {
+	h := takenIn(t, t.TempDir())
+	m, err := mesh.New(mesh.Config{Members: h.identity, Keys: h.keeper, Dir: t.TempDir(), NoPortMap: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- m.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	for range 200 {
+		if m.Closed() != nil {
+			break
+		}
+		time.Sleep(25 * time.Millisecond)
+	}
+	h.pages.API.Mesh = m
+	h.pages.API.Health = func() []services.Health {
+		return []services.Health{m.Health(), {Name: "dns", Ready: true, Waiting: "internet", Message: services.Say("dns.lost", "Names at home are answered.")}}
+	}
+	for _, role := range []services.Role{services.RoleGuest, services.RoleMember, services.RoleAdmin, services.RoleOwner} {
+		o, err := h.pages.Overview(webui.WithCaller(t.Context(), h.caller(role)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		named := map[string]bool{}
+		for _, tr := range o.Troubles {
+			named[tr.ID] = !tr.What.IsZero() && !tr.Do.IsZero()
+		}
+		if !named["names"] || !named["tunnel"] {
+			t.Errorf("%v: %+v", role, o.Troubles)
+		}
+		if told := strings.Contains(fmt.Sprintf("%v", o), "administrator"); told != (role >= services.RoleAdmin) {
+			t.Errorf("%v is told of administrator rights: %v", role, told)
+		}
 	}
 }
 

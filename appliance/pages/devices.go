@@ -163,7 +163,7 @@ func (h *House) Reach(context.Context) house.Reach {
 	}
 	switch err := h.API.Mesh.Closed(); {
 	case errors.Is(err, mesh.ErrNoTunnel):
-		out.Say, out.First = services.AsProblem(err).Say, services.Say("device.first-right", "Stop Hearth and start it once more with administrator rights, on Linux with sudo before the command. Nothing is lost.")
+		out.Say, out.First = services.AsProblem(err).Say, sayFirstRight
 	case errors.Is(err, mesh.ErrPortTaken):
 		out.Say, out.First = services.AsProblem(err).Say, services.Say("device.first-port", "End the program that uses this port, or start Hearth with another one after --client-port.")
 	}
@@ -177,6 +177,8 @@ func (h *House) Reach(context.Context) house.Reach {
 	}
 	return out
 }
+
+var sayFirstRight = services.Say("device.first-right", "Stop Hearth and start it once more with administrator rights, on Linux with sudo before the command. Nothing is lost.")
 
 // tunnelName is what the stock apps accept as a tunnel's name: at most 15 of a few characters.
 func tunnelName(name string) string {

@@ -4,13 +4,16 @@ package pages
 
 import (
 	"context"
+	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
 	"hearth.alt/appliance/api"
 	"hearth.alt/services"
 	"hearth.alt/services/claimcode"
+	"hearth.alt/services/mesh"
 	"hearth.alt/webui"
 	"hearth.alt/webui/house"
 )
@@ -137,7 +140,17 @@ func (h *House) Overview(ctx context.Context) (house.Overview, error) {
 	}
 	m := h.API.Identity.Membership()
 	o := house.Overview{Looked: time.Now(), Services: h.API.Health(), Reach: h.Reach(ctx), Storage: h.Storage()}
-	o.Troubles = h.troubles(o)
+	role := webui.CallerOf(ctx).Role
+	o.Troubles = h.troubles(o, role)
+	if role < services.RoleAdmin && errors.Is(h.API.Mesh.Closed(), mesh.ErrNoTunnel) {
+		o.Reach.Say, o.Reach.First = sayNoTunnel, sayAskOwner // the sentence of mesh says what only who runs the computer can do
+		o.Services = slices.Clone(o.Services)
+		for i := range o.Services {
+			if o.Services[i].Name == "mesh" {
+				o.Services[i].Message = sayNoTunnel
+			}
+		}
+	}
 	seen := h.API.Mesh.Status().Devices
 	for _, d := range m.Devices {
 		o.Devices.All++

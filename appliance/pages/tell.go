@@ -1,9 +1,12 @@
 package pages
 
 import (
+	"errors"
+
 	"hearth.alt/appliance/api"
 	"hearth.alt/services"
 	"hearth.alt/services/account"
+	"hearth.alt/services/mesh"
 	"hearth.alt/webui/house"
 )
 
@@ -93,8 +96,13 @@ func tell(m *services.Membership, e account.Event) (services.Sentence, bool) {
 	return services.Sentence{}, false
 }
 
+var (
+	sayNoTunnel = services.Say("trouble.tunnel-what", "Phones cannot come in, because the box has no tunnel.")
+	sayAskOwner = services.Say("trouble.tunnel-ask", "Ask an owner of the house.")
+)
+
 // troubles makes the four parts of what is to be looked at, worst first. A part that waits for another is not one.
-func (h *House) troubles(o house.Overview) []house.Trouble {
+func (h *House) troubles(o house.Overview, role services.Role) []house.Trouble {
 	var out []house.Trouble
 	if o.Storage.State == house.StateAct || o.Storage.State == house.StateCare {
 		out = append(out, house.Trouble{
@@ -121,6 +129,29 @@ func (h *House) troubles(o house.Overview) []house.Trouble {
 			Means:  services.Say("trouble.words-means", "Without the words no later version can bring the household back if the box is lost."),
 			Do:     services.Say("trouble.words-do", "Write the words down and check three of them."),
 			Action: "/claim/words", Label: services.Say("trouble.words-label", "Write down the words"),
+		})
+	}
+	for _, s := range o.Services {
+		if s.Name != "dns" || s.Waiting != "internet" || s.OK {
+			continue
+		}
+		out = append(out, house.Trouble{
+			ID: "names", State: house.StateCare, What: services.Say("trouble.names-what", "Names outside the house are not answered."),
+			Why:   s.Message,
+			Means: services.Say("trouble.names-means", "Pages of the Internet do not open. What is at home goes on working."),
+			Do:    services.Say("trouble.names-do", "Look whether the router has Internet, and start it anew when it has not. The box tries again by itself."),
+		})
+	}
+	if errors.Is(h.API.Mesh.Closed(), mesh.ErrNoTunnel) {
+		do := sayFirstRight
+		if role < services.RoleAdmin {
+			do = sayAskOwner
+		}
+		out = append(out, house.Trouble{
+			ID: "tunnel", State: house.StateCare, What: sayNoTunnel,
+			Why:   services.Say("trouble.tunnel-why", "Hearth was started on this computer without the right to make a tunnel."),
+			Means: services.Say("trouble.tunnel-means", "At home everything else works. Devices that are away find no way in."),
+			Do:    do,
 		})
 	}
 	if m := h.API.Identity.Membership(); m.ReadOnly {
