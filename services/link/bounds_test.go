@@ -61,8 +61,11 @@ func open(t *testing.T, change func(*Config, *Service)) *house {
 		if err := <-done; err != nil {
 			t.Errorf("Run: %v", err)
 		}
-		if n := h.callers.Len(); n != 0 {
-			t.Errorf("%d callers are left", n)
+		for deadline := time.Now().Add(10 * time.Second); h.callers.Len() > 0; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Errorf("%d callers are left", h.callers.Len())
+				break
+			}
 		}
 		if h.all != 0 || h.strangers.Len() != 0 || len(h.sessions) != 0 {
 			t.Errorf("%d sessions are left, %d of strangers, %d peers", h.all, h.strangers.Len(), len(h.sessions))

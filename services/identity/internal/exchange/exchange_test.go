@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"os"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -205,42 +206,52 @@ func TestConvergence(t *testing.T) {
 	if os.Getenv("HEARTH_TEST_ALL") != "" {
 		schedules = 100_000
 	}
-	for seed := range uint64(schedules) {
-		w := newWorld(t, seed, 2+int(seed%5))
-		n := len(w.boxes)
-		for range 150 {
-			i, j := w.rand.IntN(n), w.rand.IntN(n)
-			switch w.rand.IntN(12) {
-			case 0, 1:
-				w.write(i)
-			case 2:
-				w.connect(i, j)
-			case 3:
-				if w.rand.IntN(4) == 0 {
-					w.cut(i, j)
-				}
-			case 4:
-				if w.rand.IntN(8) == 0 {
-					w.crash(i)
-				}
-			case 5, 6, 7:
-				w.send(i, j)
-			default:
-				w.receive(i, j, w.rand.IntN(40) == 0)
+	workers := runtime.GOMAXPROCS(0)
+	for worker := range workers {
+		t.Run(fmt.Sprint(worker), func(t *testing.T) {
+			t.Parallel()
+			for seed := worker; seed < schedules; seed += workers {
+				converge(t, uint64(seed))
 			}
+		})
+	}
+}
+
+func converge(t *testing.T, seed uint64) {
+	w := newWorld(t, seed, 2+int(seed%5))
+	n := len(w.boxes)
+	for range 150 {
+		i, j := w.rand.IntN(n), w.rand.IntN(n)
+		switch w.rand.IntN(12) {
+		case 0, 1:
+			w.write(i)
+		case 2:
+			w.connect(i, j)
+		case 3:
+			if w.rand.IntN(4) == 0 {
+				w.cut(i, j)
+			}
+		case 4:
+			if w.rand.IntN(8) == 0 {
+				w.crash(i)
+			}
+		case 5, 6, 7:
+			w.send(i, j)
+		default:
+			w.receive(i, j, w.rand.IntN(40) == 0)
 		}
-		w.settle()
-		for i, b := range w.boxes {
-			if b.Set().Len() != len(w.made) || len(b.disk) != len(w.made) {
-				t.Fatalf("seed %d: box %d of %d has %d records and %d on disk, %d were written", seed, i, n, b.Set().Len(), len(b.disk), len(w.made))
+	}
+	w.settle()
+	for i, b := range w.boxes {
+		if b.Set().Len() != len(w.made) || len(b.disk) != len(w.made) {
+			t.Fatalf("seed %d: box %d of %d has %d records and %d on disk, %d were written", seed, i, n, b.Set().Len(), len(b.disk), len(w.made))
+		}
+		seen := map[record.ID]bool{}
+		for _, r := range b.disk {
+			if slices.ContainsFunc(r.Parents, func(p record.ID) bool { return !seen[p] }) {
+				t.Fatalf("seed %d: box %d stored a record before its parents", seed, i)
 			}
-			seen := map[record.ID]bool{}
-			for _, r := range b.disk {
-				if slices.ContainsFunc(r.Parents, func(p record.ID) bool { return !seen[p] }) {
-					t.Fatalf("seed %d: box %d stored a record before its parents", seed, i)
-				}
-				seen[r.ID()] = true
-			}
+			seen[r.ID()] = true
 		}
 	}
 }
