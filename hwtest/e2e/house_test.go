@@ -345,7 +345,12 @@ func (h *home) tunnel(p *netlab.Phone, kind uint16) *browser {
 		if kind == dns.TypeAAAA {
 			server = p.Stock.DNS[1]
 		}
-		a, err := lookup(p.Host, server, "udp", name, kind)
+		var a netip.Addr
+		for range 3 { // as a phone's own resolver does: a question may get lost on its way
+			if a, err = lookup(p.Host, server, "udp", name, kind); err == nil {
+				break
+			}
+		}
 		if err != nil {
 			return nil, err
 		}
