@@ -320,7 +320,7 @@ func TestTableIsEmptyAfterwards(t *testing.T) {
 		if i == 0 {
 			c, err := d.DialContext(t.Context(), "tcp", l.Addr().String())
 			if err != nil {
-				t.Skipf("needs all of 127.0.0.0/8, as Linux has it: %v", err)
+				t.Skipf("needs all of 127.0.0.0/8: on Linux, go test ./services/crowd: %v", err)
 			}
 			c.Close()
 		}

@@ -233,17 +233,7 @@ func (h *household) effect(r *record.Record) error {
 	case record.RemoveDevice:
 		return h.removeDevice(p.Device)
 	case record.RemoveBox:
-		b, ok := h.boxes[p.Box]
-		switch {
-		case !ok:
-			return errUnknown
-		case len(h.boxes) == 1:
-			return errLastBox
-		}
-		h.hosts[hostOf(b.Addr4)] = false
-		delete(h.names, nameKey(scopeBox, b.Name))
-		delete(h.boxes, p.Box)
-		h.gone[p.Box] = struct{}{}
+		return h.removeBox(p.Box)
 	case record.Epoch:
 		if r.Author.Kind != record.KindRoot || p.Number != h.epoch.Number+1 || p.Root != h.epoch.Root && sha256.Sum256(p.Root[:]) != h.epoch.NextRoot {
 			return errEpoch
@@ -346,6 +336,21 @@ func (h *household) suspendBox(id services.PeerID) {
 		b.State = services.StateQuarantined
 		h.boxes[id] = b
 	}
+}
+
+func (h *household) removeBox(id services.PeerID) error {
+	b, ok := h.boxes[id]
+	switch {
+	case !ok:
+		return errUnknown
+	case len(h.boxes) == 1:
+		return errLastBox
+	}
+	h.hosts[hostOf(b.Addr4)] = false
+	delete(h.names, nameKey(scopeBox, b.Name))
+	delete(h.boxes, id)
+	h.gone[id] = struct{}{}
+	return nil
 }
 
 // lastOwner says whether id is the only active owner.

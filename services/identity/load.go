@@ -160,5 +160,7 @@ func (h *household) removeToo(r *record.Record) {
 		h.removePerson(p.Person)
 	case record.RemoveDevice:
 		h.removeDevice(p.Device)
+	case record.RemoveBox:
+		h.removeBox(p.Box)
 	}
 }

@@ -409,3 +409,17 @@ func TestEpochIsFinal(t *testing.T) {
 		}
 	})
 }
+
+// A removal behind the damage of a log keeps its effect, a box's too: a damaged disk brings nobody back in.
+func TestRemovedBoxBehindTheDamage(t *testing.T) {
+	d, _, b, _, _ := settled(t)
+	h, err := fold(d.self(), d.records[0].ID(), d.records)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.removeToo(&record.Record{Payload: record.RemoveBox{Box: b.Key}})
+	want := []string{"ann owner", "ben owner", "cat admin", "Phone at 2", "box at 1", "box at 253"}
+	if diff := cmp.Diff(want, who(h.membership())); diff != "" {
+		t.Errorf("household (-want +got):\n%s", diff)
+	}
+}
