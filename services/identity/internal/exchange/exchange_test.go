@@ -46,7 +46,17 @@ func seal(t testing.TB, by int, sequence uint64, payload record.Payload, parents
 	return r
 }
 
-func admit(_ *Set, r *record.Record) error { return r.Verify() }
+func verify(r *record.Record) error { return r.Verify() }
+
+// household is genesis and the records by which the root takes the boxes 0 to n-1 in.
+func household(t testing.TB, n int) []*record.Record {
+	all := []*record.Record{genesis(t)}
+	for i := range n {
+		add := record.AddBox{Box: peerID(i), Name: fmt.Sprint("Box ", i), Label: fmt.Sprint("box-", i), Host: uint8(i + 1)}
+		all = append(all, seal(t, -1, uint64(i+2), add, all[i].ID()))
+	}
+	return all
+}
 
 func genesis(t testing.TB) *record.Record {
 	g := record.Genesis{Name: "Smith", Label: "smith", Net4: netip.MustParsePrefix("10.1.2.0/24"), Net6: netip.MustParsePrefix("fd00:1:2::/48")}
@@ -69,6 +79,7 @@ type world struct {
 	rand  *rand.Rand
 	boxes []*simBox
 	pipes map[[2]int]*bytes.Buffer // from, to; both directions or none
+	conns map[[2]int]*Conn         // whose, to whom
 	made  map[record.ID]bool
 }
 
@@ -80,17 +91,19 @@ type simBox struct {
 }
 
 func newWorld(t *testing.T, seed uint64, n int) *world {
-	w := &world{t: t, rand: rand.New(rand.NewPCG(seed, 1)), pipes: map[[2]int]*bytes.Buffer{}, made: map[record.ID]bool{}}
-	g := genesis(t)
-	w.made[g.ID()] = true
+	w := &world{t: t, rand: rand.New(rand.NewPCG(seed, 1)), pipes: map[[2]int]*bytes.Buffer{}, conns: map[[2]int]*Conn{}, made: map[record.ID]bool{}}
+	begin := household(t, n)
+	for _, r := range begin {
+		w.made[r.ID()] = true
+	}
 	for range n {
-		w.boxes = append(w.boxes, &simBox{Exchange: New(NewSet(g), w.admit), disk: []*record.Record{g}})
+		w.boxes = append(w.boxes, &simBox{Exchange: New(NewSet(begin...), w.verify), disk: slices.Clone(begin)})
 	}
 	return w
 }
 
-// admit takes what a box of this world wrote: signatures are tried elsewhere.
-func (w *world) admit(_ *Set, r *record.Record) error {
+// verify takes what a box of this world wrote: signatures are tried elsewhere.
+func (w *world) verify(r *record.Record) error {
 	if !w.made[r.ID()] {
 		return record.ErrSignature
 	}
@@ -115,7 +128,7 @@ func (w *world) write(i int) {
 	b.newest = r.ID()
 	w.made[r.ID()] = true
 	b.disk = append(b.disk, r)
-	b.Stored(services.PeerID{}, []*record.Record{r})
+	b.Stored(nil, []*record.Record{r})
 }
 
 func (w *world) connect(i, j int) {
@@ -123,8 +136,7 @@ func (w *world) connect(i, j int) {
 		return
 	}
 	w.pipes[[2]int{i, j}], w.pipes[[2]int{j, i}] = &bytes.Buffer{}, &bytes.Buffer{}
-	w.boxes[i].Connected(peerID(j))
-	w.boxes[j].Connected(peerID(i))
+	w.conns[[2]int{i, j}], w.conns[[2]int{j, i}] = w.boxes[i].Connect(), w.boxes[j].Connect()
 }
 
 func (w *world) cut(i, j int) {
@@ -133,8 +145,8 @@ func (w *world) cut(i, j int) {
 	}
 	delete(w.pipes, [2]int{i, j})
 	delete(w.pipes, [2]int{j, i})
-	w.boxes[i].Disconnected(peerID(j))
-	w.boxes[j].Disconnected(peerID(i))
+	w.boxes[i].Close(w.conns[[2]int{i, j}])
+	w.boxes[j].Close(w.conns[[2]int{j, i}])
 }
 
 // crash loses all but the disk.
@@ -142,7 +154,7 @@ func (w *world) crash(i int) {
 	for j := range w.boxes {
 		w.cut(i, j)
 	}
-	w.boxes[i].Exchange = New(NewSet(w.boxes[i].disk...), w.admit)
+	w.boxes[i].Exchange = New(NewSet(w.boxes[i].disk...), w.verify)
 }
 
 // send has i write what it has to say to j.
@@ -151,7 +163,7 @@ func (w *world) send(i, j int) bool {
 	if pipe == nil {
 		return false
 	}
-	f, ok := w.boxes[i].Next(peerID(j))
+	f, ok := w.boxes[i].Next(w.conns[[2]int{i, j}])
 	if ok {
 		pipe.Write(f.Append(nil))
 	}
@@ -169,7 +181,7 @@ func (w *world) receive(i, j int, crash bool) bool {
 		w.t.Fatalf("a frame of ours: %v", err)
 	}
 	b := w.boxes[j]
-	fresh, err := b.Receive(peerID(i), f)
+	fresh, err := b.Receive(w.conns[[2]int{j, i}], f)
 	if err != nil {
 		w.t.Fatalf("an honest box is blamed: %v", err)
 	}
@@ -178,7 +190,7 @@ func (w *world) receive(i, j int, crash bool) bool {
 		w.crash(j)
 		return true
 	}
-	b.Stored(peerID(i), fresh)
+	b.Stored(w.conns[[2]int{j, i}], fresh)
 	return true
 }
 
@@ -293,9 +305,8 @@ func TestManyHeads(t *testing.T) {
 	for i := range maxLandmarks + 20 {
 		set.add(seal(t, 1, uint64(i+1), record.RenamePerson{Person: "aaaaaaaaaaaaaaaa", Name: "x"}, g.ID()))
 	}
-	e := New(set, admit)
-	e.Connected(peerID(2))
-	f, ok := e.Next(peerID(2))
+	e := New(set, verify)
+	f, ok := e.Next(e.Connect())
 	if _, err := Read(bytes.NewReader(f.Append(nil))); err != nil || !ok || !slices.Contains(f.Have, set.records[set.Len()-1].ID()) {
 		t.Errorf("%d landmarks of %d records: %v, %v", len(f.Have), set.Len(), ok, err)
 	}
@@ -303,51 +314,57 @@ func TestManyHeads(t *testing.T) {
 
 // What a box sent is told to all others, and not to itself.
 func TestNoEcho(t *testing.T) {
-	g := genesis(t)
-	e := New(NewSet(g), admit)
-	for i := 2; i <= 3; i++ {
-		e.Connected(peerID(i))
-		e.Next(peerID(i))
-		if _, err := e.Receive(peerID(i), Frame{Have: []record.ID{g.ID()}}); err != nil {
+	begin := household(t, 3)
+	last := begin[len(begin)-1].ID()
+	e := New(NewSet(begin...), verify)
+	from, other := e.Connect(), e.Connect()
+	for _, c := range []*Conn{from, other} {
+		e.Next(c)
+		if _, err := e.Receive(c, Frame{Have: []record.ID{last}}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	r := seal(t, 2, 1, record.RenamePerson{Person: "aaaaaaaaaaaaaaaa", Name: "x"}, g.ID())
-	fresh, err := e.Receive(peerID(2), Frame{Records: [][]byte{r.Bytes()}})
+	r := seal(t, 2, 1, record.RenamePerson{Person: "aaaaaaaaaaaaaaaa", Name: "x"}, last)
+	fresh, err := e.Receive(from, Frame{Records: [][]byte{r.Bytes()}})
 	if err != nil || len(fresh) != 1 {
 		t.Fatalf("%v, %v", fresh, err)
 	}
-	e.Stored(peerID(2), fresh)
-	if f, ok := e.Next(peerID(2)); ok {
+	e.Stored(from, fresh)
+	if f, ok := e.Next(from); ok {
 		t.Errorf("its own %d records are sent to it", len(f.Records))
 	}
-	if f, ok := e.Next(peerID(3)); !ok || len(f.Records) != 1 {
+	if f, ok := e.Next(other); !ok || len(f.Records) != 1 {
 		t.Errorf("another box is told %v", f)
 	}
 }
 
 // Hostile frames change nothing and are blamed.
 func TestHostile(t *testing.T) {
-	g := genesis(t)
-	e := New(NewSet(g), admit)
-	liar := peerID(9)
-	e.Connected(liar)
+	begin := household(t, 2)
+	last := begin[len(begin)-1].ID()
+	e := New(NewSet(begin...), verify)
+	liar := e.Connect()
 	e.Next(liar)
-	forged := seal(t, 1, 1, record.RenamePerson{Person: "aaaaaaaaaaaaaaaa", Name: "x"}, g.ID())
-	raw := bytes.Clone(forged.Bytes())
-	raw[len(raw)-1] ^= 1
-	for name, f := range map[string]Frame{
-		"forged":    {Records: [][]byte{raw}},
-		"no record": {Records: [][]byte{{1, 2, 3}}},
-		"empty":     {Records: [][]byte{{}}},
+	rename := record.RenamePerson{Person: "aaaaaaaaaaaaaaaa", Name: "x"}
+	good := seal(t, 1, 1, rename, last)
+	forged := bytes.Clone(good.Bytes())
+	forged[len(forged)-1] ^= 1
+	next, _ := record.Seal(record.Record{
+		Author: record.Root(key(5).Public().(ed25519.PublicKey)), Sequence: 1, Time: time.Unix(1, 0), Parents: []record.ID{last}, Payload: record.Epoch{Number: 1, Root: author(5).Key},
+	}, func(b []byte) ([]byte, error) { return ed25519.Sign(key(5), b), nil })
+	for name, b := range map[string][]byte{
+		"forged":                          forged,
+		"no record":                       {1, 2, 3},
+		"empty":                           {},
+		"without its past":                seal(t, 1, 1, rename, record.ID{7}).Bytes(),
+		"a stranger's":                    seal(t, 7, 1, rename, last).Bytes(),
+		"before its author came in":       seal(t, 1, 1, rename, begin[1].ID()).Bytes(),
+		"without its author's one before": seal(t, 1, 2, rename, last).Bytes(),
+		"of another root":                 next.Bytes(),
 	} {
-		if fresh, err := e.Receive(liar, f); !errors.Is(err, ErrPeer) || len(fresh) > 0 || e.Set().Len() != 1 {
+		if fresh, err := e.Receive(liar, Frame{Records: [][]byte{b}}); !errors.Is(err, ErrPeer) || len(fresh) > 0 || e.Set().Len() != len(begin) {
 			t.Errorf("%s: %v, %v", name, fresh, err)
 		}
-	}
-	orphan := seal(t, 1, 2, record.RenamePerson{Person: "aaaaaaaaaaaaaaaa", Name: "y"}, record.ID{7})
-	if fresh, err := e.Receive(liar, Frame{Records: [][]byte{orphan.Bytes()}}); !errors.Is(err, ErrPeer) || len(fresh) > 0 {
-		t.Errorf("an orphan: %v, %v", fresh, err)
 	}
 	if _, err := e.Receive(liar, Frame{Have: []record.ID{{1}, {2}}}); err != nil {
 		t.Fatal(err)
@@ -355,11 +372,36 @@ func TestHostile(t *testing.T) {
 	if _, err := e.Receive(liar, Frame{Have: []record.ID{{1}, {2}}}); !errors.Is(err, ErrPeer) {
 		t.Errorf("asks for all again: %v", err)
 	}
-	if n := len(e.peers[liar].queue); n != 1 {
-		t.Errorf("%d records wait for it, want 1", n)
+	if n := len(liar.queue); n != len(begin) {
+		t.Errorf("%d records wait for it, want %d", n, len(begin))
 	}
-	if _, err := e.Receive(peerID(3), Frame{Records: [][]byte{forged.Bytes()}}); err != nil || e.Set().Len() != 1 {
+	e.Close(liar)
+	if _, err := e.Receive(liar, Frame{Records: [][]byte{good.Bytes()}}); err != nil || e.Set().Len() != len(begin) {
 		t.Errorf("a box that is not connected is heard: %v", err)
+	}
+}
+
+// A record is taken when its author's one before it is anywhere in its past, behind records of others too.
+func TestFounded(t *testing.T) {
+	begin := household(t, 2)
+	e := New(NewSet(begin...), verify)
+	c := e.Connect()
+	rename := record.RenamePerson{Person: "aaaaaaaaaaaaaaaa", Name: "x"}
+	first := seal(t, 0, 1, rename, begin[2].ID())
+	between := seal(t, 1, 1, rename, first.ID())
+	second := seal(t, 0, 2, rename, between.ID())
+	fork := seal(t, 0, 2, rename, first.ID())
+	epoch := seal(t, -1, 4, record.Epoch{Number: 1, Root: author(5).Key}, second.ID())
+	rotated, err := record.Seal(record.Record{
+		Author: record.Author{Kind: record.KindRoot, Key: author(5).Key}, Sequence: 1, Time: time.Unix(1, 0), Parents: []record.ID{epoch.ID()}, Payload: rename,
+	}, func(b []byte) ([]byte, error) { return ed25519.Sign(key(5), b), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, r := range []*record.Record{first, between, second, fork, epoch, rotated} {
+		if fresh, err := e.Receive(c, Frame{Records: [][]byte{r.Bytes()}}); err != nil || len(fresh) != 1 {
+			t.Fatalf("record %d: %v", i, err)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"errors"
 	"slices"
 
 	"hearth.alt/services/identity/internal/record"
@@ -12,11 +13,18 @@ type Set struct {
 	records []*record.Record
 	at      map[record.ID]int
 	heads   map[record.ID]bool // nobody's parent yet
+	chain   map[step][]int     // where an author's records are; step 0 is what introduced the author
+}
+
+// step is one place in an author's chain of records.
+type step struct {
+	author   record.Author
+	sequence uint64
 }
 
 // NewSet returns the set of records, which are in order.
 func NewSet(records ...*record.Record) *Set {
-	s := &Set{at: map[record.ID]int{}, heads: map[record.ID]bool{}}
+	s := &Set{at: map[record.ID]int{}, heads: map[record.ID]bool{}, chain: map[step][]int{}}
 	for _, r := range records {
 		s.add(r)
 	}
@@ -35,19 +43,71 @@ func (s *Set) Has(id record.ID) bool {
 	return ok
 }
 
-// fits says whether r's past is there.
-func (s *Set) fits(r *record.Record) bool {
-	return !slices.ContainsFunc(r.Parents, func(p record.ID) bool { return !s.Has(p) })
+// founded says why r, which is not there, cannot be taken: its past is not there, its author was not introduced in it
+// (a box by add-box, the root by genesis or an epoch), or its author's record before it is not.
+func (s *Set) founded(r *record.Record) error {
+	for _, p := range r.Parents {
+		if !s.Has(p) {
+			return errors.New("it comes before its past")
+		}
+	}
+	if r.Op() == record.OpGenesis && len(s.records) > 0 {
+		return errors.New("it begins another household")
+	}
+	if r.Op() != record.OpGenesis && !s.descends(r, s.chain[step{r.Author, r.Sequence - 1}]) {
+		return errors.New("its author's record before it, or what introduced its author, is not in its past")
+	}
+	return nil
+}
+
+// descends says whether the record at one of the places, which ascend, is in r's past.
+func (s *Set) descends(r *record.Record, places []int) bool {
+	if len(places) == 0 {
+		return false
+	}
+	seen := map[int]bool{}
+	queue := make([]int, 0, len(r.Parents))
+	visit := func(parents []record.ID) {
+		for _, p := range parents {
+			if i := s.at[p]; i >= places[0] && !seen[i] { // parents stand before children
+				seen[i] = true
+				queue = append(queue, i)
+			}
+		}
+	}
+	visit(r.Parents)
+	for len(queue) > 0 {
+		i := queue[len(queue)-1]
+		queue = queue[:len(queue)-1]
+		if _, there := slices.BinarySearch(places, i); there {
+			return true
+		}
+		visit(s.records[i].Parents)
+	}
+	return false
 }
 
 // add takes r in, whose past is there and which is not.
 func (s *Set) add(r *record.Record) {
-	s.at[r.ID()] = len(s.records)
+	at := len(s.records)
+	s.at[r.ID()] = at
 	s.records = append(s.records, r)
 	for _, p := range r.Parents {
 		delete(s.heads, p)
 	}
 	s.heads[r.ID()] = true
+	link := func(a record.Author, sequence uint64) {
+		s.chain[step{a, sequence}] = append(s.chain[step{a, sequence}], at)
+	}
+	link(r.Author, r.Sequence)
+	switch p := r.Payload.(type) {
+	case record.Genesis:
+		link(r.Author, 0)
+	case record.AddBox:
+		link(record.Box(p.Box), 0)
+	case record.Epoch:
+		link(record.Author{Kind: record.KindRoot, Key: p.Root}, 0)
+	}
 }
 
 // landmarks are at most maxLandmarks records from which another set can tell what is missing there: the heads, the
