@@ -59,17 +59,8 @@ func (s *Service) Claim(ctx context.Context, c Claim) error {
 		return err
 	}
 	defer s.unlock()
-	if s.state != nil {
-		return &services.Problem{
-			Kind: services.KindConflict, Code: "already-claimed",
-			Say: services.Say("identity.claimed", "This box already belongs to somebody."),
-		}
-	}
-	s.mu.Lock()
-	fault := s.fault
-	s.mu.Unlock()
-	if fault.any() {
-		return s.writable()
+	if err := s.unowned(); err != nil {
+		return err
 	}
 	if err := s.makeHousehold(ctx, c); err != nil {
 		return err
@@ -122,6 +113,24 @@ func (s *Service) makeHousehold(ctx context.Context, c Claim) error {
 		return err
 	}
 	s.state = state
+	s.share([]*record.Record{genesis, box, owner})
+	return nil
+}
+
+// unowned returns why this box cannot become somebody's. The caller holds writing.
+func (s *Service) unowned() error {
+	if s.state != nil {
+		return &services.Problem{
+			Kind: services.KindConflict, Code: "already-claimed",
+			Say: services.Say("identity.claimed", "This box already belongs to somebody."),
+		}
+	}
+	s.mu.Lock()
+	fault := s.fault
+	s.mu.Unlock()
+	if fault.any() {
+		return s.writable()
+	}
 	return nil
 }
 

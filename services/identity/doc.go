@@ -18,7 +18,8 @@
 //   - settle.go: which records of a set count where boxes acted apart from one another;
 //   - internal/exchange: how boxes come to the same set of records;
 //   - words.go: the 24 recovery words and the root key they stand for;
-//   - service.go and its neighbours claim.go, people.go, devices.go, snapshot.go: the changes, one record each.
+//   - service.go and its neighbours claim.go, people.go, devices.go, snapshot.go: the changes, one record each;
+//   - share.go: boxes joining, leaving, and sharing the log.
 //
 // # What it promises
 //

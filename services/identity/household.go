@@ -50,6 +50,8 @@ type household struct {
 	names map[string]string
 	// used holds every identifier of a person or device that was ever added: it is never used again.
 	used map[string]struct{}
+	// waits holds which box took in a person or device that was to be waited for.
+	waits map[string]services.PeerID
 
 	epoch  record.Epoch                 // the newest; before the first, number 0 with the root of genesis
 	gone   map[services.PeerID]struct{} // boxes that were removed
@@ -92,6 +94,7 @@ func newHousehold(self services.PeerID, genesis *record.Record) (*household, err
 		devices:  map[services.DeviceID]services.Device{},
 		names:    map[string]string{},
 		used:     map[string]struct{}{},
+		waits:    map[string]services.PeerID{},
 		epoch:    record.Epoch{Root: genesis.Author.Key, NextRoot: g.NextRoot},
 		gone:     map[services.PeerID]struct{}{},
 		sequence: map[record.Author]uint64{},
@@ -106,7 +109,7 @@ func newHousehold(self services.PeerID, genesis *record.Record) (*household, err
 func (h *household) clone() *household {
 	c := *h
 	c.boxes, c.people, c.devices = maps.Clone(h.boxes), maps.Clone(h.people), maps.Clone(h.devices)
-	c.names, c.gone = maps.Clone(h.names), maps.Clone(h.gone)
+	c.names, c.gone, c.waits = maps.Clone(h.names), maps.Clone(h.gone), maps.Clone(h.waits)
 	c.used, c.sequence, c.newest, c.heads = maps.Clone(h.used), maps.Clone(h.sequence), maps.Clone(h.newest), maps.Clone(h.heads)
 	return &c
 }
@@ -182,6 +185,7 @@ func (h *household) effect(r *record.Record) error {
 		q := services.Person{ID: p.Person, Role: p.Role, LAN: p.LAN, State: services.StateActive, Expires: p.Expires}
 		if !p.Expires.IsZero() {
 			q.State = services.StatePending
+			h.waits[string(p.Person)] = r.Author.Key
 		}
 		q.Name = h.name(scopePerson, string(p.Person), "", p.Name)
 		h.people[p.Person] = q
@@ -221,6 +225,7 @@ func (h *household) effect(r *record.Record) error {
 		d := services.Device{ID: p.Device, Person: p.Person, Key: p.Key, State: services.StateActive, Expires: p.Expires, Added: r.Time}
 		if !p.Expires.IsZero() {
 			d.State = services.StatePending
+			h.waits[string(p.Device)] = r.Author.Key
 		}
 		d.Name = h.name(string(p.Person), string(p.Device), "", p.Name)
 		d.Addr4, d.Addr6 = h.address(p.Host)
@@ -386,6 +391,11 @@ func (h *household) resembled(scope, id, name string) bool {
 			return true
 		}
 	}
+	for _, b := range h.boxes {
+		if scope == scopeBox && b.ID.String() != id && looks.Alike(b.Name, name) {
+			return true
+		}
+	}
 	for _, d := range h.devices {
 		if scope == string(d.Person) && string(d.ID) != id && looks.Alike(d.Name, name) {
 			return true
@@ -431,11 +441,17 @@ func (h *household) address(host uint8) (netip.Addr, netip.Addr) {
 
 func hostOf(a netip.Addr) uint8 { return a.As4()[3] }
 
-// freeHost returns the lowest free last byte for a device, 2 to 254; 0 when there is none.
+// freeHost returns the lowest free last byte, 2 to 254; 0 when there is none. Each of n boxes prefers every n-th one, so
+// that boxes that do not hear one another seldom give the same to two devices, of which one would be in vain.
 func (h *household) freeHost() uint8 {
-	for host := 2; host <= 254; host++ {
-		if !h.hosts[host] {
-			return uint8(host)
+	boxes := slices.SortedFunc(maps.Keys(h.boxes), func(a, b services.PeerID) int { return slices.Compare(a[:], b[:]) })
+	n := max(1, len(boxes))
+	own := max(0, slices.Index(boxes, h.self))
+	for _, mine := range []bool{true, false} {
+		for host := 2; host <= 254; host++ {
+			if !h.hosts[host] && (!mine || host%n == own) {
+				return uint8(host)
+			}
 		}
 	}
 	return 0

@@ -16,8 +16,10 @@ import (
 type loaded struct {
 	log   *logfile.Log
 	state *household // nil when there is no household, or none can be read
-	fault fault
-	torn  int64
+	// records are those of a sound log, nil where it is damaged.
+	records []*record.Record
+	fault   fault
+	torn    int64
 }
 
 // load reads the log at path, checks every record and folds them. Of a damaged log it takes what stands before the
@@ -59,6 +61,9 @@ func load(self services.PeerID, path string) loaded {
 				state.removeToo(r)
 			}
 		}
+	}
+	if l.fault.damage == nil && bad == nil {
+		l.records = records
 	}
 	return l
 }

@@ -12,6 +12,7 @@ import (
 
 	"hearth.alt/services"
 	"hearth.alt/services/durable"
+	"hearth.alt/services/identity/internal/exchange"
 	"hearth.alt/services/identity/internal/logfile"
 	"hearth.alt/services/identity/internal/record"
 )
@@ -32,9 +33,11 @@ type Service struct {
 	self services.PeerID
 	path string
 
-	writing chan struct{} // holds one token while a change is made; guards log and state
+	writing chan struct{} // holds one token while a change is made; guards log, state, shared and conns
 	log     *logfile.Log
-	state   *household // nil before the claim
+	state   *household         // nil before the claim
+	shared  *exchange.Exchange // the same records, as other boxes are told of them; nil while there is no sound log
+	conns   map[*LogConn]struct{}
 
 	mu      sync.Mutex // guards what follows
 	members *services.Membership
@@ -76,7 +79,7 @@ func New(cfg Config) (*Service, error) {
 	}
 	s := &Service{
 		cfg: cfg, self: cfg.Keys.PeerID(), path: filepath.Join(cfg.Dir, "log"),
-		writing: make(chan struct{}, 1), changed: make(chan struct{}), since: cfg.Now(),
+		writing: make(chan struct{}, 1), changed: make(chan struct{}), since: cfg.Now(), conns: map[*LogConn]struct{}{},
 	}
 	s.adopt(load(s.self, s.path))
 	return s, nil
@@ -85,6 +88,7 @@ func New(cfg Config) (*Service, error) {
 // adopt makes what was loaded the state. The caller holds writing, or is New.
 func (s *Service) adopt(l loaded) {
 	s.log, s.state = l.log, l.state
+	s.share(l.records)
 	m := &services.Membership{Self: s.self}
 	if l.state != nil {
 		m = l.state.membership()
@@ -245,10 +249,13 @@ func (s *Service) expire(ctx context.Context) time.Duration {
 		return left <= 0
 	}
 	again := func(err error) {
-		if err != nil && !errors.Is(err, errGone) && ctx.Err() == nil {
-			s.cfg.Log.Warn("removing what has expired", "err", err)
-			next = recheck
+		if err == nil || errors.Is(err, errGone) || ctx.Err() != nil {
+			return
 		}
+		if !errors.Is(err, errOthers) {
+			s.cfg.Log.Warn("removing what has expired", "err", err)
+		}
+		next = recheck
 	}
 	inUse := map[services.PersonID]bool{}
 	for _, d := range m.Devices {
@@ -257,7 +264,7 @@ func (s *Service) expire(ctx context.Context) time.Duration {
 				if d, ok := h.devices[d.ID]; !ok || d.State != services.StatePending {
 					return nil, errGone
 				}
-				return record.RemoveDevice{Device: d.ID}, nil
+				return record.RemoveDevice{Device: d.ID}, h.leave(string(d.ID), d.Expires, now)
 			}))
 		} else if d.State == services.StateActive {
 			inUse[d.Person] = true
@@ -269,14 +276,30 @@ func (s *Service) expire(ctx context.Context) time.Duration {
 				if p, ok := h.people[p.ID]; !ok || p.State != services.StatePending {
 					return nil, errGone
 				}
-				return record.RemovePerson{Person: p.ID}, nil
+				return record.RemovePerson{Person: p.ID}, h.leave(string(p.ID), p.Expires, now)
 			}))
 		}
 	}
 	return next
 }
 
-var errGone = errors.New("it is not waiting any more")
+var (
+	errGone   = errors.New("it is not waiting any more")
+	errOthers = errors.New("it waits at another box")
+)
+
+// othersTime is how much longer what another box took in may wait: that box knows best whether it is still wanted, and
+// this one's clock may be wrong.
+const othersTime = 24 * time.Hour
+
+// leave returns errOthers while the end of what waits is another box's to say.
+func (h *household) leave(id string, expires, now time.Time) error {
+	at := h.waits[id]
+	if _, there := h.boxes[at]; there && at != h.self && now.Before(expires.Add(othersTime)) {
+		return errOthers
+	}
+	return nil
+}
 
 func (s *Service) lock(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
@@ -338,7 +361,9 @@ func (s *Service) changeAllLocked(ctx context.Context, act actor, decide func(h 
 		return err
 	}
 	s.state = next
+	s.shared.Stored(nil, records)
 	s.publish(next.membership())
+	s.wakeAll()
 	for _, r := range records {
 		s.cfg.Log.Info("household changed", "op", r.Op().String(), "record", r.ID().String(), "by", string(act.by))
 	}
@@ -350,7 +375,7 @@ func (s *Service) writable() error {
 	fault := s.fault
 	s.mu.Unlock()
 	switch {
-	case fault.newer:
+	case fault.newer || s.state != nil && s.state.newer > 0:
 		return &services.Problem{
 			Kind: services.KindUnavailable, Code: "read-only",
 			Say: services.Say("identity.readonly.newer", "A newer Hearth wrote down who belongs, so nothing about people and devices can change before the next update. Nothing was changed."),

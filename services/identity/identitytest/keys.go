@@ -114,3 +114,23 @@ func Household(t testing.TB) *Claimed {
 	}
 	return c
 }
+
+// Joined returns another box of box's household, called name, in a temporary folder of its own. It shares its log with
+// nobody until the test has it do so.
+func Joined(t testing.TB, box *Claimed, name string) *Claimed {
+	t.Helper()
+	c := &Claimed{Keys: NewKeys(t.Name() + " " + name), Owner: box.Owner, Dir: filepath.Join(t.TempDir(), "identity")}
+	var err error
+	c.Service, err = identity.New(identity.Config{Dir: c.Dir, Keys: c.Keys, Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := box.AddBox(context.Background(), identity.NewBox{ID: c.Keys.PeerID(), Name: name}); err != nil {
+		t.Fatal(err)
+	}
+	root := [32]byte(box.Membership().Household.Root)
+	if err := c.Join(context.Background(), identity.JoinLog{Root: root, Inviter: box.Keys.PeerID(), Records: box.RecordBytes()}); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}

@@ -43,6 +43,18 @@ func (s *Set) Has(id record.ID) bool {
 	return ok
 }
 
+// Add takes r in, unless it is there. The error says why it cannot be taken; see founded.
+func (s *Set) Add(r *record.Record) error {
+	if s.Has(r.ID()) {
+		return nil
+	}
+	if err := s.founded(r); err != nil {
+		return err
+	}
+	s.add(r)
+	return nil
+}
+
 // founded says why r, which is not there, cannot be taken: its past is not there, its author was not introduced in it
 // (a box by add-box, the root by genesis or an epoch), or its author's record before it is not.
 func (s *Set) founded(r *record.Record) error {

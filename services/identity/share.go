@@ -1,0 +1,374 @@
+package identity
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"hearth.alt/services"
+	"hearth.alt/services/identity/internal/exchange"
+	"hearth.alt/services/identity/internal/logfile"
+	"hearth.alt/services/identity/internal/record"
+)
+
+// LogProtocol is the ProtocolName by which boxes of one household share their log: frames of internal/exchange in both
+// directions, over one stream.
+const LogProtocol = "/identity/log/v1"
+
+// Errors of LogConn and ServeLog.
+var (
+	// ErrPeer is in the chain when the peer sent what no honest box sends.
+	ErrPeer = exchange.ErrPeer
+	// ErrNoLog is returned where there is no log to share, or none that can be added to.
+	ErrNoLog = errors.New("this box has no household log to share")
+	// ErrAnew is returned once the log was brought back or could not be written: the exchange begins anew.
+	ErrAnew = errors.New("the log exchange has to begin anew")
+)
+
+// LogConn is one exchange with one box. Its methods are safe for concurrent use and wait for no peer: what came in goes
+// into Receive, what is to be sent comes out of Next.
+type LogConn struct {
+	s    *Service
+	with *exchange.Exchange
+	at   *exchange.Conn
+	more chan struct{} // holds a token when there may be more to say
+}
+
+// Connect begins an exchange. Whom with, and that it is who it says, is the caller's to know.
+func (s *Service) Connect() (*LogConn, error) {
+	s.writing <- struct{}{}
+	defer s.unlock()
+	if s.shared == nil {
+		return nil, ErrNoLog
+	}
+	c := &LogConn{s: s, with: s.shared, at: s.shared.Connect(), more: make(chan struct{}, 1)}
+	s.conns[c] = struct{}{}
+	c.wake()
+	return c, nil
+}
+
+// Close ends the exchange.
+func (c *LogConn) Close() {
+	c.s.writing <- struct{}{}
+	defer c.s.unlock()
+	delete(c.s.conns, c)
+	c.with.Close(c.at)
+}
+
+func (c *LogConn) wake() {
+	select {
+	case c.more <- struct{}{}:
+	default:
+	}
+}
+
+// wakeAll tells every exchange that there may be more to say. The caller holds writing.
+func (s *Service) wakeAll() {
+	for c := range s.conns {
+		c.wake()
+	}
+}
+
+// Next returns the frame to be sent now, nil when there is nothing to say until More.
+func (c *LogConn) Next() []byte {
+	c.s.writing <- struct{}{}
+	defer c.s.unlock()
+	f, ok := c.with.Next(c.at)
+	if !ok || c.with != c.s.shared {
+		return nil
+	}
+	return f.Append(nil)
+}
+
+// More receives when Next may have something new, or the exchange has ended.
+func (c *LogConn) More() <-chan struct{} { return c.more }
+
+// Receive takes one frame in. When it returns nil, what the frame brought is on disk, and the membership is what it
+// makes of it. Errors: ErrPeer, ErrAnew, ctx's, and a *services.Problem when it cannot be written.
+func (c *LogConn) Receive(ctx context.Context, frame []byte) error {
+	r := bytes.NewReader(frame)
+	f, err := exchange.Read(r)
+	if err != nil || r.Len() > 0 {
+		return fmt.Errorf("%w: not a frame", ErrPeer)
+	}
+	return c.receive(ctx, f)
+}
+
+func (c *LogConn) receive(ctx context.Context, f exchange.Frame) error {
+	s := c.s
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	defer s.unlock()
+	if c.with != s.shared {
+		return ErrAnew
+	}
+	fresh, blame := c.with.Receive(c.at, f)
+	c.wake()
+	if len(fresh) == 0 {
+		return blame
+	}
+	if err := s.write(fresh...); err != nil {
+		s.share(s.shared.Set().Records()[:s.shared.Set().Len()-len(fresh)])
+		return err
+	}
+	next, err := s.after(fresh)
+	if err != nil {
+		return err // it is a set that cannot be folded: impossible, since genesis is there
+	}
+	s.state = next
+	s.shared.Stored(c.at, fresh)
+	s.publish(next.membership())
+	s.wakeAll()
+	for _, r := range fresh {
+		s.cfg.Log.Info("household changed elsewhere", "op", r.Op().String(), "record", r.ID().String(), "author", services.PeerID(r.Author.Key).String())
+	}
+	return blame
+}
+
+// share begins the exchange anew with the records, which are on disk; nil is none. The caller holds writing, or is New.
+func (s *Service) share(records []*record.Record) {
+	s.shared = nil
+	if len(records) > 0 {
+		s.shared = exchange.New(exchange.NewSet(records...), (*record.Record).Verify)
+	}
+	s.wakeAll()
+	clear(s.conns)
+}
+
+// after is the state that fresh, which is in the set, leads to. What has all there was in its past is applied; anything
+// else may change what counts of all the rest.
+func (s *Service) after(fresh []*record.Record) (*household, error) {
+	next := s.state.clone()
+	for _, r := range fresh {
+		if next.frozen || r.Op() == record.OpEpoch || len(r.Parents) < len(next.heads) || !containsAll(r.Parents, next.heads) {
+			all := s.shared.Set().Records()
+			return fold(s.self, all[0].ID(), all)
+		}
+		_ = next.apply(r) // it counts or not
+	}
+	return next, nil
+}
+
+func containsAll(parents []record.ID, heads map[record.ID]struct{}) bool {
+	for id := range heads {
+		if !slices.Contains(parents, id) {
+			return false
+		}
+	}
+	return true
+}
+
+// ServeLog shares the log with the box at the other end of rw until that ends or is ended, which is the caller's to do
+// when ctx ends. Both ends call it. It returns nil when the peer closed its direction.
+func (s *Service) ServeLog(ctx context.Context, rw io.ReadWriter) error {
+	c, err := s.Connect()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	came := make(chan error, 1)
+	go func() {
+		in := bufio.NewReader(rw)
+		for {
+			f, err := exchange.Read(in)
+			if errors.Is(err, exchange.ErrMalformed) {
+				err = fmt.Errorf("%w: %w", ErrPeer, err)
+			}
+			if err == nil {
+				err = c.receive(ctx, f)
+			}
+			if err != nil {
+				came <- err
+				return
+			}
+		}
+	}()
+	for {
+		for b := c.Next(); b != nil; b = c.Next() {
+			if _, err := rw.Write(b); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-c.More():
+			if c.ended() {
+				return ErrAnew
+			}
+		case err := <-came:
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (c *LogConn) ended() bool {
+	c.s.writing <- struct{}{}
+	defer c.s.unlock()
+	return c.with != c.s.shared
+}
+
+// RecordBytes returns every record of the log, parents first; nil before the claim. They are not to be changed.
+func (s *Service) RecordBytes() [][]byte {
+	s.writing <- struct{}{}
+	defer s.unlock()
+	if s.shared == nil {
+		return nil
+	}
+	var out [][]byte
+	for _, r := range s.shared.Set().Records() {
+		out = append(out, r.Bytes())
+	}
+	return out
+}
+
+// NewBox is a box to take in.
+type NewBox struct {
+	ID   services.PeerID
+	Name string // looks like no other box's name
+}
+
+func noBox() error {
+	return &services.Problem{
+		Kind: services.KindNotFound, Code: "box-not-found", Field: "box",
+		Say: services.Say("identity.box.none", "No such box belongs to the household. Perhaps it was removed."),
+	}
+}
+
+// AddBox takes a box in; one that is there already stays as it is. Codes: name-invalid, name-taken, box-removed,
+// boxes-full.
+func (s *Service) AddBox(ctx context.Context, n NewBox) (services.Box, error) {
+	name, err := cleanName("name", n.Name)
+	if err != nil {
+		return services.Box{}, err
+	}
+	err = s.change(ctx, func(h *household) (record.Payload, error) {
+		if _, there := h.boxes[n.ID]; there {
+			return nil, nil
+		}
+		if _, was := h.gone[n.ID]; was || n.ID.IsZero() {
+			return nil, &services.Problem{
+				Kind: services.KindConflict, Code: "box-removed", Field: "box",
+				Say: services.Say("identity.box.removed", "This box was removed from the household, and its key is not trusted again. Set it up anew from a fresh card, then add it."),
+			}
+		}
+		if h.resembled(scopeBox, n.ID.String(), name) {
+			return nil, &services.Problem{
+				Kind: services.KindConflict, Code: "name-taken", Field: "name",
+				Say: services.Say("identity.box.taken", "The household already has a box called {name}.", "name", name),
+			}
+		}
+		host := h.freeHost()
+		if host == 0 || len(h.boxes) >= maxBoxes {
+			return nil, &services.Problem{
+				Kind: services.KindConflict, Code: "boxes-full",
+				Say: services.Say("identity.box.full", "The household has no room for another box. Remove a box or a device that is no longer used."),
+			}
+		}
+		return record.AddBox{Box: n.ID, Name: name, Label: Label(name, "box"), Host: host}, nil
+	})
+	if err != nil {
+		return services.Box{}, err
+	}
+	for _, b := range s.Membership().Boxes {
+		if b.ID == n.ID {
+			return b, nil
+		}
+	}
+	return services.Box{}, noBox()
+}
+
+// maxBoxes bounds the boxes of a household: each keeps a link to all others.
+const maxBoxes = 16
+
+// RemoveBox removes a box, for good; the box itself may be the one that asks. Codes: box-not-found, last-box.
+func (s *Service) RemoveBox(ctx context.Context, id services.PeerID) error {
+	return s.change(ctx, func(h *household) (record.Payload, error) {
+		switch _, ok := h.boxes[id]; {
+		case !ok:
+			return nil, noBox()
+		case len(h.boxes) == 1:
+			return nil, &services.Problem{
+				Kind: services.KindConflict, Code: "last-box", Field: "box",
+				Say: services.Say("identity.box.last", "A household keeps at least one box. Add another one first."),
+			}
+		}
+		return record.RemoveBox{Box: id}, nil
+	})
+}
+
+// JoinLog is the household that a box joins.
+type JoinLog struct {
+	Root    [32]byte        // of the invitation: the household's root key at that time, or the one of genesis
+	Inviter services.PeerID // who took this box in
+	Records [][]byte        // the whole log, parents first
+}
+
+// Join makes this unclaimed box one of the household that took it in. The log is checked from its first record on and
+// written wholly or not at all. Codes: already-claimed, join-refused (the log is not what the invitation promised).
+func (s *Service) Join(ctx context.Context, j JoinLog) error {
+	refused := func(cause error) error {
+		return &services.Problem{
+			Kind: services.KindInvalid, Code: "join-refused", Cause: cause,
+			Say: services.Say("identity.join.refused", "The other box sent a record of its household that does not fit the invitation, so nothing was changed. Make a new invitation there and try again."),
+		}
+	}
+	records, err := readRecords(services.PeerID{}, j.Records)
+	if err != nil {
+		return refused(err)
+	}
+	if len(records) == 0 {
+		return refused(errors.New("it is empty"))
+	}
+	set := exchange.NewSet()
+	for _, r := range records {
+		if err := set.Add(r); err != nil {
+			return refused(fmt.Errorf("record %s: %w", r.ID(), err))
+		}
+	}
+	state, err := fold(s.self, records[0].ID(), records)
+	if err != nil {
+		return refused(err)
+	}
+	inviter, ok := state.boxes[j.Inviter]
+	self, mine := state.boxes[s.self]
+	switch {
+	case string(j.Root[:]) != string(state.is.Root) && j.Root != records[0].Author.Key:
+		return refused(errors.New("it is another household's"))
+	case !ok || inviter.State != services.StateActive:
+		return refused(errors.New("the box that invited does not belong to it"))
+	case !mine || self.State != services.StateActive:
+		return refused(errors.New("this box was not taken in"))
+	}
+	file, err := encodeRecords(records)
+	if err != nil {
+		return refused(err)
+	}
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	defer s.unlock()
+	if err := s.unowned(); err != nil {
+		return err
+	}
+	log, _ := logfile.Open(s.path)
+	if err := log.Replace(file); err != nil {
+		return notWritten(err)
+	}
+	if err := errors.Join(s.log.Close(), log.Close()); err != nil {
+		s.cfg.Log.Warn("closing household log", "err", err)
+	}
+	s.adopt(load(s.self, s.path))
+	s.cfg.Log.Info("joined a household", "box", s.self.String(), "inviter", j.Inviter.String())
+	return nil
+}
