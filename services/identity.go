@@ -171,6 +171,7 @@ type Membership struct {
 	Boxes     []Box      // by Label; holds Self once claimed
 	People    []Person   // by Name, then ID; pending ones included
 	Devices   []Device   // by Name, then ID; pending ones included
+	Removed   []PeerID   // boxes that belonged once; never again one of Boxes
 	// ReadOnly is set while the log is damaged or Frozen: everything already known keeps working, nothing can change.
 	ReadOnly bool
 	// Frozen is set while who belongs is disputed; ReadOnly is, too. The disputed are suspended (StateQuarantined).

@@ -72,10 +72,10 @@ type Port struct {
 
 func (p Port) String() string { return fmt.Sprintf("%s/%d", p.Proto, p.Port) }
 
-// DeviceAnywhere and DeviceHome are the ports of a device outside the tunnel (DESIGN.md, section 4): the two
-// WireGuard planes from anywhere; web, DNS and mDNS (RFC 6762) from the home network. DeviceTunnel is what every
+// DeviceAnywhere and DeviceHome are the ports of a device outside the tunnel (DESIGN.md, section 4): phones
+// and other boxes from anywhere, these by TCP too where no UDP passes; web, DNS and mDNS (RFC 6762) from the home network. DeviceTunnel is what every
 // device reaches on the box through the tunnel: DNS and web.
-func DeviceAnywhere() []Port { return []Port{{UDP, 41820}, {UDP, 51820}} }
+func DeviceAnywhere() []Port { return []Port{{TCP, 41820}, {UDP, 41820}, {UDP, 51820}} }
 
 // DeviceHome returns the ports that only the home network reaches; see DeviceAnywhere.
 func DeviceHome() []Port {

@@ -76,6 +76,7 @@ var (
 	errGenesis   = errors.New("it begins another household")
 	errLastBox   = errors.New("it would take away the last box")
 	errEpoch     = errors.New("it is not the root's next epoch")
+	errVoid      = errors.New("an epoch left it out, a removal that it had not seen ended who made it, or it is disputed")
 )
 
 // newHousehold begins with the genesis record.
@@ -480,7 +481,8 @@ func (h *household) membership() *services.Membership {
 	is := h.is
 	return &services.Membership{
 		Revision: h.taken, Self: h.self, Household: &is, ReadOnly: h.newer > 0 || h.frozen, Frozen: h.frozen,
-		Boxes: slices.SortedFunc(maps.Values(h.boxes), func(a, b services.Box) int { return cmp.Compare(a.Label, b.Label) }),
+		Boxes:   slices.SortedFunc(maps.Values(h.boxes), func(a, b services.Box) int { return cmp.Compare(a.Label, b.Label) }),
+		Removed: slices.SortedFunc(maps.Keys(h.gone), func(a, b services.PeerID) int { return slices.Compare(a[:], b[:]) }),
 		People: slices.SortedFunc(maps.Values(h.people), func(a, b services.Person) int {
 			return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
 		}),
@@ -498,7 +500,7 @@ func fold(self services.PeerID, genesis record.ID, set []*record.Record) (*house
 		return nil, errors.New("the genesis record is missing")
 	}
 	if isChain(taken) {
-		h, _, err := replay(self, taken, nil)
+		h, _, err := replay(self, taken, nil, nil)
 		return h, err
 	}
 	h, v, err := settle(self, taken)
@@ -510,8 +512,9 @@ func fold(self services.PeerID, genesis record.ID, set []*record.Record) (*house
 }
 
 // replay takes the ordered records one by one, those in void without effect. It returns the removals not in void that
-// had none either because they may not have it.
-func replay(self services.PeerID, taken []*record.Record, void map[record.ID]bool) (*household, []record.ID, error) {
+// had none either because they may not have it. why, unless nil, is told of each record why it has no effect, nil when it
+// has.
+func replay(self services.PeerID, taken []*record.Record, void map[record.ID]bool, why func(*record.Record, error)) (*household, []record.ID, error) {
 	h, err := newHousehold(self, taken[0])
 	if err != nil {
 		return nil, nil, err
@@ -548,11 +551,15 @@ func replay(self services.PeerID, taken []*record.Record, void map[record.ID]boo
 		last := seen[r.Author]
 		seen[r.Author] = max(last, r.Sequence)
 		past[r.ID()] = seen
+		err := errVoid
 		if !void[r.ID()] {
-			err := h.judge(r, last)
+			err = h.judge(r, last)
 			if err != nil && isRemoval(r) && !errors.Is(err, errUnknown) {
 				idle = append(idle, r.ID())
 			}
+		}
+		if why != nil {
+			why(r, err)
 		}
 		h.take(r)
 	}

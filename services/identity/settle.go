@@ -52,7 +52,7 @@ func settle(self services.PeerID, taken []*record.Record) (*household, *verdict,
 	powerless := map[record.ID]bool{}
 	for {
 		v := j.verdict(powerless)
-		h, idle, err := replay(self, taken, v.void)
+		h, idle, err := replay(self, taken, v.void, nil)
 		if err != nil {
 			return nil, nil, err
 		}

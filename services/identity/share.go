@@ -218,6 +218,66 @@ func (c *LogConn) ended() bool {
 	return c.with != c.s.shared
 }
 
+// FarewellProtocol is the ProtocolName by which a box that was removed hears so, after LogProtocol was refused to it. Its
+// end calls ServeLog, the other Farewell.
+const FarewellProtocol = "/identity/farewell/v1"
+
+// Farewell tells the removed box peer, at the other end of rw, what it may still know: its removal, and what came before
+// that. What peer says is not heard. Who else it is told to is the caller's to see to.
+func (s *Service) Farewell(peer services.PeerID, rw io.ReadWriter) error {
+	last, err := s.lastWords(peer)
+	if err != nil {
+		return err
+	}
+	with := exchange.New(exchange.NewSet(last...), func(*record.Record) error { return errors.New("it is not heard") })
+	c := with.Connect()
+	in := bufio.NewReader(rw)
+	for heard := false; ; {
+		for f, ok := with.Next(c); ok; f, ok = with.Next(c) {
+			if _, err := rw.Write(f.Append(nil)); err != nil {
+				return err
+			}
+		}
+		if heard {
+			return nil
+		}
+		f, err := exchange.Read(in)
+		if err != nil {
+			return err
+		}
+		if heard = f.Records == nil; heard {
+			if _, err := with.Receive(c, f); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// lastWords are the records that remove peer, with all their past.
+func (s *Service) lastWords(peer services.PeerID) ([]*record.Record, error) {
+	s.writing <- struct{}{}
+	defer s.unlock()
+	if s.shared == nil {
+		return nil, ErrNoLog
+	}
+	if _, was := s.state.gone[peer]; !was {
+		return nil, fmt.Errorf("box %s was not removed", peer)
+	}
+	all := s.shared.Set().Records()
+	wanted := map[record.ID]bool{}
+	for _, r := range slices.Backward(all) {
+		if p, ok := r.Payload.(record.RemoveBox); ok && p.Box == peer {
+			wanted[r.ID()] = true
+		}
+		if wanted[r.ID()] {
+			for _, p := range r.Parents {
+				wanted[p] = true
+			}
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(r *record.Record) bool { return !wanted[r.ID()] }), nil
+}
+
 // RecordBytes returns every record of the log, parents first; nil before the claim. They are not to be changed.
 func (s *Service) RecordBytes() [][]byte {
 	s.writing <- struct{}{}

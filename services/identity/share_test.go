@@ -134,6 +134,43 @@ func TestRemovedBox(t *testing.T) {
 	wantCode(t, study.RemoveBox(t.Context(), study.Keys.PeerID()), "last-box")
 }
 
+// A box that was removed while it was away hears so when it comes back, and nothing of what came after.
+func TestFarewell(t *testing.T) {
+	study := identitytest.Household(t)
+	attic := identitytest.Joined(t, study, "Attic")
+	person(t, attic.Service, "Eve", services.RoleOwner)
+	person(t, study.Service, "Ben", services.RoleMember)
+	if err := study.RemoveBox(t.Context(), attic.Keys.PeerID()); err != nil {
+		t.Fatal(err)
+	}
+	person(t, study.Service, "Cleo", services.RoleMember)
+	records := len(study.RecordBytes())
+	a, b := net.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		err := study.Farewell(attic.Keys.PeerID(), a)
+		a.Close()
+		ended <- err
+	}()
+	_ = attic.ServeLog(t.Context(), b)
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	m := attic.Membership()
+	if _, ours := m.Box(); ours || !slices.Contains(m.Removed, m.Self) || len(m.Boxes) != 1 {
+		t.Errorf("it takes itself for one of %+v, %s removed", m.Boxes, m.Removed)
+	}
+	if len(m.People) != 2 || m.People[1].Name != "Ben" {
+		t.Errorf("people are %+v", m.People)
+	}
+	if n := len(study.RecordBytes()); n != records {
+		t.Errorf("it was heard: %d records, there were %d", n, records)
+	}
+	if err := study.Farewell(study.Keys.PeerID(), a); err == nil {
+		t.Error("a box that belongs is bidden farewell")
+	}
+}
+
 // What two boxes of one name would be called is said before, not after.
 func TestAddBox(t *testing.T) {
 	study := identitytest.Household(t)

@@ -26,7 +26,9 @@ type step struct {
 func NewSet(records ...*record.Record) *Set {
 	s := &Set{at: map[record.ID]int{}, heads: map[record.ID]bool{}, chain: map[step][]int{}}
 	for _, r := range records {
-		s.add(r)
+		if !s.Has(r.ID()) {
+			s.add(r)
+		}
 	}
 	return s
 }

@@ -1,0 +1,89 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"hearth.alt/services"
+	"hearth.alt/services/identity/internal/exchange"
+	"hearth.alt/services/identity/internal/logfile"
+	"hearth.alt/services/identity/internal/record"
+)
+
+// Entry is one record of the log, for people to read.
+type Entry struct {
+	ID     string            // 64 hexadecimal digits
+	Author services.PeerID   // the box that signed it; zero is the household root
+	By     services.PersonID // on whose behalf; "" is the box's or the root's own
+	Op     string            // "add-person"; see internal/record
+	At     time.Time         // known time of the box that made it; decides nothing
+	Why    string            // why it has no effect; "" when it has
+}
+
+// Entries are the records of the log in the order in which they take effect, which is the same on every box that has
+// the same records. Of a damaged log it is nil.
+func (s *Service) Entries() ([]Entry, error) {
+	s.writing <- struct{}{}
+	defer s.unlock()
+	if s.shared == nil {
+		return nil, nil
+	}
+	all := s.shared.Set().Records()
+	taken := order(all[0].ID(), all)
+	var void map[record.ID]bool
+	if !isChain(taken) {
+		_, v, err := settle(s.self, taken)
+		if err != nil {
+			return nil, err
+		}
+		void = v.void
+	}
+	out := []Entry{{ID: taken[0].ID().String(), Op: taken[0].Op().String(), At: taken[0].Time}}
+	_, _, err := replay(s.self, taken, void, func(r *record.Record, err error) {
+		e := Entry{ID: r.ID().String(), By: r.By, Op: r.Op().String(), At: r.Time}
+		if r.Author.Kind == record.KindBox {
+			e.Author = r.Author.Key
+		}
+		if err != nil {
+			e.Why = err.Error()
+		}
+		out = append(out, e)
+	})
+	return out, err
+}
+
+// Verify reads the log from the disk anew and checks every record of it: its frame, its form, its signature, and that its
+// author could have made it. It returns how many are good; the error is a *services.Problem about the first that is not.
+// Codes: not-claimed, log-bad.
+func (s *Service) Verify(ctx context.Context) (int, error) {
+	if err := s.lock(ctx); err != nil {
+		return 0, err
+	}
+	defer s.unlock()
+	_, content := logfile.Open(s.path)
+	if content.Size == 0 && content.Damage == nil {
+		return 0, notClaimed()
+	}
+	bad := func(number int, cause error) error {
+		return &services.Problem{
+			Kind: services.KindUnavailable, Code: "log-bad", Cause: cause,
+			Say: services.Say("identity.log.bad", "Record {number} of the log is not good: {cause}. Bring the log back from a backup, or add this box to the household anew.", "number", number, "cause", cause.Error()),
+		}
+	}
+	records, err := readRecords(services.PeerID{}, content.Entries)
+	set := exchange.NewSet()
+	for i, r := range records {
+		if err := set.Add(r); err != nil {
+			return i, bad(i+1, err)
+		}
+	}
+	switch {
+	case err != nil:
+		return len(records), bad(len(records)+1, errors.Unwrap(err))
+	case content.Damage != nil:
+		return len(records), bad(len(records)+1, content.Damage)
+	}
+	return len(records), nil
+}
+
