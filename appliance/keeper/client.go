@@ -243,6 +243,11 @@ func (c *Client) SignRecord(ctx context.Context, message []byte) ([]byte, error)
 	return c.sign(ctx, callSignRecord, message)
 }
 
+// SignHandshake implements Keeper.
+func (c *Client) SignHandshake(ctx context.Context, message []byte) ([]byte, error) {
+	return c.sign(ctx, callSignHandshake, message)
+}
+
 // ClientKey implements Keeper.
 func (c *Client) ClientKey(ctx context.Context) (secret.Bytes, error) {
 	var out keyOut

@@ -3,12 +3,15 @@ package keeper_test
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/sha256"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"io"
+	"math/big"
 	"net"
 	"net/netip"
 	"os"
@@ -30,6 +33,23 @@ import (
 )
 
 var record = []byte(keeper.RecordDomain + "the rest of it")
+
+// handshake is what TLS 1.3 has side, "client" or "server", sign of a transcript's hash of so many bytes.
+func handshake(side string, hash int) []byte {
+	return []byte(strings.Repeat(" ", 64) + "TLS 1.3, " + side + " CertificateVerify\x00" + strings.Repeat("h", hash))
+}
+
+// tlsKey has the keeper sign for crypto/tls.
+type tlsKey struct{ keeper.Keeper }
+
+func (k tlsKey) Public() crypto.PublicKey {
+	id := k.PeerID()
+	return ed25519.PublicKey(id[:])
+}
+
+func (k tlsKey) Sign(_ io.Reader, message []byte, _ crypto.SignerOpts) ([]byte, error) {
+	return k.SignHandshake(context.Background(), message)
+}
 
 // TestContract runs the whole suite on a Local and on a Client of one.
 func TestContract(t *testing.T) {
@@ -68,6 +88,75 @@ func contract(t *testing.T, open func(t *testing.T, cfg keeper.Config) keeper.Ke
 			if _, err := k.SignWithRoot(ctx, m); !errors.Is(err, keeper.ErrNotAllowed) {
 				t.Errorf("%d bytes with root: %v, want ErrNotAllowed", len(m), err)
 			}
+		}
+	})
+
+	t.Run("handshakes", func(t *testing.T) {
+		k := fresh(t)
+		id := k.PeerID()
+		for _, side := range []string{"client", "server"} {
+			for _, hash := range []int{32, 48} {
+				m := handshake(side, hash)
+				if sig, err := k.SignHandshake(ctx, m); err != nil || !ed25519.Verify(id[:], m, sig) {
+					t.Errorf("%s, a hash of %d bytes: %v", side, hash, err)
+				}
+			}
+		}
+		good := handshake("client", 32)
+		for name, m := range map[string][]byte{
+			"a longer hash":       handshake("client", 33),
+			"a longer SHA-384":    handshake("server", 49),
+			"a shorter hash":      handshake("client", 31),
+			"no hash":             handshake("client", 0),
+			"63 blanks":           good[1:],
+			"65 blanks":           append([]byte(" "), good...),
+			"other blanks":        bytes.ReplaceAll(good, []byte(" "), []byte("\t")),
+			"another version":     bytes.Replace(good, []byte("1.3"), []byte("1.2"), 1),
+			"another side":        handshake("router", 32),
+			"no end of the words": bytes.Replace(good, []byte{0}, []byte("h"), 1),
+			"only blanks":         bytes.Repeat([]byte(" "), 130),
+			"a record":            record,
+			"a record before it":  append(bytes.Clone(record), good...),
+			"much":                append(bytes.Clone(good), make([]byte, 20<<10)...),
+			"nothing":             nil,
+		} {
+			if sig, err := k.SignHandshake(ctx, m); !errors.Is(err, keeper.ErrNotAllowed) || sig != nil {
+				t.Errorf("%s: %v, want ErrNotAllowed", name, err)
+			}
+		}
+		for name, sign := range map[string]func(context.Context, []byte) ([]byte, error){"device": k.SignRecord, "root": k.SignWithRoot} {
+			if _, err := sign(ctx, good); !errors.Is(err, keeper.ErrNotAllowed) {
+				t.Errorf("a handshake as a record, with the %s: %v, want ErrNotAllowed", name, err)
+			}
+		}
+	})
+
+	t.Run("crypto/tls shakes hands", func(t *testing.T) {
+		certificate := func(k keeper.Keeper) []tls.Certificate {
+			_, issuer, _ := ed25519.GenerateKey(nil)
+			c := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)}
+			der, err := x509.CreateCertificate(nil, c, c, tlsKey{k}.Public(), issuer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: tlsKey{k}}}
+		}
+		here, there := fresh(t), fresh(t)
+		a, b := net.Pipe()
+		defer a.Close()
+		defer b.Close()
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		done := make(chan error, 1)
+		go func() {
+			done <- tls.Server(a, &tls.Config{MinVersion: tls.VersionTLS13, Certificates: certificate(here), ClientAuth: tls.RequireAnyClientCert}).HandshakeContext(ctx)
+		}()
+		client := tls.Client(b, &tls.Config{MinVersion: tls.VersionTLS13, Certificates: certificate(there), InsecureSkipVerify: true})
+		if err := errors.Join(client.HandshakeContext(ctx), <-done); err != nil {
+			t.Fatal(err)
+		}
+		if id := here.PeerID(); !ed25519.PublicKey(id[:]).Equal(client.ConnectionState().PeerCertificates[0].PublicKey) {
+			t.Error("the client met another key")
 		}
 	})
 

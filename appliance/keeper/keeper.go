@@ -42,6 +42,9 @@ type Keeper interface {
 	// SignRecord signs a record of the household log with the device key. The message must begin with
 	// Config.RecordPrefix (ErrNotAllowed).
 	SignRecord(ctx context.Context, message []byte) ([]byte, error)
+	// SignHandshake signs with the device key what TLS 1.3 has an end of a handshake sign (RFC 8446, section 4.4.3),
+	// and nothing else (ErrNotAllowed): that is how the box proves to others who it is.
+	SignHandshake(ctx context.Context, message []byte) ([]byte, error)
 	// ClientKey returns the WireGuard private key of the client plane, 32 bytes, clamped as Curve25519 wants.
 	ClientKey(ctx context.Context) (secret.Bytes, error)
 	// MakeRoot makes the household root and keeps it until EraseRoot. While one is kept it returns that one.

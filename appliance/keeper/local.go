@@ -7,6 +7,8 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -226,6 +228,32 @@ func (l *Local) SignRecord(_ context.Context, message []byte) ([]byte, error) {
 		return nil, l.bad[fileDevice]
 	}
 	return ed25519.Sign(l.device, message), nil
+}
+
+// SignHandshake implements Keeper.
+func (l *Local) SignHandshake(_ context.Context, message []byte) ([]byte, error) {
+	if !isHandshake(message) {
+		return nil, because(ErrNotAllowed, errors.New("this is not what a TLS 1.3 handshake has signed"))
+	}
+	if l.device == nil {
+		return nil, l.bad[fileDevice]
+	}
+	return ed25519.Sign(l.device, message), nil
+}
+
+// isHandshake says whether message is what TLS 1.3 has an end of a handshake sign (RFC 8446, section 4.4.3). No record
+// of the household log is: records do not begin with blanks.
+func isHandshake(message []byte) bool {
+	rest, ok := bytes.CutPrefix(message, bytes.Repeat([]byte(" "), 64))
+	if !ok {
+		return false
+	}
+	for _, context := range []string{"TLS 1.3, client CertificateVerify\x00", "TLS 1.3, server CertificateVerify\x00"} {
+		if hash, ok := bytes.CutPrefix(rest, []byte(context)); ok {
+			return len(hash) == sha256.Size || len(hash) == sha512.Size384
+		}
+	}
+	return false
 }
 
 // ClientKey implements Keeper.

@@ -117,6 +117,9 @@ func TestDamagedKeysAreNotReplaced(t *testing.T) {
 						t.Errorf("%s: %v", n, err)
 					}
 				}
+				if _, err := l.SignHandshake(t.Context(), handshake("server", 32)); errors.Is(err, keeper.ErrDamagedKey) != (name == "device") {
+					t.Errorf("signing a handshake: %v", err)
+				}
 				if after, err := os.ReadFile(path); err != nil || !bytes.Equal(after, b) {
 					t.Errorf("the damaged file was changed: %v", err)
 				}

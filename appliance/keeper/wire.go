@@ -153,6 +153,7 @@ const (
 	callApplyFirewall   = "apply-firewall"
 	callSetHostname     = "set-hostname"
 	callSignRecord      = "sign-record"
+	callSignHandshake   = "sign-handshake"
 	callClientKey       = "client-key"
 	callMakeRoot        = "make-root"
 	callRootWords       = "root-words"
@@ -191,6 +192,10 @@ var calls = map[string]call{
 	}),
 	callSignRecord: handle(func(ctx context.Context, k Keeper, in message) (any, *os.File, error) {
 		s, err := k.SignRecord(ctx, in.Message)
+		return signature{s}, nil, err
+	}),
+	callSignHandshake: handle(func(ctx context.Context, k Keeper, in message) (any, *os.File, error) {
+		s, err := k.SignHandshake(ctx, in.Message)
 		return signature{s}, nil, err
 	}),
 	callClientKey: handle(func(ctx context.Context, k Keeper, _ empty) (any, *os.File, error) {

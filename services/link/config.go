@@ -17,8 +17,8 @@ import (
 type Config struct {
 	// Self is this box. Required.
 	Self services.PeerID
-	// Sign signs a message with the device key (Ed25519): one that HandshakeMessage knows. It is asked once for each
-	// handshake. Required.
+	// Sign signs a message with the device key (Ed25519): what TLS 1.3 has an end of a handshake sign (RFC 8446, section
+	// 4.4.3), and nothing else. It is asked once for each handshake. Required.
 	Sign func(ctx context.Context, message []byte) ([]byte, error)
 	// UDP and TCP open the sockets that peers come in by, each time Run begins; Run closes them. UDP is required; nil
 	// TCP serves no path of last resort.

@@ -64,26 +64,6 @@ func (s signer) Sign(_ io.Reader, message []byte, opts crypto.SignerOpts) ([]byt
 	return s.sign(ctx, message)
 }
 
-// HandshakeMessage says whether message is what TLS 1.3 has an end of a handshake sign (RFC 8446, section 4.4.3):
-// whoever holds the device key for others signs that for them and nothing else that is not known to be harmless.
-func HandshakeMessage(message []byte) bool {
-	const blanks = 64
-	if len(message) < blanks {
-		return false
-	}
-	for _, b := range message[:blanks] {
-		if b != ' ' {
-			return false
-		}
-	}
-	for _, context := range []string{"TLS 1.3, client CertificateVerify\x00", "TLS 1.3, server CertificateVerify\x00"} {
-		if hash := len(message) - blanks - len(context); (hash == 32 || hash == 48) && string(message[blanks:blanks+len(context)]) == context {
-			return true
-		}
-	}
-	return false
-}
-
 // maxProof bounds a certificate in bytes.
 const maxProof = 1024
 
