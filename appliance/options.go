@@ -22,7 +22,7 @@ type Options struct {
 	Public     string // the public face; nothing is served there yet, whatever it says
 	DNS        string // host:port of names for the home network
 	ClientPort uint16 // UDP, client plane
-	MeshPort   uint16 // UDP, mesh plane; not opened yet
+	MeshPort   uint16 // UDP and TCP, between boxes
 	NoPortMap  bool
 	Dev        bool
 
@@ -30,11 +30,11 @@ type Options struct {
 }
 
 // given says which ports were asked for by name. Only --dev's own defaults give way to a free port when they are taken.
-type given struct{ http, https, dns, client bool }
+type given struct{ http, https, dns, client, mesh bool }
 
 // withDefaults fills in what was not given.
 func (o Options) withDefaults() Options {
-	o.given = given{http: o.HTTP != "", https: o.HTTPS != "", dns: o.DNS != "", client: o.ClientPort != 0}
+	o.given = given{http: o.HTTP != "", https: o.HTTPS != "", dns: o.DNS != "", client: o.ClientPort != 0, mesh: o.MeshPort != 0}
 	set := func(s *string, dev, device string) {
 		if *s == "" {
 			if *s = device; o.Dev {
@@ -97,7 +97,7 @@ func runCommand(state *string) *cobra.Command {
 	f.StringVar(&o.Public, "public", "", "what strangers may reach; nothing is there in this version")
 	f.StringVar(&o.DNS, "dns", "", "names for the home network (default :53, with --dev 127.0.0.1:8053)")
 	f.Uint16Var(&o.ClientPort, "client-port", 0, "UDP port of the private network for phones and laptops (default 51820)")
-	f.Uint16Var(&o.MeshPort, "mesh-port", 0, "UDP port of the network between boxes (default 41820)")
+	f.Uint16Var(&o.MeshPort, "mesh-port", 0, "UDP and TCP port of the network between boxes (default 41820)")
 	f.BoolVar(&o.NoPortMap, "no-portmap", false, "never ask the router to open a port (default with --dev; --no-portmap=false asks it)")
 	f.BoolVar(&o.Dev, "dev", false, "on a computer: other paths and ports, free ones where these defaults are taken; no check is relaxed")
 	return c

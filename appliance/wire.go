@@ -25,6 +25,7 @@ import (
 	"hearth.alt/services/dns"
 	"hearth.alt/services/firewall"
 	"hearth.alt/services/identity"
+	"hearth.alt/services/link"
 	"hearth.alt/services/mesh"
 	"hearth.alt/webui"
 )
@@ -46,6 +47,9 @@ type appliance struct {
 	mesh        *mesh.Service
 	dns         *dns.Service
 	discovery   *discovery.Service
+	link        *link.Service
+	links       *links
+	linkSockets *linkSockets
 	claim       *claimKeeper
 	web         *web.Server
 	webConfig   web.Config // what it was made of
@@ -100,7 +104,7 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 	if a.zone, err = api.OpenZone(filepath.Join(o.State, "zone"), own); err != nil {
 		return nil, err
 	}
-	for _, wire := range []func() error{a.wireMembers, a.wireCertificate, func() error { return a.wireNetwork(ctx) }, a.wireNames, a.wireHouse} {
+	for _, wire := range []func() error{a.wireMembers, a.wireCertificate, func() error { return a.wireNetwork(ctx) }, a.wireNames, a.wireLinks, a.wireHouse} {
 		if err := wire(); err != nil {
 			return nil, err
 		}
@@ -183,16 +187,58 @@ func (a *appliance) wireNames() (err error) {
 	a.discovery, err = discovery.New(discovery.Config{
 		Members: a.claim, Interfaces: homeInterface, Browse: true, Now: a.clock.Now, Log: a.log,
 		Silent: announced(a.asked.http, a.asked.https) == discovery.Ports{},
-		Ports:  func() discovery.Ports { return announced(a.faces.at()) },
+		Ports: func() discovery.Ports {
+			p := announced(a.faces.at())
+			p.Mesh = a.linkSockets.port()
+			return p
+		},
 	})
 	return err
+}
+
+// wireLinks builds the links between boxes, and what the boxes of the household share over them.
+func (a *appliance) wireLinks() (err error) {
+	a.linkSockets = &linkSockets{keeper: a.keeper, at: a.linkAddress(), dev: a.opts.Dev, free: a.opts.Dev && !a.opts.given.mesh}
+	where := newWhereabouts(filepath.Join(a.opts.State, "link", "addresses"), a.log)
+	a.links = newLinks(where, a.identity, a.log)
+	where.own, where.near, where.known = a.linkedAt, a.discovery.Found, a.links.ours
+	a.links.shares = shares(a.identity, where, a.info.PeerID)
+	a.link, err = link.New(link.Config{
+		Self: a.info.PeerID, Sign: a.keeper.SignHandshake, UDP: a.linkSockets.udp, TCP: a.linkSockets.tcp, Paths: where.paths,
+		Knows: a.links.knows, Protocols: a.links.protocols(), Now: a.clock.Now, Log: a.log,
+	})
+	a.links.link = a.link
+	return err
+}
+
+// linkAddress is where links are taken in: everywhere, but at home alone on a computer whose pages are, too.
+func (a *appliance) linkAddress() netip.AddrPort {
+	if at := a.asked.http.Addr(); a.opts.Dev && at.IsLoopback() {
+		return netip.AddrPortFrom(at, a.opts.MeshPort)
+	}
+	return netip.AddrPortFrom(netip.IPv6Unspecified(), a.opts.MeshPort)
+}
+
+// linkedAt is where other boxes find this one.
+func (a *appliance) linkedAt() (out []netip.AddrPort) {
+	port := a.linkSockets.port()
+	if port == 0 {
+		return nil
+	}
+	if at := a.linkAddress().Addr(); at.IsLoopback() {
+		return []netip.AddrPort{netip.AddrPortFrom(at, port)}
+	}
+	for _, at := range lookHome().addresses {
+		out = append(out, netip.AddrPortFrom(at, port))
+	}
+	return out
 }
 
 // wireHouse builds what the house does, and its pages.
 func (a *appliance) wireHouse() (err error) {
 	a.health = newHealthBoard()
 	house := &api.House{
-		Version: Version, Log: a.log, Clock: a.clock, Zone: a.zone, TimeSet: a.certificate.Reload, Identity: a.identity, Account: a.account, Mesh: a.mesh, Names: a.discovery, DNS: a.dns,
+		Version: Version, Log: a.log, Clock: a.clock, Zone: a.zone, TimeSet: a.certificate.Reload, Identity: a.identity, Account: a.account, Mesh: a.mesh, Names: a.discovery, DNS: a.dns, Link: a.link,
 		Health: a.health.All, Door: a.door, Addresses: func() []netip.Addr { return lookHome().addresses },
 		Networks: func() []netip.Prefix { return lookHome().networks },
 	}
@@ -249,5 +295,5 @@ func (a *appliance) guarded() bool {
 
 // services lists what is supervised, in the order it is shown. It stops in reverse.
 func (a *appliance) services() []services.Service {
-	return []services.Service{a.identity, a.account, a.certificate, a.mesh, a.firewall, a.dns, a.discovery, a.faces, a.console, a.room, a.claim}
+	return []services.Service{a.identity, a.account, a.certificate, a.mesh, a.firewall, a.dns, a.discovery, a.links, a.faces, a.console, a.room, a.claim}
 }

@@ -12,6 +12,7 @@ import (
 	"hearth.alt/services/discovery"
 	"hearth.alt/services/dns"
 	"hearth.alt/services/identity"
+	"hearth.alt/services/link"
 	"hearth.alt/services/mesh"
 )
 
@@ -27,6 +28,7 @@ type House struct {
 	Mesh     *mesh.Service
 	Names    *discovery.Service
 	DNS      *dns.Service
+	Link     *link.Service
 	// Health lists what every service says, in the order they are shown.
 	Health func() []services.Health
 	// Door is the host, with the port where it is not 443, at which a browser at home opens https.

@@ -69,6 +69,14 @@ var table = []Operation{
 	}, (*House).AllowHomeward),
 	define(Operation{Name: "dns remove", Summary: "Let the names of a domain no longer point home", Method: "DELETE", Path: "/dns/homeward/{domain}", Rule: anyone(services.RoleAdmin)}, (*House).RemoveHomeward),
 
+	define(Operation{Name: "peer ping", Summary: "Ask another box for a sign of life", Method: "GET", Path: "/peers/{who}/ping", Rule: anyone(services.RoleMember)}, (*House).Ping),
+	define(Operation{Name: "peer protocols", Summary: "List what another box speaks with this one", Method: "GET", Path: "/peers/{who}/protocols", Rule: anyone(services.RoleMember)}, (*House).PeerProtocols),
+	define(Operation{Name: "log show", Summary: "List the records that say who belongs, in the order in which they take effect", Method: "GET", Path: "/log", Rule: anyone(services.RoleAdmin)}, (*House).ShowLog),
+	define(Operation{
+		Name: "log verify", Summary: "Check every record that says who belongs, from the disk", Method: "GET", Path: "/log/verify",
+		Rule: Rule{Faces: Private, Least: services.RoleAdmin, After: true, Lost: true},
+	}, (*House).VerifyLog),
+
 	define(Operation{Name: "network", Summary: "Say where the box is in the network and what it found there", Method: "GET", Path: "/network", Rule: anyone(services.RoleMember)}, (*House).ShowNetwork),
 	define(Operation{Name: "time show", Summary: "Say what time the box takes it to be, and on whose word", Method: "GET", Path: "/time", Rule: anyone(services.RoleMember)}, (*House).ShowTime),
 	define(Operation{Name: "time set", Summary: "Set the box's time, earlier or later, when it went wrong", Method: "POST", Path: "/time", Rule: withPassword(services.RoleAdmin)}, (*House).SetTime),

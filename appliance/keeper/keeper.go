@@ -99,7 +99,7 @@ const (
 )
 
 // ListenSpec names one socket. Address is an IP address of a face ("unspecified" counts as all of them) and a port:
-// tcp 53, 80, 443 or udp 53, 5353, 41820, 51820; with Dev also any port from 1024 on, and 0 for a free one.
+// tcp 53, 80, 443, 41820 or udp 53, 5353, 41820, 51820; with Dev also any port from 1024 on, and 0 for a free one.
 //
 // A dual-stack socket is asked for with the address "::"; every other IPv6 address is IPv6 only. With Shared the
 // port may be bound by others too (SO_REUSEADDR and SO_REUSEPORT), as mDNS needs it.

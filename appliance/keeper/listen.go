@@ -13,7 +13,7 @@ import (
 )
 
 // ports are the ports below 1024 and of the two planes that Listen opens (DESIGN.md, section 4).
-var ports = map[Network][]uint16{TCP: {53, 80, 443}, UDP: {53, 5353, 41820, 51820}}
+var ports = map[Network][]uint16{TCP: {53, 80, 443, 41820}, UDP: {53, 5353, 41820, 51820}}
 
 // Listen implements Keeper.
 func (l *Local) Listen(ctx context.Context, spec ListenSpec) (*os.File, error) {

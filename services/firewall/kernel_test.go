@@ -286,7 +286,7 @@ func TestWhoReachesWhat(t *testing.T) {
 	serve(t, h.box)
 	serve(t, h.lan)
 	serve(t, h.phones)
-	tunnel, members, home, all, none := []int{53, 80, 443}, []int{53, 80, 443, 853}, []int{53, 80, 443}, samples, []int{}
+	tunnel, members, home, boxes, all, none := []int{53, 80, 443}, []int{53, 80, 443, 853}, []int{53, 80, 443, 41820}, []int{41820}, samples, []int{}
 	for _, c := range []struct {
 		name           string
 		from           *host
@@ -314,8 +314,8 @@ func TestWhoReachesWhat(t *testing.T) {
 		{"spoofed source to home network v6", h.phones, "fd07:1:2::63", "2001:db8:5::9", none},
 		{"home network to box", h.lan, "192.168.1.9", "192.168.1.2", home},
 		{"home network to box v6", h.lan, "2001:db8:5::9", "2001:db8:5::2", home},
-		{"Internet to box", h.lan, "203.0.113.9", "192.168.1.2", none},
-		{"Internet to box v6", h.lan, "2001:db8:ffff::9", "2001:db8:5::2", none},
+		{"Internet to box", h.lan, "203.0.113.9", "192.168.1.2", boxes},
+		{"Internet to box v6", h.lan, "2001:db8:ffff::9", "2001:db8:5::2", boxes},
 		{"home network to the tunnel's listeners", h.lan, "192.168.1.9", "10.7.3.1", none},
 		{"home network to the tunnel's listeners v6", h.lan, "2001:db8:5::9", "fd07:1:2::1", none},
 		{"home network to a device", h.lan, "192.168.1.9", "10.7.3.10", none},

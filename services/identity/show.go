@@ -86,4 +86,3 @@ func (s *Service) Verify(ctx context.Context) (int, error) {
 	}
 	return len(records), nil
 }
-

@@ -15,7 +15,7 @@ import (
 
 // Config is what New needs. Its functions are safe for concurrent use and quick, but for Sign.
 type Config struct {
-	// Self is this box. Required.
+	// Self is this box. While it is zero, since the device key is damaged, there are no links.
 	Self services.PeerID
 	// Sign signs a message with the device key (Ed25519): what TLS 1.3 has an end of a handshake sign (RFC 8446, section
 	// 4.4.3), and nothing else. It is asked once for each handshake. Required.
@@ -54,8 +54,6 @@ type Protocol struct {
 
 func (c Config) check() error {
 	switch {
-	case c.Self.IsZero():
-		return errors.New("link: no box")
 	case c.Sign == nil, c.UDP == nil, c.Paths == nil, c.Knows == nil, c.Now == nil:
 		return errors.New("link: Sign, UDP, Paths, Knows and Now are required")
 	case len(c.Protocols)+len(builtin) > wire.MaxListed:

@@ -17,8 +17,6 @@
 //   - dial.go: which path is tried when; tcp.go: the path of last resort;
 //   - service.go: the sessions there are, and their bounds; ping.go: the one protocol that every box speaks.
 //
-// Nothing runs it yet.
-//
 // # What it promises
 //
 //   - A Stream's peer holds the device key that its PeerID is. Being at the right address proves nothing.

@@ -106,6 +106,11 @@ func (s *Service) Health() services.Health { return *s.health.Load() }
 
 // Run opens the sockets and serves peers until ctx ends; every session has ended when it returns.
 func (s *Service) Run(ctx context.Context) error {
+	if s.config.Self.IsZero() {
+		s.health.Store(&services.Health{Name: "link", Ready: true, Since: s.config.Now(), Message: services.Say("link.no-key", "The box cannot show other boxes who it is, because its key is damaged. Bring it back from a backup.")})
+		<-ctx.Done()
+		return nil
+	}
 	certificate, err := proof(s.config.Self, s.config.Sign)
 	if err != nil {
 		return err

@@ -52,6 +52,11 @@ func (k *Keys) sign(with ed25519.PrivateKey, message []byte) ([]byte, error) {
 	return ed25519.Sign(with, message), nil
 }
 
+// SignHandshake signs whatever it is asked to, as link.Config.Sign.
+func (k *Keys) SignHandshake(_ context.Context, message []byte) ([]byte, error) {
+	return ed25519.Sign(k.device, message), nil
+}
+
 // MakeRoot implements identity.Keys.
 func (k *Keys) MakeRoot(context.Context) (ed25519.PublicKey, error) {
 	k.mu.Lock()

@@ -1,0 +1,171 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"hearth.alt/services"
+	"hearth.alt/services/link"
+	"hearth.alt/services/looks"
+)
+
+// ErrNoPeer says that no box is meant.
+var ErrNoPeer = &services.Problem{Kind: services.KindNotFound, Code: "no-peer", Field: "who", Say: services.Say("house.no-peer", "No box of that name belongs to this household. A box can be named by its name or by its PeerID, as box list shows them.")}
+
+// peer finds a box by its name, its label or its PeerID. Any PeerID will do: whether it may be linked to shows.
+func (h *House) peer(who string) (services.PeerID, error) {
+	m := h.Identity.Membership()
+	for _, b := range m.Boxes {
+		if b.Label == who {
+			return b.ID, nil
+		}
+	}
+	if found := looks.Named(m.Boxes, func(b services.Box) string { return b.Name }, who); len(found) == 1 {
+		return found[0].ID, nil
+	}
+	id, err := services.ParsePeerID(who)
+	if err != nil {
+		return id, ErrNoPeer
+	}
+	return id, nil
+}
+
+// PeerInput names a box.
+type PeerInput struct {
+	Who string `json:"who" arg:"WHO" path:"who" help:"the box's name or PeerID"`
+}
+
+// PingOutput is a box's sign of life.
+type PingOutput struct {
+	OK   bool    `json:"ok"`
+	RTT  float64 `json:"rtt_ms"` // there and back, on the open link
+	Path string  `json:"path"`   // "udp 192.168.1.5:41820", or tcp where no UDP passes
+}
+
+// pingTime bounds a ping: a box may be found on the last of several paths.
+const pingTime = 20 * time.Second
+
+// Ping asks another box for a sign of life.
+func (h *House) Ping(ctx context.Context, caller services.Caller, in PeerInput) (PingOutput, error) {
+	if err := least(caller, services.RoleMember); err != nil {
+		return PingOutput{}, err
+	}
+	peer, err := h.otherPeer(in.Who)
+	if err != nil {
+		return PingOutput{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, pingTime)
+	defer cancel()
+	pong, err := h.Link.Ping(ctx, peer)
+	if err != nil {
+		return PingOutput{}, linkProblem(in.Who, err)
+	}
+	return PingOutput{OK: true, RTT: float64(pong.RTT.Microseconds()) / 1000, Path: pong.Path.Via + " " + pong.Path.Address.String()}, nil
+}
+
+// PeerProtocolOutput is one protocol that another box speaks with this one.
+type PeerProtocolOutput struct {
+	Name string `json:"name"`
+}
+
+// PeerProtocols lists what another box speaks with this one.
+func (h *House) PeerProtocols(ctx context.Context, caller services.Caller, in PeerInput) ([]PeerProtocolOutput, error) {
+	if err := least(caller, services.RoleMember); err != nil {
+		return nil, err
+	}
+	peer, err := h.otherPeer(in.Who)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, pingTime)
+	defer cancel()
+	names, err := h.Link.PeerProtocols(ctx, peer)
+	if err != nil {
+		return nil, linkProblem(in.Who, err)
+	}
+	out := []PeerProtocolOutput{}
+	for _, n := range names {
+		out = append(out, PeerProtocolOutput{n})
+	}
+	return out, nil
+}
+
+func (h *House) otherPeer(who string) (services.PeerID, error) {
+	peer, err := h.peer(who)
+	if err == nil && peer == h.Identity.Membership().Self {
+		err = &services.Problem{
+			Kind: services.KindInvalid, Code: "self", Field: "who",
+			Say: services.Say("house.peer-self", "That is this box itself. Name another one."),
+		}
+	}
+	return peer, err
+}
+
+// linkProblem says in a sentence why another box did not answer.
+func linkProblem(who string, err error) error {
+	p := &services.Problem{Kind: services.KindUnavailable, Cause: err}
+	var refused *link.RefusedError
+	switch {
+	case errors.Is(err, link.ErrNotRunning):
+		p.Code, p.Say = "links-off", services.Say("house.peer.off", "Links to other boxes are not running on this box. “hearth status” says why.")
+	case errors.Is(err, link.ErrWrongPeer):
+		p.Code, p.Say = "wrong-peer", services.Say("house.peer.wrong", "Another box answered where {who} was last seen. It was not let in. {who} may have a new address: it is found again as soon as it calls.", "who", who)
+	case errors.As(err, &refused) && refused.Code == link.RefusedBusy:
+		p.Code, p.Say = "busy", services.Say("house.peer.busy", "{who} is busy. Try again in a minute.", "who", who)
+	case errors.As(err, &refused):
+		p.Code, p.Say = "refused", services.Say("house.peer.refused", "{who} does not speak with this box. One of the two may have been removed from the household.", "who", who)
+	default:
+		p.Code, p.Say = "unreachable", services.Say("house.peer.unreachable", "{who} does not answer where it was last seen. Look whether it is switched on and connected.", "who", who)
+	}
+	return p
+}
+
+// LogOutput is one record of the household's log.
+type LogOutput struct {
+	ID     string    `json:"id" show:"short"`
+	Author string    `json:"author"` // the box's name, or its PeerID when it is not there any more; "root" is the 24 words' key
+	Op     string    `json:"op"`
+	At     time.Time `json:"at"`    // by the clock of the box that made it; decides nothing
+	Valid  bool      `json:"valid"` // it has its effect
+	Why    string    `json:"why,omitempty"`
+}
+
+// ShowLog lists the records of the household's log, in the order in which they take effect.
+func (h *House) ShowLog(_ context.Context, caller services.Caller, _ None) ([]LogOutput, error) {
+	if err := least(caller, services.RoleAdmin); err != nil {
+		return nil, err
+	}
+	entries, err := h.Identity.Entries()
+	if err != nil {
+		return nil, err
+	}
+	names := map[services.PeerID]string{{}: "root"}
+	for _, b := range h.Identity.Membership().Boxes {
+		names[b.ID] = b.Name
+	}
+	out := []LogOutput{}
+	for _, e := range entries {
+		author, ok := names[e.Author]
+		if !ok {
+			author = e.Author.String()
+		}
+		out = append(out, LogOutput{ID: e.ID, Author: author, Op: e.Op, At: e.At, Valid: e.Why == "", Why: e.Why})
+	}
+	return out, nil
+}
+
+// VerifyLogOutput says that every record is good.
+type VerifyLogOutput struct {
+	OK      bool `json:"ok"`
+	Records int  `json:"records"`
+}
+
+// VerifyLog checks every record on the disk.
+func (h *House) VerifyLog(ctx context.Context, caller services.Caller, _ None) (VerifyLogOutput, error) {
+	if err := least(caller, services.RoleAdmin); err != nil {
+		return VerifyLogOutput{}, err
+	}
+	n, err := h.Identity.Verify(ctx)
+	return VerifyLogOutput{OK: err == nil, Records: n}, err
+}

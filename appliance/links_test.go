@@ -1,0 +1,202 @@
+package appliance
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"hearth.alt/services"
+	"hearth.alt/services/discovery"
+	"hearth.alt/services/identity"
+	"hearth.alt/services/identity/identitytest"
+	"hearth.alt/services/link"
+)
+
+// linked is a box of a household with its links, on a port of its own.
+type linked struct {
+	*identitytest.Claimed
+	links *links
+	at    netip.AddrPort
+	stop  func()
+}
+
+// run has box keep its links as the appliance does.
+func run(t *testing.T, box *identitytest.Claimed) *linked {
+	t.Helper()
+	socket, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := netip.MustParseAddrPort(socket.LocalAddr().String())
+	where := newWhereabouts(filepath.Join(t.TempDir(), "addresses"), slog.New(slog.DiscardHandler))
+	l := newLinks(where, box.Service, slog.New(slog.DiscardHandler))
+	where.own, where.known = func() []netip.AddrPort { return []netip.AddrPort{at} }, l.ours
+	l.shares = shares(box.Service, where, box.Keys.PeerID())
+	l.link, err = link.New(link.Config{
+		Self: box.Keys.PeerID(), Sign: box.Keys.SignHandshake, UDP: func() (net.PacketConn, error) { return socket, nil }, Paths: where.paths,
+		Knows: l.knows, Protocols: l.protocols(), Now: time.Now,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- l.Run(ctx) }()
+	b := &linked{Claimed: box, links: l, at: at}
+	b.stop = func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		b.stop = func() {}
+	}
+	t.Cleanup(func() { b.stop() })
+	return b
+}
+
+// until waits for the membership to be as wanted.
+func (b *linked) until(t *testing.T, what string, wanted func(*services.Membership) bool) {
+	t.Helper()
+	deadline := time.After(30 * time.Second)
+	for {
+		m, changed := b.Watch()
+		if wanted(m) {
+			return
+		}
+		select {
+		case <-changed:
+		case <-deadline:
+			t.Fatalf("%s: people %+v, boxes %+v", what, m.People, m.Boxes)
+		}
+	}
+}
+
+func people(n int) func(*services.Membership) bool {
+	return func(m *services.Membership) bool { return len(m.People) == n }
+}
+
+func add(t *testing.T, b *linked, name string) services.Person {
+	t.Helper()
+	p, err := b.AddPerson(t.Context(), identity.NewPerson{Name: name, Role: services.RoleMember})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// Boxes of one household keep the same log over their links, find each other through a third, and go on alone. One that is
+// removed hears so, and nothing after.
+func TestHouseholdShares(t *testing.T) {
+	first := identitytest.Household(t)
+	second := identitytest.Joined(t, first, "Attic")
+	a, b := run(t, first), run(t, second)
+	b.links.where.note(first.Keys.PeerID(), a.at)
+	add(t, a, "Ben")
+	b.until(t, "Ben reaches the attic", people(2))
+
+	third := identitytest.Joined(t, a.Claimed, "Barn")
+	c := run(t, third)
+	c.links.where.note(first.Keys.PeerID(), a.at)
+	add(t, c, "Cleo")
+	a.until(t, "Cleo reaches the study", people(3))
+	b.until(t, "Cleo reaches the attic", people(3))
+
+	a.stop()
+	dora := add(t, b, "Dora")
+	c.until(t, "with the first box off, Dora reaches the barn", people(4))
+	if err := c.RemovePerson(t.Context(), dora.ID); err != nil {
+		t.Fatal(err)
+	}
+	b.until(t, "Dora's removal reaches the attic", people(3))
+
+	if err := c.RemoveBox(t.Context(), second.Keys.PeerID()); err != nil {
+		t.Fatal(err)
+	}
+	b.until(t, "the attic hears that it was removed", func(m *services.Membership) bool { return slices.Contains(m.Removed, m.Self) })
+	add(t, c, "Emil")
+	a = run(t, first)
+	a.links.where.note(third.Keys.PeerID(), c.at)
+	a.until(t, "Emil reaches the study", people(4))
+	if n := len(b.Membership().People); n != 3 {
+		t.Errorf("the removed box knows %d people, want 3", n)
+	}
+}
+
+// Where boxes are is kept over a restart, bounded, and taken from nobody else.
+func TestWhereabouts(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "link", "addresses")
+	log := slog.New(slog.DiscardHandler)
+	w := newWhereabouts(path, log)
+	self, ann, eve := services.PeerID{1}, services.PeerID{2}, services.PeerID{3}
+	w.known = func(p services.PeerID) bool { return p == ann }
+	at := func(n byte) netip.AddrPort {
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 168, 1, n}), 41820)
+	}
+	found := w.found(ann)
+	w.note(ann, at(2), netip.AddrPort{}, netip.MustParseAddrPort("224.0.0.1:1"), netip.MustParseAddrPort("[fe80::1%eth0]:1"), at(2))
+	select {
+	case <-found:
+	default:
+		t.Error("nobody is told that something is known")
+	}
+	if got := w.paths(ann); !slices.Equal(got, []netip.AddrPort{at(2)}) {
+		t.Errorf("paths are %s", got)
+	}
+	for n := byte(3); n < 20; n++ {
+		w.note(ann, at(n))
+	}
+	w.note(eve, at(99))
+	got := w.paths(ann)
+	if len(got) != maxAddresses || got[0] != at(19) {
+		t.Errorf("paths are %s", got)
+	}
+	w.save()
+	again := newWhereabouts(path, log)
+	if !slices.Equal(again.paths(ann), got) || len(again.paths(eve)) != 0 {
+		t.Errorf("after a restart: %s, and %s", again.paths(ann), again.paths(eve))
+	}
+	w.near = func() []discovery.Found {
+		return []discovery.Found{
+			{Addresses: []netip.Addr{at(50).Addr()}, Text: map[string]string{"id": ann.String(), "mesh": "41821"}},
+			{Addresses: []netip.Addr{at(51).Addr()}, Text: map[string]string{"id": eve.String(), "mesh": "41821"}},
+			{Addresses: []netip.Addr{at(52).Addr()}, Text: map[string]string{"id": ann.String(), "mesh": "x"}},
+		}
+	}
+	if got := w.paths(ann); got[1] != netip.AddrPortFrom(at(50).Addr(), 41821) || len(got) != maxAddresses {
+		t.Errorf("with what the home network hears: %s", got)
+	}
+
+	w.own = func() []netip.AddrPort { return []netip.AddrPort{at(1)} }
+	all, err := readTold(bytes.NewReader(w.tell(self)))
+	if err != nil || len(all) != 2 || all[0].peer != self || !slices.Equal(all[0].addresses, []netip.AddrPort{at(1)}) || all[1].peer != ann {
+		t.Errorf("it tells %+v, %v", all, err)
+	}
+}
+
+func FuzzReadTold(f *testing.F) {
+	w := newWhereabouts(filepath.Join(f.TempDir(), "addresses"), slog.New(slog.DiscardHandler))
+	w.own = func() []netip.AddrPort { return []netip.AddrPort{netip.MustParseAddrPort("[fd00::1]:41820")} }
+	w.note(services.PeerID{2}, netip.MustParseAddrPort("192.168.1.2:41820"))
+	f.Add(w.tell(services.PeerID{1}))
+	f.Add([]byte{1})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		all, err := readTold(bytes.NewReader(b))
+		if err != nil {
+			if all != nil || !errors.Is(err, io.EOF) && !errors.Is(err, errAddresses) {
+				t.Errorf("%+v, %v", all, err)
+			}
+			return
+		}
+		if len(all) == 0 || len(all) > maxTold {
+			t.Errorf("%d boxes", len(all))
+		}
+	})
+}
