@@ -197,7 +197,7 @@ func (w *whereabouts) save() {
 	if err != nil || same {
 		return
 	}
-	if err := durable.MakeDir(filepath.Dir(w.path), 0o700); err == nil {
+	if err = durable.MakeDir(filepath.Dir(w.path), 0o700); err == nil {
 		err = durable.WriteFile(w.path, b, 0o600)
 	}
 	if err != nil {

@@ -66,7 +66,7 @@ type household struct {
 
 // Reasons why a record has no effect.
 var (
-	errAuthor    = errors.New("its author is not a box of the household")
+	errAuthor    = errors.New("its author is not a box of the household, or may not do this")
 	errSequence  = errors.New("its sequence does not follow its author's last record")
 	errOnBehalf  = errors.New("the person or device it was made for does not belong")
 	errUsed      = errors.New("it adds what is there or was removed before")
@@ -240,6 +240,8 @@ func (h *household) effect(r *record.Record) error {
 		return h.removeDevice(p.Device)
 	case record.RemoveBox:
 		return h.removeBox(p.Box)
+	case record.ReplaceBox:
+		return h.replaceBox(r, p)
 	case record.Epoch:
 		if r.Author.Kind != record.KindRoot || p.Number != h.epoch.Number+1 || p.Root != h.epoch.Root && sha256.Sum256(p.Root[:]) != h.epoch.NextRoot {
 			return errEpoch
@@ -333,6 +335,8 @@ func (h *household) suspend(v *verdict) {
 			}
 		case record.RemoveBox:
 			h.suspendBox(p.Box)
+		case record.ReplaceBox:
+			h.suspendBox(p.Box)
 		}
 	}
 }
@@ -356,6 +360,26 @@ func (h *household) removeBox(id services.PeerID) error {
 	delete(h.names, nameKey(scopeBox, b.Name))
 	delete(h.boxes, id)
 	h.gone[id] = struct{}{}
+	return nil
+}
+
+func (h *household) replaceBox(r *record.Record, p record.ReplaceBox) error {
+	b, ok := h.boxes[p.Box]
+	_, there := h.boxes[p.Key]
+	_, was := h.gone[p.Key]
+	switch {
+	case r.Author.Kind != record.KindRoot:
+		return errAuthor
+	case !ok:
+		return errUnknown
+	case there || was:
+		return errUsed
+	}
+	delete(h.boxes, p.Box)
+	h.gone[p.Box] = struct{}{}
+	b.ID, b.State = p.Key, services.StateActive
+	h.boxes[p.Key] = b
+	h.names[nameKey(scopeBox, b.Name)] = p.Key.String()
 	return nil
 }
 
@@ -479,7 +503,7 @@ func (h *household) parents(author record.Author) []record.ID {
 // membership writes the snapshot that everybody else sees.
 func (h *household) membership() *services.Membership {
 	is := h.is
-	return &services.Membership{
+	m := &services.Membership{
 		Revision: h.taken, Self: h.self, Household: &is, ReadOnly: h.newer > 0 || h.frozen, Frozen: h.frozen,
 		Boxes:   slices.SortedFunc(maps.Values(h.boxes), func(a, b services.Box) int { return cmp.Compare(a.Label, b.Label) }),
 		Removed: slices.SortedFunc(maps.Keys(h.gone), func(a, b services.PeerID) int { return slices.Compare(a[:], b[:]) }),
@@ -490,6 +514,10 @@ func (h *household) membership() *services.Membership {
 			return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
 		}),
 	}
+	if _, removed := h.gone[h.self]; removed { // it lets nobody in any more
+		m.People, m.Devices, m.ReadOnly = nil, nil, true
+	}
+	return m
 }
 
 // fold returns what a set of records says of the household that genesis, one of them, begins. Records must have

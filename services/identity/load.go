@@ -167,5 +167,7 @@ func (h *household) removeToo(r *record.Record) {
 		h.removeDevice(p.Device)
 	case record.RemoveBox:
 		h.removeBox(p.Box)
+	case record.ReplaceBox: // the key that follows is not trusted for this alone
+		h.removeBox(p.Box)
 	}
 }

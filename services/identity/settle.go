@@ -14,7 +14,8 @@ import (
 // # Epochs
 //
 // An epoch is a record of the household root. Of all valid epochs the one with the highest number settles: what is
-// neither in its past, nor itself, nor made in knowledge of it is void, whatever it says and however late it comes. An
+// neither in its past, nor itself, nor made in knowledge of it is void, whatever it says and however late it comes, and so
+// is what it names of its past. An
 // epoch is valid when its number is one more than that of the newest epoch in its past, its author is the root of that
 // one, and the root it names is its author or the one that was announced. Of two with one number the smaller ID counts.
 // The epochs that it builds on go on to count: what one of them left out stays out.
@@ -31,7 +32,8 @@ import (
 // # Forks
 //
 // Two different records of one box with one sequence prove that its key is used in two places: a cloned card, or theft.
-// All that the box signed from there on is void, but its removals are open; the box is suspended, and all is frozen.
+// All that the box signed from there on is void, but its removals are open; the box is suspended, and all is frozen. That
+// ends when the root removes or replaces the box in knowledge of the proof: then its removals in doubt fall.
 
 // verdict is what became of a set.
 type verdict struct {
@@ -166,6 +168,11 @@ func (j *judgement) inside(epochs []int) []bool {
 			}
 			in[i] = in[i] && (past[i] || after[i])
 		}
+		for _, id := range j.taken[e].Payload.(record.Epoch).Void {
+			if i, ok := j.at[id]; ok && past[i] {
+				in[i] = false
+			}
+		}
 	}
 	return in
 }
@@ -180,8 +187,19 @@ func addsSubject(removal, r *record.Record) bool {
 		q, ok := r.Payload.(record.AddDevice)
 		return ok && q.Device == p.Device
 	case record.RemoveBox:
-		q, ok := r.Payload.(record.AddBox)
-		return ok && q.Box == p.Box
+		return addsBox(r, p.Box)
+	case record.ReplaceBox:
+		return addsBox(r, p.Box)
+	}
+	return false
+}
+
+func addsBox(r *record.Record, box services.PeerID) bool {
+	switch p := r.Payload.(type) {
+	case record.AddBox:
+		return p.Box == box
+	case record.ReplaceBox:
+		return p.Key == box
 	}
 	return false
 }
@@ -195,13 +213,20 @@ func subjectMade(removal, r *record.Record) bool {
 		return r.Via == p.Device
 	case record.RemoveBox:
 		return r.Author == record.Box(p.Box)
+	case record.ReplaceBox:
+		return r.Author == record.Box(p.Box)
 	}
 	return false
 }
 
 func isRemoval(r *record.Record) bool {
-	op := r.Op()
-	return op == record.OpRemovePerson || op == record.OpRemoveDevice || op == record.OpRemoveBox
+	switch r.Op() {
+	case record.OpRemovePerson, record.OpRemoveDevice, record.OpRemoveBox:
+		return true
+	case record.OpReplaceBox:
+		return r.Author.Kind == record.KindRoot
+	}
+	return false
 }
 
 // seesAll says whether the additions of all that the removal at i names are in its past: its subject, the box that
@@ -215,6 +240,8 @@ func (j *judgement) seesAll(i int) bool {
 	case record.RemoveDevice:
 		wanted[p.Device] = true
 	case record.RemoveBox:
+		wanted[p.Box] = true
+	case record.ReplaceBox:
 		wanted[p.Box] = true
 	}
 	if r.Author.Kind == record.KindBox {
@@ -233,6 +260,8 @@ func (j *judgement) seesAll(i int) bool {
 		switch p := j.taken[k].Payload.(type) {
 		case record.AddBox:
 			delete(wanted, p.Box)
+		case record.ReplaceBox:
+			delete(wanted, p.Key)
 		case record.AddPerson:
 			delete(wanted, p.Person)
 		case record.AddDevice:
@@ -242,10 +271,11 @@ func (j *judgement) seesAll(i int) bool {
 	return len(wanted) == 0
 }
 
-// forks returns the sequence from which each forked box's records are in doubt.
-func (j *judgement) forks(in []bool) map[record.Author]uint64 {
+// forks returns the sequence from which each forked box's records are in doubt, and the boxes for which the root has
+// ended that.
+func (j *judgement) forks(in []bool) (out map[record.Author]uint64, ended map[record.Author]bool) {
 	seen := map[record.Author]map[uint64]bool{}
-	out := map[record.Author]uint64{}
+	out, ended = map[record.Author]uint64{}, map[record.Author]bool{}
 	for i, r := range j.taken {
 		if !in[i] || r.Author.Kind != record.KindBox {
 			continue
@@ -262,7 +292,21 @@ func (j *judgement) forks(in []bool) map[record.Author]uint64 {
 		}
 		of[r.Sequence] = true
 	}
-	return out
+	for i, r := range j.taken {
+		if !in[i] || r.Author.Kind != record.KindRoot || !isRemoval(r) || !j.seesAll(i) {
+			continue
+		}
+		for a := range out {
+			known := map[uint64]bool{}
+			for k, before := range j.past(i) {
+				if q := j.taken[k]; before && in[k] && q.Author == a && subjectMade(r, q) {
+					ended[a] = ended[a] || known[q.Sequence]
+					known[q.Sequence] = true
+				}
+			}
+		}
+	}
+	return out, ended
 }
 
 // label is what became of a removal.
@@ -283,9 +327,11 @@ func (j *judgement) verdict(powerless map[record.ID]bool) *verdict {
 			v.void[r.ID()] = true
 		}
 	}
-	forks := j.forks(in)
+	forks, ended := j.forks(in)
 	for a := range forks {
-		v.forked = append(v.forked, a.Key)
+		if !ended[a] {
+			v.forked = append(v.forked, a.Key)
+		}
 	}
 	slices.SortFunc(v.forked, func(a, b services.PeerID) int { return slices.Compare(a[:], b[:]) })
 	doubtful := func(r *record.Record) bool {
@@ -295,7 +341,7 @@ func (j *judgement) verdict(powerless map[record.ID]bool) *verdict {
 
 	var removals []int
 	for i, r := range j.taken {
-		if in[i] && isRemoval(r) && !powerless[r.ID()] && j.seesAll(i) {
+		if in[i] && isRemoval(r) && !powerless[r.ID()] && j.seesAll(i) && !(doubtful(r) && ended[r.Author]) {
 			removals = append(removals, i)
 		}
 	}

@@ -266,8 +266,11 @@ func (s *Service) lastWords(peer services.PeerID) ([]*record.Record, error) {
 	all := s.shared.Set().Records()
 	wanted := map[record.ID]bool{}
 	for _, r := range slices.Backward(all) {
-		if p, ok := r.Payload.(record.RemoveBox); ok && p.Box == peer {
-			wanted[r.ID()] = true
+		switch p := r.Payload.(type) {
+		case record.RemoveBox:
+			wanted[r.ID()] = wanted[r.ID()] || p.Box == peer
+		case record.ReplaceBox:
+			wanted[r.ID()] = wanted[r.ID()] || p.Box == peer
 		}
 		if wanted[r.ID()] {
 			for _, p := range r.Parents {

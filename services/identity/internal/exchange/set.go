@@ -119,6 +119,8 @@ func (s *Set) add(r *record.Record) {
 		link(r.Author, 0)
 	case record.AddBox:
 		link(record.Box(p.Box), 0)
+	case record.ReplaceBox:
+		link(record.Box(p.Key), 0)
 	case record.Epoch:
 		link(record.Author{Kind: record.KindRoot, Key: p.Root}, 0)
 	}

@@ -53,8 +53,10 @@
 //	12  remove-device    id
 //	13  remove-box       32 bytes the box's public key
 //	14  epoch            8 bytes number, 1 for the first and one more each · 32 bytes the root's public key from here on ·
-//	                     32 bytes SHA-256 of the root's public key that may follow it, all zero for none; author is the
+//	                     32 bytes SHA-256 of the root's public key that may follow it, all zero for none · 1 byte how
+//	                     many records of its past it voids, 0 to 64 · 32 bytes each, strictly ascending; author is the
 //	                     root until now
+//	20  replace-box      32 bytes the box's public key until now · 32 bytes the one from here on; author is the root
 //
 // Labels have the form of a DNS label of RFC 1123: 1 to 63 of a-z, 0-9 and -, with no - at either end.
 //

@@ -31,16 +31,22 @@ const (
 	OpRemoveDevice
 	OpRemoveBox
 	OpEpoch
+
+	OpReplaceBox Op = 20
 )
 
 var opNames = [...]string{
 	"", "genesis", "add-box", "add-person", "set-role", "rename-person", "activate-person", "set-lan", "remove-person",
 	"add-device", "activate-device", "rename-device", "remove-device", "remove-box", "epoch",
+	OpReplaceBox: "replace-box",
 }
+
+// known says whether o has a payload of its own here.
+func (o Op) known() bool { return int(o) < len(opNames) && opNames[o] != "" }
 
 // String is the operation's name, "add-person".
 func (o Op) String() string {
-	if o > 0 && int(o) < len(opNames) {
+	if o.known() {
 		return opNames[o]
 	}
 	return fmt.Sprintf("op-%d", uint8(o))
@@ -116,12 +122,17 @@ type (
 	RemoveDevice struct{ Device services.DeviceID }
 	// RemoveBox removes a box, for good.
 	RemoveBox struct{ Box services.PeerID }
-	// Epoch settles what happened: of all there was before, only its own past counts. Its author is the household root.
+	// Epoch settles what happened: of all there was before, only its own past counts, but for Void. Its author is the
+	// household root.
 	Epoch struct {
 		Number   uint64   // 1 for the first, one more each
 		Root     [32]byte // the root's public key from here on: the author's, or the one it had announced
 		NextRoot [32]byte // SHA-256 of the root's public key that may follow; all zero for none
+		Void     []ID     // records of its past that do not count, strictly ascending, at most MaxVoid
 	}
+	// ReplaceBox removes a box's key for good and puts another in its place; name, label and addresses stay. Its author is
+	// the household root.
+	ReplaceBox struct{ Box, Key services.PeerID }
 	// Unknown is an operation of a newer program, kept as it came.
 	Unknown struct {
 		Code  Op
@@ -143,6 +154,7 @@ func (RenameDevice) op() Op   { return OpRenameDevice }
 func (RemoveDevice) op() Op   { return OpRemoveDevice }
 func (RemoveBox) op() Op      { return OpRemoveBox }
 func (Epoch) op() Op          { return OpEpoch }
+func (ReplaceBox) op() Op     { return OpReplaceBox }
 func (u Unknown) op() Op      { return u.Code }
 
 func (p Genesis) append(b []byte) []byte {
@@ -190,8 +202,14 @@ func (p RemoveBox) append(b []byte) []byte    { return append(b, p.Box[:]...) }
 
 func (p Epoch) append(b []byte) []byte {
 	b = binary.BigEndian.AppendUint64(b, p.Number)
-	return append(append(b, p.Root[:]...), p.NextRoot[:]...)
+	b = append(append(append(b, p.Root[:]...), p.NextRoot[:]...), byte(len(p.Void)))
+	for _, id := range p.Void {
+		b = append(b, id[:]...)
+	}
+	return b
 }
+
+func (p ReplaceBox) append(b []byte) []byte { return append(append(b, p.Box[:]...), p.Key[:]...) }
 
 func (u Unknown) append(b []byte) []byte { return append(b, u.Bytes...) }
 
@@ -234,7 +252,13 @@ func parsePayload(op Op, d *decoder) Payload {
 	case OpRemoveBox:
 		return RemoveBox{d.key()}
 	case OpEpoch:
-		return Epoch{Number: d.uint64(), Root: d.key(), NextRoot: d.key()}
+		p := Epoch{Number: d.uint64(), Root: d.key(), NextRoot: d.key()}
+		for n := d.byte(); n > 0 && d.err == nil; n-- {
+			p.Void = append(p.Void, d.key())
+		}
+		return p
+	case OpReplaceBox:
+		return ReplaceBox{Box: d.key(), Key: d.key()}
 	case 0:
 		d.fail("no operation")
 	}
@@ -315,9 +339,17 @@ func (p RemoveDevice) check() error { return require(p.Device.Valid(), "device")
 func (p RemoveBox) check() error { return require(!p.Box.IsZero(), "box") }
 
 func (p Epoch) check() error {
-	return require(p.Number > 0, "number", p.Root != [32]byte{}, "root")
+	ascend := true
+	for i := 1; i < len(p.Void); i++ {
+		ascend = ascend && p.Void[i-1].Compare(p.Void[i]) < 0
+	}
+	return require(p.Number > 0, "number", p.Root != [32]byte{}, "root", len(p.Void) <= MaxVoid && ascend, "void")
+}
+
+func (p ReplaceBox) check() error {
+	return require(!p.Box.IsZero() && !p.Key.IsZero() && p.Box != p.Key, "box")
 }
 
 func (u Unknown) check() error {
-	return require(int(u.Code) >= len(opNames), "a known operation without its payload", len(u.Bytes) <= MaxPayload, "too long")
+	return require(!u.Code.known(), "a known operation without its payload", len(u.Bytes) <= MaxPayload, "too long")
 }

@@ -20,6 +20,7 @@ const (
 	Version    = 1
 	MaxParents = 16
 	MaxPayload = 4096
+	MaxVoid    = 64
 	// MaxSize is the length in bytes of the longest record.
 	MaxSize = 52 + 2*idSize + 1 + MaxParents*len(ID{}) + 2 + MaxPayload + ed25519.SignatureSize
 

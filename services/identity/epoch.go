@@ -1,0 +1,244 @@
+package identity
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"hearth.alt/services"
+	"hearth.alt/services/identity/internal/record"
+)
+
+// Dispute is why nothing can change before an epoch; the zero Dispute is none. What it names is suspended meanwhile.
+type Dispute struct {
+	// Removals are those of which it cannot be said whether they count: two who removed one another.
+	Removals []OpenRemoval
+	// Forked are the boxes whose key is used in two places: a cloned card, or a stolen key.
+	Forked []services.PeerID
+}
+
+// None says whether there is no dispute.
+func (d Dispute) None() bool { return len(d.Removals) == 0 && len(d.Forked) == 0 }
+
+// OpenRemoval is one side of a dispute.
+type OpenRemoval struct {
+	Subject Subject           // who was removed
+	By      services.PersonID // by whom; "" is the box itself
+	Author  services.PeerID   // on which box
+	At      time.Time         // by that box's clock
+}
+
+// Subject is a person, a device or a box: exactly one is set.
+type Subject struct {
+	Person services.PersonID
+	Device services.DeviceID
+	Box    services.PeerID
+}
+
+// String is the identifier, which is unlike any other's of whatever kind.
+func (s Subject) String() string {
+	switch {
+	case s.Person != "":
+		return string(s.Person)
+	case s.Device != "":
+		return string(s.Device)
+	}
+	return s.Box.String()
+}
+
+// removes is whom a removal removes.
+func removes(r *record.Record) Subject {
+	switch p := r.Payload.(type) {
+	case record.RemovePerson:
+		return Subject{Person: p.Person}
+	case record.RemoveDevice:
+		return Subject{Device: p.Device}
+	case record.RemoveBox:
+		return Subject{Box: p.Box}
+	case record.ReplaceBox:
+		return Subject{Box: p.Box}
+	}
+	return Subject{}
+}
+
+// removal is the record that removes s.
+func (s Subject) removal() record.Payload {
+	switch {
+	case s.Person != "":
+		return record.RemovePerson{Person: s.Person}
+	case s.Device != "":
+		return record.RemoveDevice{Device: s.Device}
+	}
+	return record.RemoveBox{Box: s.Box}
+}
+
+// Dispute returns what an epoch has to settle.
+func (s *Service) Dispute() (Dispute, error) {
+	s.writing <- struct{}{}
+	defer s.unlock()
+	if s.shared == nil || !s.state.frozen {
+		return Dispute{}, nil
+	}
+	_, _, v, err := s.verdict(s.shared.Set().Records())
+	if err != nil {
+		return Dispute{}, err
+	}
+	d := Dispute{Forked: v.forked}
+	for _, r := range v.open {
+		d.Removals = append(d.Removals, OpenRemoval{Subject: removes(r), By: r.By, Author: r.Author.Key, At: r.Time})
+	}
+	return d, nil
+}
+
+// verdict settles records and returns them in order, with what they lead to.
+func (s *Service) verdict(records []*record.Record) ([]*record.Record, *household, *verdict, error) {
+	taken := order(records[0].ID(), records)
+	h, v, err := settle(s.self, taken)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	h.suspend(v)
+	return taken, h, v, nil
+}
+
+// Settlement ends a dispute.
+type Settlement struct {
+	Words []string // the 24, in one string or in many
+	// Stay are the subjects of the open removals that belong on; the others are removed. A forked box never stays.
+	Stay []Subject
+	// Key is this box's next device key where it is itself forked (the keeper makes it): it replaces the old one, and the
+	// box has to start again with it. Not used otherwise.
+	Key services.PeerID
+}
+
+// Settle has the household root, which the words stand for, settle a dispute: an epoch that says what counts, and the
+// removal of those who do not stay, in one piece. Nobody is suspended after it. Codes: words-*, as CheckWords; no-dispute;
+// key-needed (this box is forked, and Key is zero); last-owner (no owner would be left); not-settled.
+func (s *Service) Settle(ctx context.Context, c Settlement) error {
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	defer s.unlock()
+	if s.shared == nil {
+		return s.writable()
+	}
+	words := splitWords(c.Words)
+	if err := checkWords(words, s.state.is.Root); err != nil {
+		return err
+	}
+	entropy, err := EntropyFromWords(words)
+	if err != nil {
+		return err
+	}
+	all := s.shared.Set().Records()
+	taken, _, v, err := s.verdict(all)
+	if err != nil {
+		return err
+	}
+	if !v.frozen() {
+		return &services.Problem{
+			Kind: services.KindConflict, Code: "no-dispute",
+			Say: services.Say("identity.settle.none", "There is nothing to settle: nobody disputes who belongs. Nothing was changed."),
+		}
+	}
+	if c.Key.IsZero() && slices.Contains(v.forked, s.self) {
+		return &services.Problem{Kind: services.KindInvalid, Code: "key-needed", Field: "key", Say: services.Say("identity.settle.key", "This box needs a new key first.")}
+	}
+	made, next, err := s.epoch(RootFromEntropy(entropy), taken, v, c)
+	if errors.Is(err, errStillOpen) {
+		return &services.Problem{
+			Kind: services.KindConflict, Code: "not-settled",
+			Say: services.Say("identity.settle.not", "This choice would not settle the dispute. Choose otherwise who stays. Nothing was changed."),
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.write(made...); err != nil {
+		return err
+	}
+	s.state = next
+	s.shared.Stored(nil, made)
+	s.publish(next.membership())
+	s.wakeAll()
+	s.cfg.Log.Info("a dispute was settled by the household root", "records", len(made))
+	return nil
+}
+
+var errStillOpen = errors.New("the dispute would go on")
+
+// epoch makes the root's records: the epoch, which voids the open removals; the removal of those who do not stay; and an
+// end for each fork.
+func (s *Service) epoch(root ed25519.PrivateKey, taken []*record.Record, v *verdict, c Settlement) ([]*record.Record, *household, error) {
+	author := record.Root(root.Public().(ed25519.PublicKey))
+	e := record.Epoch{Number: s.state.epoch.Number + 1, Root: s.state.epoch.Root, NextRoot: s.state.epoch.NextRoot}
+	for _, r := range v.open {
+		e.Void = append(e.Void, r.ID())
+	}
+	slices.SortFunc(e.Void, record.ID.Compare)
+	sequence := s.state.sequence[author]
+	var made []*record.Record
+	set := slices.Clone(taken)
+	var next *household
+	sign := func(p record.Payload, parents []record.ID) error {
+		sequence++
+		r, err := record.Seal(record.Record{Author: author, Sequence: sequence, Time: s.cfg.Now(), Parents: parents, Payload: p},
+			func(message []byte) ([]byte, error) { return ed25519.Sign(root, message), nil })
+		if err != nil {
+			return fmt.Errorf("signing with the household root: %w", err)
+		}
+		made, set = append(made, r), append(set, r)
+		next, err = fold(s.self, taken[0].ID(), set)
+		return err
+	}
+	then := func(p record.Payload) error { return sign(p, []record.ID{made[len(made)-1].ID()}) }
+
+	if n := len(s.state.heads); n > record.MaxParents {
+		return nil, nil, fmt.Errorf("the log has %d ends, an epoch names %d", n, record.MaxParents)
+	}
+	if err := sign(e, s.state.parents(author)); err != nil {
+		return nil, nil, err
+	}
+	for _, box := range v.forked {
+		var p record.Payload = record.RemoveBox{Box: box}
+		if box == s.self {
+			p = record.ReplaceBox{Box: box, Key: c.Key}
+		}
+		if err := then(p); err != nil {
+			return nil, nil, err
+		}
+	}
+	gone := map[Subject]bool{}
+	for _, r := range v.open {
+		who := removes(r)
+		if slices.Contains(c.Stay, who) || gone[who] || !next.has(who) || slices.Contains(v.forked, who.Box) {
+			continue
+		}
+		gone[who] = true
+		if who.Person != "" && next.lastOwner(who.Person) {
+			return nil, nil, lastOwner()
+		}
+		if err := then(who.removal()); err != nil {
+			return nil, nil, err
+		}
+	}
+	for _, r := range v.open {
+		if who := removes(r); next.has(who) != slices.Contains(c.Stay, who) {
+			return nil, nil, errStillOpen
+		}
+	}
+	if next.frozen {
+		return nil, nil, errStillOpen
+	}
+	return made, next, nil
+}
+
+func (h *household) has(s Subject) bool {
+	_, person := h.people[s.Person]
+	_, device := h.devices[s.Device]
+	_, box := h.boxes[s.Box]
+	return person || device || box
+}

@@ -1,0 +1,246 @@
+package identity_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"hearth.alt/services"
+	"hearth.alt/services/identity"
+	"hearth.alt/services/identity/identitytest"
+)
+
+// wordsOf are the 24 words of the household that box claimed.
+func wordsOf(t *testing.T, box *identitytest.Claimed) []string {
+	t.Helper()
+	secret, err := box.Words(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, w := range secret {
+		out = append(out, w.Reveal())
+	}
+	return out
+}
+
+// duel is a household of two boxes whose owners, Ann and Ben, removed one another on different boxes; each then took
+// somebody in.
+func duel(t *testing.T) (study, attic *identitytest.Claimed, ann, ben services.PersonID) {
+	t.Helper()
+	study = identitytest.Household(t)
+	ben = person(t, study.Service, "Ben", services.RoleOwner).ID
+	attic = identitytest.Joined(t, study, "Attic")
+	ann = study.Owner
+	if err := study.RemovePerson(identity.Acting(t.Context(), ann, ""), ben); err != nil {
+		t.Fatal(err)
+	}
+	person(t, study.Service, "Cleo", services.RoleMember)
+	if err := attic.RemovePerson(identity.Acting(t.Context(), ben, ""), ann); err != nil {
+		t.Fatal(err)
+	}
+	person(t, attic.Service, "Dora", services.RoleMember)
+	share(t, study.Service, attic.Service)
+	agree(t, study.Service, attic.Service)
+	return study, attic, ann, ben
+}
+
+// Two owners who removed one another are suspended, nothing can change, and the words decide who stays, for every box.
+func TestDuelIsSettled(t *testing.T) {
+	for _, c := range []struct {
+		name             string
+		annStays, benToo bool
+		code             string
+		people           int
+	}{
+		{"one stays", true, false, "", 3},
+		{"both stay", true, true, "", 4},
+		{"none stays", false, false, "last-owner", 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			study, attic, ann, ben := duel(t)
+			m := attic.Membership()
+			if !m.Frozen || !m.ReadOnly {
+				t.Fatal("it goes on as if nothing were")
+			}
+			for _, id := range []services.PersonID{ann, ben} {
+				if p, _ := m.Person(id); p.State != services.StateQuarantined {
+					t.Errorf("%s is %s", p.Name, p.State)
+				}
+			}
+			_, err := attic.AddPerson(t.Context(), identity.NewPerson{Name: "Eve", Role: services.RoleMember})
+			wantCode(t, err, "frozen")
+			d, err := attic.Dispute()
+			if err != nil || len(d.Removals) != 2 || len(d.Forked) != 0 {
+				t.Fatalf("the dispute is %+v, %v", d, err)
+			}
+
+			words := wordsOf(t, study)
+			settle := identity.Settlement{Words: words}
+			if c.annStays {
+				settle.Stay = append(settle.Stay, identity.Subject{Person: ann})
+			}
+			if c.benToo {
+				settle.Stay = append(settle.Stay, identity.Subject{Person: ben})
+			}
+			wrong := settle
+			wrong.Words = append([]string{"zoo"}, words[1:]...)
+			wantCode(t, attic.Settle(t.Context(), wrong), "words-wrong")
+			wrong.Words = words[:23]
+			wantCode(t, attic.Settle(t.Context(), wrong), "words-count")
+			err = attic.Settle(t.Context(), settle)
+			if c.code != "" {
+				wantCode(t, err, c.code)
+				if !attic.Membership().Frozen {
+					t.Error("something was applied")
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			share(t, attic.Service, study.Service)
+			agree(t, study.Service, attic.Service, reopened(t, attic))
+			m = study.Membership()
+			if m.Frozen || m.ReadOnly || len(m.People) != c.people {
+				t.Errorf("people are %+v, frozen %t", m.People, m.Frozen)
+			}
+			if p, ok := m.Person(ann); !ok || p.State != services.StateActive {
+				t.Errorf("Ann is %+v", p)
+			}
+			if _, ok := m.Person(ben); ok != c.benToo {
+				t.Errorf("Ben stays: %t", ok)
+			}
+			person(t, study.Service, "Fay", services.RoleMember)
+			share(t, study.Service, attic.Service)
+			agree(t, study.Service, attic.Service)
+			wantCode(t, study.Settle(t.Context(), settle), "no-dispute")
+		})
+	}
+}
+
+// clone is a second box with the key and the log of box, as from a copied card.
+func clone(t *testing.T, box *identitytest.Claimed) *identitytest.Claimed {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "identity")
+	b, err := os.ReadFile(filepath.Join(box.Dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "log"), b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := identity.New(identity.Config{Dir: dir, Keys: box.Keys, Now: now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &identitytest.Claimed{Service: s, Keys: box.Keys, Owner: box.Owner, Dir: dir}
+}
+
+// Two boxes with one key prove themselves by what they write. Their box is suspended everywhere; the words remove its key
+// for good, whichever box they are typed in, and on the box itself put a new one in its place.
+func TestCloneIsSettled(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		here bool // on the box that was cloned
+	}{{"on another box", false}, {"on the box itself", true}} {
+		t.Run(c.name, func(t *testing.T) {
+			study := identitytest.Household(t)
+			attic := identitytest.Joined(t, study, "Attic")
+			copied := clone(t, attic)
+			person(t, attic.Service, "Ben", services.RoleMember)
+			person(t, copied.Service, "Eve", services.RoleOwner)
+			share(t, attic.Service, study.Service)
+			if study.Membership().Frozen {
+				t.Fatal("frozen without a proof")
+			}
+			share(t, copied.Service, study.Service)
+			share(t, attic.Service, study.Service)
+			for _, s := range []*identity.Service{study.Service, attic.Service, copied.Service} {
+				m := s.Membership()
+				if !m.Frozen || len(m.People) != 1 {
+					t.Fatalf("frozen %t, people %+v", m.Frozen, m.People)
+				}
+				for _, b := range m.Boxes {
+					if suspended := b.State == services.StateQuarantined; suspended != (b.ID == attic.Keys.PeerID()) {
+						t.Errorf("box %s is %s", b.Name, b.State)
+					}
+				}
+			}
+			d, err := study.Dispute()
+			if err != nil || len(d.Forked) != 1 || d.Forked[0] != attic.Keys.PeerID() {
+				t.Fatalf("the dispute is %+v, %v", d, err)
+			}
+
+			settle, at := identity.Settlement{Words: wordsOf(t, study)}, study
+			fresh := identitytest.NewKeys("the attic's next key")
+			if c.here {
+				at = attic
+				wantCode(t, at.Settle(t.Context(), settle), "key-needed")
+				settle.Key = fresh.PeerID()
+			}
+			if err := at.Settle(t.Context(), settle); err != nil {
+				t.Fatal(err)
+			}
+			if c.here {
+				if _, ours := attic.Membership().Box(); ours {
+					t.Error("the old key still belongs")
+				}
+				s, err := identity.New(identity.Config{Dir: attic.Dir, Keys: fresh, Now: now})
+				if err != nil {
+					t.Fatal(err)
+				}
+				box, ours := s.Membership().Box()
+				if !ours || box.Name != "Attic" || box.Label != "attic" || box.State != services.StateActive {
+					t.Errorf("with its new key the box is %+v", box)
+				}
+				person(t, s, "Cleo", services.RoleMember)
+				share(t, s, study.Service)
+				agree(t, s, study.Service)
+			}
+			// The copy goes on with the old key, and is heard by nobody.
+			person2, err := copied.AddPerson(t.Context(), identity.NewPerson{Name: "Mallory", Role: services.RoleOwner})
+			if err == nil {
+				t.Errorf("a suspended box takes %+v in", person2)
+			}
+			share(t, copied.Service, study.Service)
+			m := study.Membership()
+			boxes, people := 1, 1
+			if c.here {
+				boxes, people = 2, 2
+			}
+			if m.Frozen || len(m.Boxes) != boxes || len(m.People) != people {
+				t.Errorf("frozen %t, boxes %+v, people %+v", m.Frozen, m.Boxes, m.People)
+			}
+			if _, ours := copied.Membership().Box(); ours {
+				t.Error("the copy takes itself for one of the household")
+			}
+			person(t, study.Service, "Fay", services.RoleMember)
+		})
+	}
+}
+
+// What a copy wrote before it heard of the settlement comes late, and counts for nothing.
+func TestLateClone(t *testing.T) {
+	study := identitytest.Household(t)
+	attic := identitytest.Joined(t, study, "Attic")
+	first, late := clone(t, attic), clone(t, attic)
+	person(t, attic.Service, "Ben", services.RoleMember)
+	person(t, first.Service, "Eve", services.RoleOwner)
+	person(t, late.Service, "Mallory", services.RoleOwner)
+	if err := late.RemovePerson(t.Context(), person(t, late.Service, "Nick", services.RoleOwner).ID); err != nil {
+		t.Fatal(err)
+	}
+	share(t, attic.Service, study.Service)
+	share(t, first.Service, study.Service)
+	if err := study.Settle(t.Context(), identity.Settlement{Words: wordsOf(t, study)}); err != nil {
+		t.Fatal(err)
+	}
+	share(t, late.Service, study.Service)
+	if m := study.Membership(); m.Frozen || len(m.People) != 1 || len(m.Boxes) != 1 {
+		t.Errorf("frozen %t, people %+v", m.Frozen, m.People)
+	}
+}
