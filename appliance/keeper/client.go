@@ -248,6 +248,18 @@ func (c *Client) SignHandshake(ctx context.Context, message []byte) ([]byte, err
 	return c.sign(ctx, callSignHandshake, message)
 }
 
+// NextDevice implements Keeper.
+func (c *Client) NextDevice(ctx context.Context) (services.PeerID, error) {
+	var out peer
+	_, err := c.ask(ctx, callNextDevice, empty{}, &out)
+	return out.ID, err
+}
+
+// AdoptDevice implements Keeper.
+func (c *Client) AdoptDevice(ctx context.Context, id services.PeerID) error {
+	return c.tell(ctx, callAdoptDevice, peer{id})
+}
+
 // ClientKey implements Keeper.
 func (c *Client) ClientKey(ctx context.Context) (secret.Bytes, error) {
 	var out keyOut

@@ -160,6 +160,66 @@ func contract(t *testing.T, open func(t *testing.T, cfg keeper.Config) keeper.Ke
 		}
 	})
 
+	t.Run("another device key", func(t *testing.T) {
+		cfg := config(t.TempDir())
+		k := open(t, cfg)
+		before := k.PeerID()
+		client, _ := k.ClientKey(ctx)
+		for name, id := range map[string]services.PeerID{"nobody": {}, "another": {1}} {
+			if err := k.AdoptDevice(ctx, id); !errors.Is(err, keeper.ErrNoNextDevice) {
+				t.Errorf("%s, before there is one: %v, want ErrNoNextDevice", name, err)
+			}
+		}
+		next, err := k.NextDevice(ctx)
+		if err != nil || next == before || next.IsZero() {
+			t.Fatalf("%v, %v", next, err)
+		}
+		if again, err := k.NextDevice(ctx); err != nil || again != next {
+			t.Errorf("a second one was made: %v", err)
+		}
+		if again, err := open(t, cfg).NextDevice(ctx); err != nil || again != next {
+			t.Errorf("it did not wait for the next start: %v", err)
+		}
+		if err := k.AdoptDevice(ctx, services.PeerID{1}); !errors.Is(err, keeper.ErrNoNextDevice) {
+			t.Errorf("another than the one that waits: %v, want ErrNoNextDevice", err)
+		}
+		if err := k.AdoptDevice(ctx, before); err != nil { // it is so already
+			t.Error(err)
+		}
+		if id := open(t, cfg).PeerID(); id != before {
+			t.Errorf("%v before the next key is adopted, want %v", id, before)
+		}
+		for range 2 {
+			if err := k.AdoptDevice(ctx, next); err != nil {
+				t.Fatal(err)
+			}
+		}
+		signs := func(k keeper.Keeper, id services.PeerID) {
+			t.Helper()
+			m := handshake("client", 32)
+			proof, err := k.SignHandshake(ctx, m)
+			sig, err2 := k.SignRecord(ctx, record)
+			if k.PeerID() != id || err != nil || err2 != nil || !ed25519.Verify(id[:], m, proof) || !ed25519.Verify(id[:], record, sig) {
+				t.Errorf("%v, %v, %v; want %v and its signatures", k.PeerID(), err, err2, id)
+			}
+			if i, err := k.Info(ctx); err != nil || i.PeerID != id || len(i.Damaged) > 0 {
+				t.Errorf("%+v, %v", i, err)
+			}
+		}
+		signs(k, before) // until it starts again
+		later := open(t, cfg)
+		signs(later, next)
+		if same, err := later.ClientKey(ctx); err != nil || !same.Equal(client) {
+			t.Errorf("the phones' key is another: %v", err)
+		}
+		if err := later.AdoptDevice(ctx, before); !errors.Is(err, keeper.ErrNoNextDevice) {
+			t.Errorf("back to the old one: %v, want ErrNoNextDevice", err)
+		}
+		if third, err := later.NextDevice(ctx); err != nil || third == next || third == before {
+			t.Errorf("the one after: %v, %v", third, err)
+		}
+	})
+
 	t.Run("client key", func(t *testing.T) {
 		k := fresh(t)
 		a, err := k.ClientKey(ctx)

@@ -42,6 +42,7 @@ func TestPowerCutWhileWritingKeys(t *testing.T) {
 	cuts := 0
 	for _, point := range []string{
 		"durable.file.written", "durable.file.renamed", "durable.file.removed", "keeper.key.writing", "keeper.key.written", "keeper.key.overwritten", "keeper.claim.marked",
+		"keeper.device.linked", "keeper.device.renamed",
 	} {
 		for n := 1; ; n++ {
 			state := t.TempDir()
@@ -65,8 +66,29 @@ func TestPowerCutWhileWritingKeys(t *testing.T) {
 			if i, _ := l.Info(t.Context()); len(i.Damaged) > 0 {
 				t.Errorf("%s: damaged %q", at, i.Damaged)
 			}
-			if v, ok := before["device"]; ok && v != l.PeerID().String() {
+			id := l.PeerID().String()
+			switch renewed := id == before["next"]; {
+			case before["adopted"] != "" && !renewed:
+				t.Errorf("%s: the old device key is back", at)
+			case before["device"] != "" && id != before["device"] && !renewed:
 				t.Errorf("%s: another device key", at)
+			}
+			if v := before["next"]; v != "" && id != v {
+				// It still waits, and can be adopted.
+				next, err := l.NextDevice(t.Context())
+				if err != nil || next.String() != v {
+					t.Errorf("%s: another next device key, %v", at, err)
+				}
+				if err := l.AdoptDevice(t.Context(), next); err != nil {
+					t.Errorf("%s: adopting it after all: %v", at, err)
+				}
+				after := local(t, config(state))
+				if after.PeerID() != next {
+					t.Errorf("%s: adopted, and not there at the next start", at)
+				}
+			}
+			if _, err := os.Lstat(filepath.Join(state, "secrets", "device-old")); !os.IsNotExist(err) {
+				t.Errorf("%s: the device key of before is left", at)
 			}
 			key, err := l.ClientKey(t.Context())
 			if v, ok := before["client"]; err != nil || (ok && v != fmt.Sprintf("%x", key.Reveal())) {

@@ -53,6 +53,10 @@ var (
 		Kind: services.KindUnavailable, Code: "keeper-key-damaged",
 		Say: services.Say("keeper.key-damaged", "A key of the box is damaged, and it is not replaced by a new one. Keep the card as it is; bringing a household back from the recovery words comes with a later version."),
 	}
+	ErrNoNextDevice = &services.Problem{
+		Kind: services.KindConflict, Code: "keeper-no-next-device",
+		Say: services.Say("keeper.no-next-device", "The new key of the box is not the one that was prepared. Nothing was changed; start over."),
+	}
 	ErrGone = &services.Problem{
 		Kind: services.KindUnavailable, Code: "keeper-gone",
 		Say: services.Say("keeper.gone", "A part of the box is starting again. Try once more in a minute."),

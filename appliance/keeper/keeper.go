@@ -19,7 +19,7 @@ import (
 // call that cannot be answered changes nothing. Errors meant for people are *services.Problem; callers may match
 // the Err variables of this package with errors.Is on either side of the socket.
 type Keeper interface {
-	// PeerID names this box. It is memory: the key was read when the keeper started. It is zero while that key is
+	// PeerID names this box. It is memory: the key was read when the keeper started, and stays the same until its end. It is zero while that key is
 	// damaged; then every call that needs the key fails with ErrDamagedKey and the rest works.
 	PeerID() services.PeerID
 	// Info says what this keeper is. It never fails on a Local.
@@ -45,6 +45,14 @@ type Keeper interface {
 	// SignHandshake signs with the device key what TLS 1.3 has an end of a handshake sign (RFC 8446, section 4.4.3),
 	// and nothing else (ErrNotAllowed): that is how the box proves to others who it is.
 	SignHandshake(ctx context.Context, message []byte) ([]byte, error)
+	// NextDevice makes the key that will take the device key's place and keeps it; while one waits it returns that one. It
+	// signs nothing before AdoptDevice and a new start. One that is damaged is given up for another: nobody relies on it.
+	NextDevice(ctx context.Context) (services.PeerID, error)
+	// AdoptDevice makes the next key, whose public half is id, the device key and erases the old one for good. Repeating
+	// it is harmless; ErrNoNextDevice when id does not wait, ErrDamagedKey when what waits is damaged. This keeper goes on
+	// with the old key: PeerID and signatures are the new key's once the process has started again, which the caller
+	// sees to.
+	AdoptDevice(ctx context.Context, id services.PeerID) error
 	// ClientKey returns the WireGuard private key of the client plane, 32 bytes, clamped as Curve25519 wants.
 	ClientKey(ctx context.Context) (secret.Bytes, error)
 	// MakeRoot makes the household root and keeps it until EraseRoot. While one is kept it returns that one.

@@ -121,6 +121,9 @@ func NewLocal(cfg Config) (*Local, error) {
 			return nil, err
 		}
 	}
+	if err := l.vault.finishAdopting(); err != nil {
+		return nil, err
+	}
 	l.readKeys()
 	if l.claimed() {
 		if err := l.eraseClaim(); err != nil {

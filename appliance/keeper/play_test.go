@@ -235,6 +235,15 @@ func playSecrets() int {
 		return fail("erase", err)
 	}
 	say("erased", "root")
+	next, err := l.NextDevice(ctx)
+	if err != nil {
+		return fail("next", err)
+	}
+	say("next", next)
+	if err := l.AdoptDevice(ctx, next); err != nil {
+		return fail("adopt", err)
+	}
+	say("adopted", next)
 	io.WriteString(os.Stdout, "done all\n")
 	return 0
 }

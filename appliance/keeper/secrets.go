@@ -18,6 +18,8 @@ import (
 // The files below secrets/, each of mode 0600 in a folder of mode 0700, both root's:
 //
 //	device        the device key's seed (Ed25519), 32 bytes
+//	device-next   the one that will take its place; it becomes device by a rename, and so has the form of device
+//	device-old    the one before, until it is erased
 //	client        the client plane's WireGuard private key, 32 bytes
 //	root-pending  the entropy of the household root, 32 bytes; until the words are confirmed
 //	ca            the intermediate's P-256 key, 32 bytes, then the certificates of root and intermediate, each
@@ -29,6 +31,8 @@ import (
 // The sum tells damage from a key, and one file from another.
 const (
 	fileDevice  = "device"
+	fileNext    = "device-next"
+	fileOld     = "device-old"
 	fileClient  = "client"
 	fileRoot    = "root-pending"
 	fileCA      = "ca"
@@ -48,6 +52,9 @@ type vault struct{ dir string }
 func (v vault) path(name string) string { return filepath.Join(v.dir, name) }
 
 func keySum(name string, content []byte) []byte {
+	if name == fileNext {
+		name = fileDevice
+	}
 	h := sha256.New()
 	h.Write([]byte("hearth keeper " + name + "\x00"))
 	h.Write(content)

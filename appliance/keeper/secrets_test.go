@@ -148,6 +148,114 @@ func TestLostKeysAreNotReplaced(t *testing.T) {
 	}
 }
 
+// TestADamagedNextKeyIsNeverUsed: the box stays who it is, and another next key can be had.
+func TestADamagedNextKeyIsNeverUsed(t *testing.T) {
+	for kind, damage := range map[string]func([]byte) []byte{
+		"empty":        func([]byte) []byte { return nil },
+		"cut":          func(b []byte) []byte { return b[:len(b)-1] },
+		"one bit":      func(b []byte) []byte { b[len(b)/2] ^= 4; return b },
+		"zeros":        func(b []byte) []byte { clear(b); return b },
+		"longer":       func(b []byte) []byte { return append(b, 0) },
+		"a longer key": func([]byte) []byte { return nil }, // replaced below
+	} {
+		t.Run(kind, func(t *testing.T) {
+			state := used(t)
+			l := local(t, config(state))
+			id, err := l.NextDevice(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join(state, "secrets", "device-next")
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b = damage(b)
+			if kind == "a longer key" {
+				b, _ = os.ReadFile(filepath.Join(state, "secrets", "ca"))
+			}
+			if err := os.WriteFile(path, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := l.AdoptDevice(t.Context(), id); !errors.Is(err, keeper.ErrDamagedKey) {
+				t.Errorf("adopting it: %v, want ErrDamagedKey", err)
+			}
+			again := local(t, config(state))
+			if again.PeerID() != l.PeerID() {
+				t.Fatal("the box is another")
+			}
+			other, err := again.NextDevice(t.Context())
+			if err != nil || other == id {
+				t.Fatalf("another next key: %v, %v", other, err)
+			}
+			if err := again.AdoptDevice(t.Context(), other); err != nil {
+				t.Fatal(err)
+			}
+			if now := local(t, config(state)).PeerID(); now != other {
+				t.Errorf("%v, want %v", now, other)
+			}
+		})
+	}
+}
+
+// TestTheOldDeviceKeyIsErased looks at the file's cells by a second name.
+func TestTheOldDeviceKeyIsErased(t *testing.T) {
+	state := used(t)
+	watch := filepath.Join(state, "watch")
+	if err := os.Link(filepath.Join(state, "secrets", "device"), watch); err != nil {
+		t.Fatal(err)
+	}
+	l := local(t, config(state))
+	id, err := l.NextDevice(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.AdoptDevice(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := os.ReadFile(watch); err != nil || len(b) != 44 || len(bytes.Trim(b, "\x00")) != 0 {
+		t.Errorf("what is left of it: %x, %v", b, err)
+	}
+	for _, name := range []string{"device-next", "device-old"} {
+		if _, err := os.Lstat(filepath.Join(state, "secrets", name)); !os.IsNotExist(err) {
+			t.Errorf("%s is left: %v", name, err)
+		}
+	}
+}
+
+// TestADamagedDeviceKeyCanBeGivenUp: the way back of a box whose own key is lost or damaged is the same one.
+func TestADamagedDeviceKeyCanBeGivenUp(t *testing.T) {
+	for kind, damage := range map[string]func(path string) error{
+		"lost":    os.Remove,
+		"damaged": func(path string) error { return os.WriteFile(path, []byte("HKY1"), 0o600) },
+	} {
+		t.Run(kind, func(t *testing.T) {
+			state := used(t)
+			if err := os.MkdirAll(filepath.Join(state, "identity", "log"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := damage(filepath.Join(state, "secrets", "device")); err != nil {
+				t.Fatal(err)
+			}
+			l := local(t, config(state))
+			if !l.PeerID().IsZero() {
+				t.Fatal("the damage was not seen")
+			}
+			id, err := l.NextDevice(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := l.AdoptDevice(t.Context(), id); err != nil {
+				t.Fatal(err)
+			}
+			after := local(t, config(state))
+			if i, _ := after.Info(t.Context()); i.PeerID != id || len(i.Damaged) > 0 {
+				t.Errorf("%+v, want %v", i, id)
+			}
+		})
+	}
+}
+
 func TestErasedMeansOverwritten(t *testing.T) {
 	state := used(t)
 	path := filepath.Join(state, "secrets", "root-pending")

@@ -124,6 +124,7 @@ type (
 	certsOut  struct{ Root, Intermediate []byte }
 	nameIn    struct{ Name string }
 	powerIn   struct{ How Power }
+	peer      struct{ ID services.PeerID }
 	tunOut    struct {
 		Name  string
 		Index int
@@ -154,6 +155,8 @@ const (
 	callSetHostname     = "set-hostname"
 	callSignRecord      = "sign-record"
 	callSignHandshake   = "sign-handshake"
+	callNextDevice      = "next-device"
+	callAdoptDevice     = "adopt-device"
 	callClientKey       = "client-key"
 	callMakeRoot        = "make-root"
 	callRootWords       = "root-words"
@@ -197,6 +200,13 @@ var calls = map[string]call{
 	callSignHandshake: handle(func(ctx context.Context, k Keeper, in message) (any, *os.File, error) {
 		s, err := k.SignHandshake(ctx, in.Message)
 		return signature{s}, nil, err
+	}),
+	callNextDevice: handle(func(ctx context.Context, k Keeper, _ empty) (any, *os.File, error) {
+		id, err := k.NextDevice(ctx)
+		return peer{id}, nil, err
+	}),
+	callAdoptDevice: handle(func(ctx context.Context, k Keeper, in peer) (any, *os.File, error) {
+		return empty{}, nil, k.AdoptDevice(ctx, in.ID)
 	}),
 	callClientKey: handle(func(ctx context.Context, k Keeper, _ empty) (any, *os.File, error) {
 		b, err := k.ClientKey(ctx)

@@ -144,6 +144,7 @@ func TestMalformedQuestionsChangeNothing(t *testing.T) {
 		"two objects":         {frame(`{"id":6,"call":"make-root","in":{}}{"id":7,"call":"make-root","in":{}}`), 6},
 		"deep":                {frame(`{"id":8,"call":"make-root","in":` + strings.Repeat("[", 20000) + strings.Repeat("]", 20000) + `}`), 0},
 		"an array":            {frame(`[1,2,3]`), 0},
+		"no PeerID":           {frame(`{"id":9,"call":"adopt-device","in":{"ID":"hearth"}}`), 9},
 		"bad address":         {frame(`{"id":9,"call":"listen","in":{"Network":"tcp","Address":"home:80","Shared":false}}`), 9},
 		"too long":            {frame(`{"id":10,"call":"sign-record","in":{"Message":"` + strings.Repeat("A", 66<<10) + `"}}`), 0},
 	} {
@@ -297,7 +298,8 @@ func FuzzServe(f *testing.F) {
 		`{"id":1,"call":"open-tun","in":{"Name":"hearth0","MTU":1280,"Addresses":["10.0.0.1/24"]}}`,
 		`{"id":1,"call":"apply-firewall","in":{"Device":true,"TUN":"","LAN":["eth0"],"Anywhere":[{"Proto":"udp","Port":51820}]}}`,
 		`{"id":1,"call":"set-hostname","in":{"Name":"box"}}`, `{"id":1,"call":"sign-record","in":{"Message":"aGVhcnRo"}}`,
-		`{"id":1,"call":"sign-handshake","in":{"Message":"ICAg"}}`,
+		`{"id":1,"call":"sign-handshake","in":{"Message":"ICAg"}}`, `{"id":1,"call":"next-device","in":{}}`,
+		`{"id":1,"call":"adopt-device","in":{"ID":"` + strings.Repeat("a", 52) + `"}}`,
 		`{"id":1,"call":"client-key","in":{}}`, `{"id":1,"call":"make-root","in":{}}`, `{"id":1,"call":"root-words","in":{}}`,
 		`{"id":1,"call":"sign-with-root","in":{"Message":""}}`, `{"id":1,"call":"erase-root","in":{}}`,
 		`{"id":1,"call":"make-ca","in":{"Name":"S","Domain":"s.home.arpa","Label":"h","Net4":"10.0.0.0/24","Net6":"fd00::/48","LAN":null,"Now":"2026-11-21T00:00:00Z"}}`,
