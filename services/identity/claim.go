@@ -106,9 +106,6 @@ func (s *Service) makeHousehold(ctx context.Context, c Claim) error {
 	if err != nil {
 		return err
 	}
-	if err := durableDir(s.cfg.Dir); err != nil {
-		return err
-	}
 	if err := s.write(genesis, box, owner); err != nil {
 		return err
 	}

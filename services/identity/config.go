@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"hearth.alt/services"
+	"hearth.alt/services/identity/internal/logfile"
 	"hearth.alt/services/identity/internal/record"
 	"hearth.alt/services/secret"
 )
@@ -23,6 +24,8 @@ type Config struct {
 	Keys Keys
 	// Now is the known time (clock.Clock.Now). Required.
 	Now func() time.Time
+	// Disk keeps the log; nil is the file system.
+	Disk Disk
 	// Log takes what happened; nil discards it.
 	Log *slog.Logger
 }
@@ -38,6 +41,12 @@ func (c Config) check() error {
 	}
 	return nil
 }
+
+// Disk is where the log is kept, and DiskFile a file of it that is open: the seam at which tests cut the power.
+type (
+	Disk     = logfile.Disk
+	DiskFile = logfile.File
+)
 
 // Keys is the keeper as this service needs it: it signs by request and never hands a private key out, but for the
 // words while the owner is to write them down. Implementations are safe for concurrent use.

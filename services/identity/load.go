@@ -25,8 +25,8 @@ type loaded struct {
 // load reads the log at path, checks every record and folds them. Of a damaged log it takes what stands before the
 // damage, and, so that a damaged disk brings nobody back in, the removals behind it that a box of the household
 // signed.
-func load(self services.PeerID, path string) loaded {
-	log, content := logfile.Open(path)
+func load(disk Disk, self services.PeerID, path string) loaded {
+	log, content := logfile.Open(disk, path)
 	l := loaded{log: log, torn: content.Torn}
 	l.fault.damage = content.Damage
 	if content.Size == 0 && content.Damage == nil {

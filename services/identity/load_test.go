@@ -54,7 +54,7 @@ func annAndBen(t testing.TB) *dag {
 
 func TestLoadFoldsAll(t *testing.T) {
 	d := annAndBen(t)
-	l := load(d.self(), d.file())
+	l := load(nil, d.self(), d.file())
 	if l.fault.any() || l.torn != 0 {
 		t.Fatalf("fault %+v, torn %d", l.fault, l.torn)
 	}
@@ -73,7 +73,7 @@ func TestLoadBeforeDamage(t *testing.T) {
 	d.add(d.boxes[0], record.RemovePerson{Person: ann}, d.last())
 	path := d.file()
 	spoil(t, path, bad)
-	l := load(d.self(), path)
+	l := load(nil, d.self(), path)
 	if l.fault.damage == nil || l.fault.newer {
 		t.Fatalf("fault %+v", l.fault)
 	}
@@ -111,7 +111,7 @@ func TestLoadNamesForgery(t *testing.T) {
 			bad := forge(d)
 			d.records = d.records[:before]
 			path := d.file()
-			log, _ := logfile.Open(path)
+			log, _ := logfile.Open(nil, path)
 			if name == "a record of a stranger behind the damage" {
 				if err := log.Append([]byte("\x01damage")); err != nil {
 					t.Fatal(err)
@@ -121,7 +121,7 @@ func TestLoadNamesForgery(t *testing.T) {
 				t.Fatal(err)
 			}
 			log.Close()
-			l := load(d.self(), path)
+			l := load(nil, d.self(), path)
 			if l.fault.damage == nil || l.fault.damage.Offset == 0 {
 				t.Fatalf("fault %+v", l.fault)
 			}
@@ -138,12 +138,12 @@ func TestLoadNamesForgery(t *testing.T) {
 func TestLoadNewerVersion(t *testing.T) {
 	d := annAndBen(t)
 	path := d.file()
-	log, _ := logfile.Open(path)
+	log, _ := logfile.Open(nil, path)
 	if err := log.Append([]byte{2, 1, 1, 1}); err != nil {
 		t.Fatal(err)
 	}
 	log.Close()
-	l := load(d.self(), path)
+	l := load(nil, d.self(), path)
 	if !l.fault.newer || l.fault.damage != nil || len(l.state.people) != 2 {
 		t.Errorf("fault %+v", l.fault)
 	}
@@ -160,7 +160,7 @@ func TestLoadWithoutAHousehold(t *testing.T) {
 		if err := write(path); err != nil {
 			t.Fatal(err)
 		}
-		if l := load(services.PeerID{1}, path); l.state != nil || l.fault.damage == nil {
+		if l := load(nil, services.PeerID{1}, path); l.state != nil || l.fault.damage == nil {
 			t.Errorf("%s: state %v, fault %+v", name, l.state, l.fault)
 		}
 	}
@@ -190,7 +190,7 @@ func BenchmarkLoad10000(b *testing.B) {
 	}
 	path := d.file()
 	for b.Loop() {
-		if l := load(d.self(), path); l.fault.any() || l.state.taken != 10_000 {
+		if l := load(nil, d.self(), path); l.fault.any() || l.state.taken != 10_000 {
 			b.Fatalf("%+v, %d records", l.fault, l.state.taken)
 		}
 	}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"hearth.alt/services"
-	"hearth.alt/services/durable"
 	"hearth.alt/services/identity/internal/record"
 )
 
@@ -29,8 +28,6 @@ func newID() string {
 	rand.Read(b[:])
 	return strings.ToLower(base32.StdEncoding.EncodeToString(b[:]))
 }
-
-func durableDir(dir string) error { return durable.MakeDir(dir, 0o700) }
 
 func isCode(err error, code string) bool { return errors.Is(err, &services.Problem{Code: code}) }
 

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"hearth.alt/services"
-	"hearth.alt/services/durable"
 	"hearth.alt/services/identity/internal/exchange"
 	"hearth.alt/services/identity/internal/logfile"
 	"hearth.alt/services/identity/internal/record"
@@ -81,7 +80,7 @@ func New(cfg Config) (*Service, error) {
 		cfg: cfg, self: cfg.Keys.PeerID(), path: filepath.Join(cfg.Dir, "log"),
 		writing: make(chan struct{}, 1), changed: make(chan struct{}), since: cfg.Now(), conns: map[*LogConn]struct{}{},
 	}
-	s.adopt(load(s.self, s.path))
+	s.adopt(load(cfg.Disk, s.self, s.path))
 	return s, nil
 }
 
@@ -212,7 +211,7 @@ func (s *Service) tidy(ctx context.Context) error {
 		return err
 	}
 	defer s.unlock()
-	if err := durable.ClearTemporary(s.cfg.Dir); err != nil {
+	if err := s.log.Tidy(); err != nil {
 		return fmt.Errorf("clearing %q: %w", s.cfg.Dir, err)
 	}
 	s.mu.Lock()

@@ -424,14 +424,14 @@ func (s *Service) Join(ctx context.Context, j JoinLog) error {
 	if err := s.unowned(); err != nil {
 		return err
 	}
-	log, _ := logfile.Open(s.path)
+	log, _ := logfile.Open(s.cfg.Disk, s.path)
 	if err := log.Replace(file); err != nil {
 		return notWritten(err)
 	}
 	if err := errors.Join(s.log.Close(), log.Close()); err != nil {
 		s.cfg.Log.Warn("closing household log", "err", err)
 	}
-	s.adopt(load(s.self, s.path))
+	s.adopt(load(s.cfg.Disk, s.self, s.path))
 	s.cfg.Log.Info("joined a household", "box", s.self.String(), "inviter", j.Inviter.String())
 	return nil
 }

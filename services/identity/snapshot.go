@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"hearth.alt/services"
 	"hearth.alt/services/identity/internal/logfile"
@@ -18,28 +17,27 @@ func (s *Service) Name() string { return "identity" }
 // Snapshot writes the log, as it is on disk, up to its last acknowledged record. Nothing is written for a box that
 // nobody has claimed. The log of a damaged box ends before the first frame that cannot be read.
 func (s *Service) Snapshot(ctx context.Context, w io.Writer) error {
-	size, err := s.goodSize(ctx)
+	log, size, err := s.goodLog(ctx)
 	if err != nil || size == 0 {
 		return err
 	}
 	// The log only grows, so its beginning may be read while others append.
-	f, err := os.Open(s.path)
+	b, err := log.Read(size)
 	if err != nil {
 		return fmt.Errorf("reading the household log: %w", err)
 	}
-	defer f.Close()
-	if _, err := io.Copy(w, io.LimitReader(f, size)); err != nil {
+	if _, err := w.Write(b); err != nil {
 		return fmt.Errorf("copying the household log: %w", err)
 	}
 	return nil
 }
 
-func (s *Service) goodSize(ctx context.Context) (int64, error) {
+func (s *Service) goodLog(ctx context.Context) (*logfile.Log, int64, error) {
 	if err := s.lock(ctx); err != nil {
-		return 0, err
+		return nil, 0, err
 	}
 	defer s.unlock()
-	return s.log.Size(), nil
+	return s.log, s.log.Size(), nil
 }
 
 // restoreBatch is how many records Restore puts into one frame; the longest fit.
@@ -75,7 +73,7 @@ func (s *Service) Restore(ctx context.Context, r io.Reader) error {
 	if newer { // its records would be lost
 		return s.writable()
 	}
-	log, have := logfile.Open(s.path)
+	log, have := logfile.Open(s.cfg.Disk, s.path)
 	good, _ := readRecords(s.self, have.Entries)
 	if len(good) > 0 && good[0].ID() != set[0].ID() {
 		return &services.Problem{
@@ -102,7 +100,7 @@ func (s *Service) Restore(ctx context.Context, r io.Reader) error {
 	if err := errors.Join(s.log.Close(), log.Close()); err != nil {
 		s.cfg.Log.Warn("closing household log", "err", err)
 	}
-	s.adopt(load(s.self, s.path))
+	s.adopt(load(s.cfg.Disk, s.self, s.path))
 	s.removeAgain(ctx, behind)
 	return nil
 }

@@ -32,7 +32,6 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 
 	"hearth.alt/services/durable"
@@ -83,43 +82,35 @@ type Content struct {
 
 // Log is a log file that can be appended to. Its methods must not be called at the same time. Make one with Open.
 type Log struct {
+	disk    Disk
 	path    string
 	size    int64 // bytes that are good and synced; 0 when there is no file yet
 	tail    bool  // there may be bytes behind size that are to be cut off
 	damaged bool
-	f       *os.File // nil until the first write
+	f       File // nil until the first write
 }
 
 // Open reads the log at path and changes nothing. A missing file is an empty log; one that cannot be read is a
-// damaged one.
-func Open(path string) (*Log, Content) {
-	b, err := read(path)
+// damaged one. A nil disk is the file system.
+func Open(disk Disk, path string) (*Log, Content) {
+	if disk == nil {
+		disk = fileSystem{}
+	}
+	l := &Log{disk: disk, path: path}
+	b, err := disk.Read(path, MaxSize+1)
+	if err == nil && len(b) > MaxSize {
+		err = fmt.Errorf("it has more than the %d bytes that are allowed", MaxSize)
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return &Log{path: path}, Content{}
+		return l, Content{}
 	case err != nil:
-		return &Log{path: path, damaged: true}, Content{Damage: &Damage{Reason: err.Error()}}
+		l.damaged = true
+		return l, Content{Damage: &Damage{Reason: err.Error()}}
 	}
 	c := Decode(b)
-	return &Log{path: path, size: c.Size, tail: c.Torn > 0, damaged: c.Damage != nil}, c
-}
-
-func read(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if st.Size() > MaxSize {
-		return nil, fmt.Errorf("it has %d bytes, at most %d are allowed", st.Size(), MaxSize)
-	}
-	b := make([]byte, st.Size())
-	_, err = io.ReadFull(f, b)
-	return b, err
+	l.size, l.tail, l.damaged = c.Size, c.Torn > 0, c.Damage != nil
+	return l, c
 }
 
 // Decode reads the bytes of a log file. The entries refer to b.
@@ -277,8 +268,8 @@ func encodeFrame(entries [][]byte) ([]byte, error) {
 }
 
 // Append adds the entries as one frame. When it returns nil they are on disk; after an error, or a power cut before
-// it returned, all or none of them are, and what an error left behind is cut off before the next append. The folder
-// must exist. Errors to match: ErrDamaged, ErrFull, ErrTooLarge.
+// it returned, all or none of them are, and what an error left behind is cut off before the next append. Errors to
+// match: ErrDamaged, ErrFull, ErrTooLarge.
 //
 // Crash points: those of durable.WriteFile for the first frame; identity.log.cut, identity.log.begun,
 // identity.log.written and identity.log.synced for the others.
@@ -292,7 +283,7 @@ func (l *Log) Append(entries ...[]byte) error {
 	}
 	if l.size == 0 {
 		file := append([]byte(header), frame...)
-		if err := durable.WriteFile(l.path, file, 0o600); err != nil {
+		if err := l.disk.Replace(l.path, file); err != nil {
 			return err
 		}
 		l.size = int64(len(file))
@@ -334,9 +325,21 @@ func (l *Log) write(frame []byte) error {
 // Size is how many bytes of the file are good and synced; 0 when there is no file.
 func (l *Log) Size() int64 { return l.size }
 
+// Read returns the first size bytes of the file. It may be called while the log is appended to.
+func (l *Log) Read(size int64) ([]byte, error) {
+	b, err := l.disk.Read(l.path, size)
+	if err == nil && int64(len(b)) < size {
+		err = io.ErrUnexpectedEOF
+	}
+	return b, err
+}
+
+// Tidy removes what a power cut left beside the file of what was to replace it.
+func (l *Log) Tidy() error { return l.disk.Tidy(filepath.Dir(l.path)) }
+
 func (l *Log) open() (err error) {
 	if l.f == nil {
-		l.f, err = os.OpenFile(l.path, os.O_RDWR, 0)
+		l.f, err = l.disk.Open(l.path)
 	}
 	return err
 }
@@ -368,13 +371,10 @@ func (l *Log) Replace(file []byte) error {
 	if err := l.Close(); err != nil {
 		return err
 	}
-	if err := durable.MakeDir(filepath.Dir(l.path), 0o700); err != nil {
+	if err := l.disk.Replace(l.path, file); err != nil {
 		return err
 	}
-	if err := durable.WriteFile(l.path, file, 0o600); err != nil {
-		return err
-	}
-	*l = Log{path: l.path, size: int64(len(file))}
+	*l = Log{disk: l.disk, path: l.path, size: int64(len(file))}
 	return nil
 }
 

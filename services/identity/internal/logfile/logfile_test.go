@@ -28,7 +28,7 @@ func entry(seed uint64, n int) []byte {
 func filled(t testing.TB) (string, [][]byte) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "log")
-	l, _ := logfile.Open(path)
+	l, _ := logfile.Open(nil, path)
 	entries := [][]byte{entry(1, 200), entry(2, 90), entry(3, 1), entry(4, 300), entry(5, 1500)}
 	for _, batch := range [][][]byte{entries[:1], entries[1:4], entries[4:]} {
 		if err := l.Append(batch...); err != nil {
@@ -45,7 +45,7 @@ func same(a, b [][]byte) bool { return slices.EqualFunc(a, b, bytes.Equal) }
 
 func TestEntriesComeBack(t *testing.T) {
 	path, want := filled(t)
-	l, c := logfile.Open(path)
+	l, c := logfile.Open(nil, path)
 	if !same(c.Entries, want) || c.Torn != 0 || c.Damage != nil {
 		t.Fatalf("read %d entries, torn %d, damage %v", len(c.Entries), c.Torn, c.Damage)
 	}
@@ -61,7 +61,7 @@ func TestEntriesComeBack(t *testing.T) {
 	if err := l.Append(entry(6, 10)); err != nil {
 		t.Fatal(err)
 	}
-	if _, c = logfile.Open(path); !same(c.Entries, append(want, entry(6, 10))) {
+	if _, c = logfile.Open(nil, path); !same(c.Entries, append(want, entry(6, 10))) {
 		t.Errorf("after an append to a log that was read: %d entries", len(c.Entries))
 	}
 	if st, _ := os.Stat(path); st.Mode().Perm() != 0o600 {
@@ -70,7 +70,7 @@ func TestEntriesComeBack(t *testing.T) {
 }
 
 func TestMissingFileIsEmpty(t *testing.T) {
-	l, c := logfile.Open(filepath.Join(t.TempDir(), "log"))
+	l, c := logfile.Open(nil, filepath.Join(t.TempDir(), "log"))
 	if c.Damage != nil || c.Torn != 0 || len(c.Entries) != 0 || c.Size != 0 {
 		t.Errorf("content is %+v", c)
 	}
@@ -120,12 +120,12 @@ func TestTornTail(t *testing.T) {
 		if err := os.WriteFile(path, b, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		l, c := logfile.Open(path)
+		l, c := logfile.Open(nil, path)
 		if err := l.Append(entry(9, 30)); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		l.Close()
-		if _, c = logfile.Open(path); c.Torn != 0 || c.Damage != nil || !same(c.Entries, append(slices.Clone(entries[:4]), entry(9, 30))) {
+		if _, c = logfile.Open(nil, path); c.Torn != 0 || c.Damage != nil || !same(c.Entries, append(slices.Clone(entries[:4]), entry(9, 30))) {
 			t.Errorf("%s: after the next append: torn %d, damage %v, %d entries", name, c.Torn, c.Damage, len(c.Entries))
 		}
 	}
@@ -161,7 +161,7 @@ func TestDamageIsNamed(t *testing.T) {
 	if err := os.WriteFile(path, whole, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	l, _ := logfile.Open(path)
+	l, _ := logfile.Open(nil, path)
 	if err := l.Append(entry(6, 10)); !errors.Is(err, logfile.ErrDamaged) {
 		t.Errorf("appending to a damaged log: %v", err)
 	}
@@ -181,7 +181,7 @@ func TestEmptyFileIsDamage(t *testing.T) {
 
 func TestBounds(t *testing.T) {
 	path, entries := filled(t)
-	l, _ := logfile.Open(path)
+	l, _ := logfile.Open(nil, path)
 	for name, batch := range map[string][][]byte{
 		"nothing":     nil,
 		"empty entry": {{}},
@@ -192,13 +192,13 @@ func TestBounds(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, c := logfile.Open(path); !same(c.Entries, entries) {
+	if _, c := logfile.Open(nil, path); !same(c.Entries, entries) {
 		t.Error("a refused batch left something")
 	}
 	if err := os.Truncate(path, logfile.MaxSize+1); err != nil {
 		t.Fatal(err)
 	}
-	if _, c := logfile.Open(path); c.Damage == nil {
+	if _, c := logfile.Open(nil, path); c.Damage == nil {
 		t.Error("a file beyond the greatest size was read")
 	}
 }
@@ -208,7 +208,7 @@ func TestFailedWriteIsCutOff(t *testing.T) {
 		t.Skip("needs /dev/full; run on Linux: go test ./services/identity/internal/logfile")
 	}
 	path, entries := filled(t)
-	l, _ := logfile.Open(path)
+	l, _ := logfile.Open(nil, path)
 	good, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -227,14 +227,14 @@ func TestFailedWriteIsCutOff(t *testing.T) {
 	if err := l.Append(entry(8, 10)); err != nil {
 		t.Fatal(err)
 	}
-	if _, c := logfile.Open(path); !same(c.Entries, append(entries, entry(8, 10))) || c.Damage != nil || c.Torn != 0 {
+	if _, c := logfile.Open(nil, path); !same(c.Entries, append(entries, entry(8, 10))) || c.Damage != nil || c.Torn != 0 {
 		t.Errorf("%d entries, damage %v", len(c.Entries), c.Damage)
 	}
 }
 
 func TestReplace(t *testing.T) {
 	path, _ := filled(t)
-	l, _ := logfile.Open(path)
+	l, _ := logfile.Open(nil, path)
 	want := [][]byte{entry(7, 70), entry(8, 80)}
 	file, err := logfile.Encode(want)
 	if err != nil {
@@ -249,7 +249,7 @@ func TestReplace(t *testing.T) {
 	if err := l.Append(entry(9, 90)); err != nil {
 		t.Fatal(err)
 	}
-	if _, c := logfile.Open(path); !same(c.Entries, append(want, entry(9, 90))) {
+	if _, c := logfile.Open(nil, path); !same(c.Entries, append(want, entry(9, 90))) {
 		t.Errorf("%d entries", len(c.Entries))
 	}
 }
