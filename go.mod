@@ -3,6 +3,7 @@ module hearth.alt
 go 1.26.0
 
 require (
+	filippo.io/nistec v0.0.4
 	github.com/a-h/templ v0.3.977
 	github.com/chromedp/chromedp v0.22.1
 	github.com/diskfs/go-diskfs v1.9.4
