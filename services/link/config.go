@@ -77,6 +77,8 @@ var (
 	ErrUnreachable = errors.New("the box does not answer on any known path")
 	// ErrWrongPeer is in the chain beside ErrUnreachable when another box answered on a path.
 	ErrWrongPeer = errors.New("another box answered there")
+	// ErrSelf is returned for this box itself.
+	ErrSelf = errors.New("a box does not link to itself")
 	// ErrTranscript is returned when a proposal was changed on its way. The session is closed.
 	ErrTranscript = wire.ErrTranscript
 )

@@ -56,9 +56,10 @@ func (c carrier) end() {
 	}
 }
 
-// dial opens a session to peer on the first way that leads there. All it started has ended, or is in group.
-func (s *Service) dial(ctx context.Context, peer services.PeerID, group *sync.WaitGroup) (*quic.Conn, carrier, error) {
-	todo := ways(s.config.Paths(peer))
+// dial opens a session on the first way that leads to a box that expect has nothing against. All it started has ended,
+// or is in group.
+func (s *Service) dial(ctx context.Context, paths []netip.AddrPort, expect func(services.PeerID) error, group *sync.WaitGroup) (*quic.Conn, carrier, error) {
+	todo := ways(paths)
 	if len(todo) == 0 {
 		return nil, carrier{}, fmt.Errorf("%w: none is known", ErrUnreachable)
 	}
@@ -72,7 +73,7 @@ func (s *Service) dial(ctx context.Context, peer services.PeerID, group *sync.Wa
 	}
 	results := make(chan result, len(todo))
 	try := func(w way) {
-		conn, carrier, err := s.dialWay(ctx, peer, w)
+		conn, carrier, err := s.dialWay(ctx, expect, w)
 		results <- result{conn, carrier, w, err}
 	}
 	begun := time.Now()
@@ -112,8 +113,8 @@ func (s *Service) dial(ctx context.Context, peer services.PeerID, group *sync.Wa
 	return nil, carrier{}, fmt.Errorf("%w: %w", ErrUnreachable, errors.Join(errs...))
 }
 
-func (s *Service) dialWay(ctx context.Context, peer services.PeerID, w way) (*quic.Conn, carrier, error) {
-	config := s.clientTLS(peer)
+func (s *Service) dialWay(ctx context.Context, expect func(services.PeerID) error, w way) (*quic.Conn, carrier, error) {
+	config := s.clientTLS(expect)
 	if w.via == "tcp" {
 		return s.dialTCP(ctx, w.at.String(), config)
 	}
@@ -125,16 +126,26 @@ func (s *Service) dialWay(ctx context.Context, peer services.PeerID, w way) (*qu
 	return conn, carrier{via: "udp"}, err
 }
 
-// clientTLS takes nobody but peer for the other end.
-func (s *Service) clientTLS(peer services.PeerID) *tls.Config {
+// only expects nobody but peer.
+func only(peer services.PeerID) func(services.PeerID) error {
+	return func(got services.PeerID) error {
+		if got != peer {
+			return ErrWrongPeer
+		}
+		return nil
+	}
+}
+
+// clientTLS takes nobody for the other end whom expect has something against.
+func (s *Service) clientTLS(expect func(services.PeerID) error) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13, NextProtos: []string{alpn}, ServerName: "hearth",
 		InsecureSkipVerify:   true, //nolint:gosec // VerifyConnection proves the key; there is no name to check
 		GetClientCertificate: s.clientProof,
 		VerifyConnection: func(c tls.ConnectionState) error {
 			got, err := identify(c)
-			if err == nil && got != peer {
-				err = ErrWrongPeer
+			if err == nil {
+				err = expect(got)
 			}
 			return err
 		},
@@ -149,7 +160,7 @@ func (s *Service) serverTLS() *tls.Config {
 		VerifyConnection: func(c tls.ConnectionState) error {
 			got, err := identify(c)
 			if err == nil && got == s.config.Self {
-				err = errors.New("a box does not link to itself")
+				err = ErrSelf
 			}
 			return err
 		},
@@ -161,4 +172,76 @@ func (s *Service) serverProof(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 }
 func (s *Service) clientProof(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 	return s.proof.Load(), nil
+}
+
+// OpenAt is Open to whichever box answers at the address: Stream.Peer says which it is, and nothing is known of it but
+// that it holds that key. Who calls proves the rest, before anything else is said. ErrSelf is returned where this box
+// answers.
+func (s *Service) OpenAt(ctx context.Context, at netip.AddrPort, names ...string) (*Stream, error) {
+	if err := checkNames(names); err != nil {
+		return nil, err
+	}
+	at = netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
+	peer, err := s.find(ctx, at)
+	if err != nil {
+		return nil, err
+	}
+	st, _, err := s.negotiate(ctx, peer, names)
+	return st, err
+}
+
+// find returns the box at the address. There is a session with it.
+func (s *Service) find(ctx context.Context, at netip.AddrPort) (services.PeerID, error) {
+	for _, c := range s.live() {
+		if c.path().Address == at && c.usable() {
+			return c.peer, nil
+		}
+	}
+	s.mu.Lock()
+	r := s.run
+	if r == nil || r.ctx.Err() != nil {
+		s.mu.Unlock()
+		return services.PeerID{}, ErrNotRunning
+	}
+	found := make(chan *session, 1)
+	var failed error // set before found is closed
+	r.group.Go(func() {
+		defer close(found)
+		expect := func(got services.PeerID) error {
+			if got == s.config.Self {
+				return ErrSelf
+			}
+			return nil
+		}
+		dialling, cancel := context.WithCancel(r.ctx)
+		defer cancel()
+		defer context.AfterFunc(ctx, cancel)()
+		conn, via, err := s.dial(dialling, []netip.AddrPort{at}, expect, &r.group)
+		if err != nil {
+			failed = err
+			return
+		}
+		peer, _ := identify(conn.ConnectionState().TLS) // the handshake proved it
+		c := s.newSession(conn, peer, via)
+		if s.enter(c) {
+			r.group.Go(func() {
+				defer s.leave(c)
+				c.run(r.ctx)
+			})
+		} else { // there may be one along another path
+			c.close(codeBusy, "too many sessions")
+			via.end()
+		}
+		found <- c
+	})
+	s.mu.Unlock()
+	select {
+	case c := <-found:
+		if c == nil {
+			return services.PeerID{}, failed
+		}
+		return c.peer, nil
+	case <-ctx.Done():
+		return services.PeerID{}, ctx.Err()
+	}
 }

@@ -277,16 +277,23 @@ func (s *Service) Recheck() {
 // Open returns a stream to peer that speaks the first of names that the peer speaks with this box. It uses a session
 // that is there, or opens one. The errors are those of config.go and ctx's.
 func (s *Service) Open(ctx context.Context, peer services.PeerID, names ...string) (*Stream, error) {
-	for i, n := range names {
-		if !wire.Valid(n) || slices.Contains(names[:i], n) {
-			return nil, fmt.Errorf("link: %q cannot be proposed", n)
-		}
-	}
-	if len(names) == 0 || len(names) > wire.MaxNames {
-		return nil, fmt.Errorf("link: %d names cannot be proposed", len(names))
+	if err := checkNames(names); err != nil {
+		return nil, err
 	}
 	st, _, err := s.negotiate(ctx, peer, names)
 	return st, err
+}
+
+func checkNames(names []string) error {
+	for i, n := range names {
+		if !wire.Valid(n) || slices.Contains(names[:i], n) {
+			return fmt.Errorf("link: %q cannot be proposed", n)
+		}
+	}
+	if len(names) == 0 || len(names) > wire.MaxNames {
+		return fmt.Errorf("link: %d names cannot be proposed", len(names))
+	}
+	return nil
 }
 
 // PeerProtocols are the names that peer speaks with this box, sorted.
@@ -338,7 +345,7 @@ type dialling struct {
 // session returns the newest live session to peer, or opens one, once for all who ask at the same time.
 func (s *Service) session(ctx context.Context, peer services.PeerID) (c *session, fresh bool, err error) {
 	if peer == s.config.Self || peer.IsZero() {
-		return nil, false, errors.New("link: a box does not link to itself")
+		return nil, false, ErrSelf
 	}
 	s.mu.Lock()
 	if s.run == nil || s.run.ctx.Err() != nil {
@@ -369,7 +376,7 @@ func (s *Service) session(ctx context.Context, peer services.PeerID) (c *session
 
 // dialFor opens a session, hands it to those who wait, and runs it until it ends.
 func (s *Service) dialFor(r *run, peer services.PeerID, d *dialling) {
-	conn, via, err := s.dial(r.ctx, peer, &r.group)
+	conn, via, err := s.dial(r.ctx, s.config.Paths(peer), only(peer), &r.group)
 	if err == nil {
 		d.session = s.newSession(conn, peer, via)
 		if !s.enter(d.session) {
