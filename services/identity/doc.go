@@ -17,6 +17,7 @@
 //   - household.go: what a set of records means, as a function of the set and of nothing else;
 //   - settle.go: which records of a set count where boxes acted apart from one another;
 //   - internal/exchange: how boxes come to the same set of records;
+//   - invite.go, join.go: how a box invites another one, and how that joins (internal/joinwire, internal/spake2);
 //   - words.go: the 24 recovery words and the root key they stand for;
 //   - service.go and its neighbours claim.go, people.go, devices.go, snapshot.go: the changes, one record each;
 //   - share.go: boxes joining, leaving, and sharing the log.
