@@ -172,6 +172,7 @@ type Membership struct {
 	People    []Person   // by Name, then ID; pending ones included
 	Devices   []Device   // by Name, then ID; pending ones included
 	Removed   []PeerID   // boxes that belonged once; never again one of Boxes
+	Friends   []Friend   // other households, by Petname, then ID
 	// ReadOnly is set while the log is damaged or Frozen: everything already known keeps working, nothing can change.
 	ReadOnly bool
 	// Frozen is set while who belongs is disputed; ReadOnly is, too. The disputed are suspended (StateQuarantined).

@@ -37,13 +37,16 @@ import (
 //   - it would remove or demote the last active owner, or remove the last box.
 //
 // Removing a person removes their devices. Becoming a guest ends reaching the home network. A name that two boxes
-// gave away at the same time stays with the first in the order; the other shows with a number behind it.
+// gave away at the same time stays with the first in the order; the other shows with a number behind it. What becomes of
+// friends stands in friends.go.
 type household struct {
 	self    services.PeerID
+	genesis *record.Record
 	is      services.Household
 	boxes   map[services.PeerID]services.Box
 	people  map[services.PersonID]services.Person
 	devices map[services.DeviceID]services.Device
+	friends friends
 	hosts   [256]bool // taken last bytes of addresses
 	// names finds who has a name: scope and folded name to identifier. Boxes have the scope "box", people
 	// "person", devices their person's identifier.
@@ -86,13 +89,14 @@ func newHousehold(self services.PeerID, genesis *record.Record) (*household, err
 		return nil, fmt.Errorf("the first record is not genesis but %s", genesis.Op())
 	}
 	h := &household{
-		self: self,
+		self: self, genesis: genesis,
 		is: services.Household{
 			Name: g.Name, Label: g.Label, Domain: g.Label + ".home.arpa", Root: slices.Clone(genesis.Author.Key[:]), Net4: g.Net4, Net6: g.Net6,
 		},
 		boxes:    map[services.PeerID]services.Box{},
 		people:   map[services.PersonID]services.Person{},
 		devices:  map[services.DeviceID]services.Device{},
+		friends:  newFriends(),
 		names:    map[string]string{},
 		used:     map[string]struct{}{},
 		waits:    map[string]services.PeerID{},
@@ -111,6 +115,7 @@ func (h *household) clone() *household {
 	c := *h
 	c.boxes, c.people, c.devices = maps.Clone(h.boxes), maps.Clone(h.people), maps.Clone(h.devices)
 	c.names, c.gone, c.waits = maps.Clone(h.names), maps.Clone(h.gone), maps.Clone(h.waits)
+	c.friends = h.friends.clone()
 	c.used, c.sequence, c.newest, c.heads = maps.Clone(h.used), maps.Clone(h.sequence), maps.Clone(h.newest), maps.Clone(h.heads)
 	return &c
 }
@@ -248,6 +253,8 @@ func (h *household) effect(r *record.Record) error {
 		}
 		h.epoch = p
 		h.is.Root = slices.Clone(p.Root[:])
+	case record.AddFriend, record.RenameFriend, record.UpdateFriend, record.SetGrants, record.RemoveFriend:
+		return h.friendEffect(p)
 	case record.Unknown:
 		return errNewer
 	default: // a second genesis
@@ -513,6 +520,7 @@ func (h *household) membership() *services.Membership {
 		Devices: slices.SortedFunc(maps.Values(h.devices), func(a, b services.Device) int {
 			return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
 		}),
+		Friends: h.friends.list(),
 	}
 	if _, removed := h.gone[h.self]; removed { // it lets nobody in any more
 		m.People, m.Devices, m.ReadOnly = nil, nil, true

@@ -167,6 +167,8 @@ func (h *household) removeToo(r *record.Record) {
 		h.removeDevice(p.Device)
 	case record.RemoveBox:
 		h.removeBox(p.Box)
+	case record.RemoveFriend:
+		h.endFriend(p.Friend)
 	case record.ReplaceBox: // the key that follows is not trusted for this alone
 		h.removeBox(p.Box)
 	}

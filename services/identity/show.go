@@ -61,7 +61,7 @@ func (s *Service) Verify(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	defer s.unlock()
-	_, content := logfile.Open(s.path)
+	_, content := logfile.Open(s.cfg.Disk, s.path)
 	if content.Size == 0 && content.Damage == nil {
 		return 0, notClaimed()
 	}

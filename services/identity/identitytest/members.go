@@ -57,7 +57,7 @@ func (f *Members) Set(m *services.Membership) {
 // Update hands change a copy of the newest membership, whose slices may be changed in place, and sets the outcome.
 func (f *Members) Update(change func(m *services.Membership)) {
 	c := *f.Membership()
-	c.Boxes, c.People, c.Devices = slices.Clone(c.Boxes), slices.Clone(c.People), slices.Clone(c.Devices)
+	c.Boxes, c.People, c.Devices, c.Friends = slices.Clone(c.Boxes), slices.Clone(c.People), slices.Clone(c.Devices), slices.Clone(c.Friends)
 	if c.Household != nil {
 		h := *c.Household
 		c.Household = &h

@@ -56,7 +56,19 @@
 //	                     32 bytes SHA-256 of the root's public key that may follow it, all zero for none · 1 byte how
 //	                     many records of its past it voids, 0 to 64 · 32 bytes each, strictly ascending; author is the
 //	                     root until now
+//	15  add-friend       32 bytes the friend · count · text petname · text nickname · peers · grants
+//	16  rename-friend    32 bytes the friend · count · text petname
+//	17  update-friend    32 bytes the friend · count · text nickname · peers
+//	18  set-grants       32 bytes the friend · count · 4 bytes number of the grants, 1 for those of add-friend, and one more
+//	                     each time that they change; the same again renews them · grants
+//	19  remove-friend    32 bytes the friend · count
 //	20  replace-box      32 bytes the box's public key until now · 32 bytes the one from here on; author is the root
+//
+// A friend is the public key of the root that another household's log began with. A "count" is 4 bytes, 1 for the first
+// time that this friend is added and one more each time after a removal, so that a removal ends what it knew of and no
+// later friendship. "peers" is one byte p, 1 to 8, and p public keys of boxes, strictly ascending. "grants" is one byte,
+// bit 0 relay, bit 1 store, bit 2 exit, bit 3 follow, the others 0; with bit 1, 4 bytes of megabytes (1,000,000 bytes), 1 to
+// 1,000,000,000; the time at which they end, none when and only when no grant is given.
 //
 // Labels have the form of a DNS label of RFC 1123: 1 to 63 of a-z, 0-9 and -, with no - at either end.
 //

@@ -31,14 +31,18 @@ const (
 	OpRemoveDevice
 	OpRemoveBox
 	OpEpoch
-
-	OpReplaceBox Op = 20
+	OpAddFriend
+	OpRenameFriend
+	OpUpdateFriend
+	OpSetGrants
+	OpRemoveFriend
+	OpReplaceBox
 )
 
 var opNames = [...]string{
 	"", "genesis", "add-box", "add-person", "set-role", "rename-person", "activate-person", "set-lan", "remove-person",
 	"add-device", "activate-device", "rename-device", "remove-device", "remove-box", "epoch",
-	OpReplaceBox: "replace-box",
+	"add-friend", "rename-friend", "update-friend", "set-grants", "remove-friend", "replace-box",
 }
 
 // known says whether o has a payload of its own here.
@@ -257,6 +261,8 @@ func parsePayload(op Op, d *decoder) Payload {
 			p.Void = append(p.Void, d.key())
 		}
 		return p
+	case OpAddFriend, OpRenameFriend, OpUpdateFriend, OpSetGrants, OpRemoveFriend:
+		return parseFriend(op, d)
 	case OpReplaceBox:
 		return ReplaceBox{Box: d.key(), Key: d.key()}
 	case 0:

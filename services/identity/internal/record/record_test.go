@@ -53,6 +53,14 @@ func everyPayload() []record.Payload {
 		record.RenameDevice{Device: device, Name: "Old phone"},
 		record.RemoveDevice{Device: device},
 		record.Unknown{Code: 200, Bytes: []byte("later")},
+		record.AddFriend{
+			Friend: services.FriendID{4}, Count: 1, Petname: "The Joneses", Nickname: "Jones", Peers: []services.PeerID{{5}, {6}},
+			Grants: []services.Grant{{Kind: services.GrantRelay}, {Kind: services.GrantStore, Bytes: 10 * 1000 * services.Megabyte}}, Until: at.Add(services.MaxGrantLife),
+		},
+		record.RenameFriend{Friend: services.FriendID{4}, Count: 1, Petname: "Jones"},
+		record.UpdateFriend{Friend: services.FriendID{4}, Count: 1, Nickname: "Jønes", Peers: []services.PeerID{{5}}},
+		record.SetGrants{Friend: services.FriendID{4}, Count: 1, Number: 2},
+		record.RemoveFriend{Friend: services.FriendID{4}, Count: 1},
 	}
 }
 
@@ -189,6 +197,56 @@ func TestParseRefuses(t *testing.T) {
 		if r != nil || !errors.Is(err, c.want) {
 			t.Errorf("%s: %+v, %v; want %v", name, r, err, c.want)
 		}
+	}
+}
+
+// What a payload about friends may not hold, in the one place where each differs from a good one.
+func TestFriendsRefused(t *testing.T) {
+	friend, peer := services.FriendID{4}, services.PeerID{5}
+	relay := []services.Grant{{Kind: services.GrantRelay}}
+	until := at.Add(services.MaxGrantLife)
+	add := record.AddFriend{Friend: friend, Count: 1, Petname: "A", Nickname: "B", Peers: []services.PeerID{peer}, Grants: relay, Until: until}
+	with := func(change func(p *record.AddFriend)) record.AddFriend {
+		p := add
+		change(&p)
+		return p
+	}
+	for name, p := range map[string]record.Payload{
+		"nobody":              with(func(p *record.AddFriend) { p.Friend = services.FriendID{} }),
+		"count 0":             with(func(p *record.AddFriend) { p.Count = 0 }),
+		"no petname":          with(func(p *record.AddFriend) { p.Petname = "" }),
+		"no nickname":         with(func(p *record.AddFriend) { p.Nickname = "" }),
+		"no peers":            with(func(p *record.AddFriend) { p.Peers = nil }),
+		"nine peers":          with(func(p *record.AddFriend) { p.Peers = []services.PeerID{{1}, {2}, {3}, {4}, {5}, {6}, {7}, {8}, {9}} }),
+		"peers out of order":  with(func(p *record.AddFriend) { p.Peers = []services.PeerID{{6}, {5}} }),
+		"a peer twice":        with(func(p *record.AddFriend) { p.Peers = []services.PeerID{{5}, {5}} }),
+		"a zero peer":         with(func(p *record.AddFriend) { p.Peers = []services.PeerID{{}} }),
+		"grants without end":  with(func(p *record.AddFriend) { p.Until = time.Time{} }),
+		"an end of no grants": with(func(p *record.AddFriend) { p.Grants = nil }),
+		"a grant twice":       with(func(p *record.AddFriend) { p.Grants = append(relay, relay...) }),
+		"grants out of order": with(func(p *record.AddFriend) {
+			p.Grants = []services.Grant{{Kind: services.GrantExit}, {Kind: services.GrantRelay}}
+		}),
+		"half a megabyte":      with(func(p *record.AddFriend) { p.Grants = []services.Grant{{Kind: services.GrantStore, Bytes: 500_000}} }),
+		"an unknown grant":     with(func(p *record.AddFriend) { p.Grants = []services.Grant{{Kind: 5}} }),
+		"rename without name":  record.RenameFriend{Friend: friend, Count: 1},
+		"update without peers": record.UpdateFriend{Friend: friend, Count: 1, Nickname: "B"},
+		"grants number 0":      record.SetGrants{Friend: friend, Count: 1},
+		"remove count 0":       record.RemoveFriend{Friend: friend},
+	} {
+		_, err := record.Seal(record.Record{Author: record.Box(boxID), Sequence: 1, Time: at, Parents: []record.ID{{1}}, Payload: p}, signer(boxKey))
+		if !errors.Is(err, record.ErrMalformed) {
+			t.Errorf("%s: %v, want ErrMalformed", name, err)
+		}
+	}
+	good, err := record.Seal(record.Record{Author: record.Box(boxID), Sequence: 1, Time: at, Parents: []record.ID{{1}}, Payload: add}, signer(boxKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := bytes.Clone(good.Bytes())
+	b[len(b)-64-9] = 16 // the byte of the grants
+	if _, err := record.Parse(b); !errors.Is(err, record.ErrMalformed) {
+		t.Errorf("an unknown bit of the grants: %v", err)
 	}
 }
 
