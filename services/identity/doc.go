@@ -20,6 +20,7 @@
 //   - invite.go, join.go: how a box invites another one, and how that joins (internal/joinwire, internal/spake2);
 //   - words.go: the 24 recovery words and the root key they stand for;
 //   - friends.go: the address book: other households, and what they are allowed;
+//   - befriend.go, internal/befriend: how households become friends, and hear of one another;
 //   - service.go and its neighbours claim.go, people.go, devices.go, snapshot.go: the changes, one record each;
 //   - share.go: boxes joining, leaving, and sharing the log.
 //

@@ -1,6 +1,8 @@
 package identity
 
 import (
+	"bytes"
+	"crypto/ed25519"
 	"fmt"
 	"slices"
 	"testing"
@@ -10,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"hearth.alt/services"
+	"hearth.alt/services/identity/internal/befriend"
 	"hearth.alt/services/identity/internal/record"
 	"hearth.alt/services/looks"
 )
@@ -211,5 +214,46 @@ func TestCloneKeepsFriendsApart(t *testing.T) {
 	h.clone().endFriend(jones)
 	if got := friendNames(h.membership()); !slices.Equal(got, []string{"Jones []"}) || h.friends.count(jones) != 1 {
 		t.Errorf("the original has %v", got)
+	}
+}
+
+func TestVerify(t *testing.T) {
+	d := newDAG(t, 2)
+	other := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{55}, 32))
+	strange := record.Box(services.PeerID(other.Public().(ed25519.PublicKey)))
+	d.keys[strange] = other
+	third := services.PeerID{3}
+	genesis, first, second := d.records[0], d.records[1], d.records[2]
+	byBox := d.add(d.boxes[1], record.AddBox{Box: third, Name: "Third", Label: "third", Host: 9}, d.last())
+	byStranger := d.add(strange, record.AddBox{Box: services.PeerID{4}, Name: "X", Label: "x", Host: 10}, byBox)
+	forged := slices.Clone(first.Bytes())
+	forged[len(forged)-1] ^= 1
+	raw := func(records ...*record.Record) (out [][]byte) {
+		for _, r := range records {
+			out = append(out, r.Bytes())
+		}
+		return out
+	}
+	peer := services.PeerID(d.boxes[0].Key)
+	for name, c := range map[string]struct {
+		proof [][]byte
+		peers []services.PeerID
+		good  bool
+	}{
+		"the first box":                {raw(genesis, first), []services.PeerID{peer}, true},
+		"a box that a box took in":     {raw(genesis, first, second, byBox), []services.PeerID{peer, third}, true},
+		"its taker not shown":          {raw(genesis, first, byBox), []services.PeerID{peer, third}, false},
+		"a box that is not shown":      {raw(genesis, first), []services.PeerID{peer, third}, false},
+		"a box that a stranger added":  {raw(genesis, first, byStranger), []services.PeerID{peer, {4}}, false},
+		"one who speaks and is not in": {raw(genesis, second), []services.PeerID{d.boxes[1].Key}, false},
+		"no genesis":                   {raw(first, second), []services.PeerID{peer}, false},
+		"genesis twice":                {raw(genesis, genesis, first), []services.PeerID{peer}, false},
+		"a forged record":              {[][]byte{genesis.Bytes(), forged}, []services.PeerID{peer}, false},
+		"no record":                    {[][]byte{genesis.Bytes(), []byte("x")}, []services.PeerID{peer}, false},
+	} {
+		id, err := verify(befriend.About{Peers: c.peers, Proof: c.proof}, peer)
+		if (err == nil) != c.good || c.good && id != d.root.Key {
+			t.Errorf("%s: %v, %v", name, id, err)
+		}
 	}
 }

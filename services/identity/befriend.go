@@ -1,0 +1,683 @@
+package identity
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"hearth.alt/services"
+	"hearth.alt/services/durable"
+	"hearth.alt/services/identity/internal/befriend"
+	"hearth.alt/services/identity/internal/record"
+)
+
+// FriendProtocol is the ProtocolName with which households become friends and later hear of one another. Who opened the
+// stream calls Accept or Greet, the other end Serve. A stranger may open it while Open says so.
+const FriendProtocol = "/identity/friend/v1"
+
+// FriendInviteLife is how long an invitation is open unless something else is asked for.
+const FriendInviteLife = 7 * 24 * time.Hour
+
+// Befriending speaks FriendProtocol: it makes invitations, takes up those of others, and remembers when friends were
+// last heard of. Its methods are safe for concurrent use.
+//
+// # Who a friend is
+//
+// The peer at the other end has proven its device key. It shows records of its household's log, in which the root takes
+// boxes in and these further ones: every box that it names as its household's has to be there. So nobody passes for a
+// household whose root took them not in. A box that was removed from the other household still can, until we hear of it.
+//
+// # What is kept
+//
+// <Dir>/friends.json holds the open invitations of this box, with a hash in place of the secret, and when friends were
+// heard of. Where it is lost, invitations are made anew. An invitation admits one household: it is marked as used by it
+// before the friend is written down, so that the same household may try again after a power cut and no other.
+type Befriending struct {
+	s          *Service
+	candidates func() []netip.AddrPort
+	path       string
+
+	mu    sync.Mutex
+	book  friendBook
+	wrong map[services.PeerID]int // secrets that nobody knows, in the minute that began then
+	since time.Time
+}
+
+// friendBook is what friends.json holds, version 1.
+type friendBook struct {
+	Version int                           `json:"version"`
+	Invites []friendInvite                `json:"invitations"`
+	Seen    map[services.FriendID]sighted `json:"seen"`
+}
+
+type friendInvite struct {
+	Hash    string            `json:"hash"` // SHA-256 of the secret, in hexadecimal
+	Petname string            `json:"petname,omitempty"`
+	Grants  []services.Grant  `json:"grants,omitempty"`
+	By      services.PersonID `json:"by,omitempty"` // who invited; "" on the box itself
+	Expires time.Time         `json:"expires"`
+	Used    services.FriendID `json:"used_by"` // zero while it is open
+	Count   uint32            `json:"count"`   // of the friendship that it was used for
+}
+
+func (i friendInvite) id() string { return i.Hash[:16] }
+
+type sighted struct {
+	At    time.Time                            `json:"at"`
+	Paths map[services.PeerID][]netip.AddrPort `json:"paths"`
+}
+
+const (
+	mostInvites  = 32
+	mostBook     = 1 << 20
+	seenEvery    = 6 * time.Hour // at least between two writings of the same
+	freeGuesses  = 5             // of a peer in a minute
+	mostGuesses  = 60            // of all peers
+	guessMinutes = time.Minute
+)
+
+// NewBefriending returns what speaks for s. candidates are the addresses of this box that a friend may try.
+func NewBefriending(s *Service, candidates func() []netip.AddrPort) *Befriending {
+	b := &Befriending{s: s, candidates: candidates, path: filepath.Join(s.cfg.Dir, "friends.json"), wrong: map[services.PeerID]int{}}
+	raw, err := durable.ReadSmall(b.path, mostBook)
+	if err == nil {
+		err = json.Unmarshal(raw, &b.book)
+	}
+	if err == nil && b.book.Version != 1 {
+		err = fmt.Errorf("version %d", b.book.Version)
+	}
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			s.cfg.Log.Warn("invitations for friends are lost, they have to be made anew", "error", err)
+		}
+		b.book = friendBook{Version: 1}
+	}
+	b.book.Invites = slices.DeleteFunc(b.book.Invites, func(i friendInvite) bool { return len(i.Hash) != 2*sha256.Size })
+	if b.book.Seen == nil {
+		b.book.Seen = map[services.FriendID]sighted{}
+	}
+	return b
+}
+
+// save writes the book, less what is over. The caller holds mu.
+func (b *Befriending) save() error {
+	now, m := b.s.cfg.Now(), b.s.Membership()
+	b.book.Invites = slices.DeleteFunc(b.book.Invites, func(i friendInvite) bool { return !now.Before(i.Expires) })
+	maps.DeleteFunc(b.book.Seen, func(id services.FriendID, _ sighted) bool {
+		_, ok := m.Friend(id)
+		return !ok
+	})
+	raw, err := json.Marshal(b.book)
+	if err == nil {
+		err = durable.WriteFile(b.path, raw, 0o600)
+	}
+	if err != nil {
+		return notWritten(err)
+	}
+	return nil
+}
+
+func hashOf(secret [16]byte) string {
+	sum := sha256.Sum256(secret[:])
+	return hex.EncodeToString(sum[:])
+}
+
+// FriendInvite is what an invitation is made of.
+type FriendInvite struct {
+	Petname string // what we will call them; "" is what they call themselves
+	Grants  []services.Grant
+	Life    time.Duration // 0 is FriendInviteLife
+}
+
+// OpenInvite is an invitation that nobody came with yet.
+type OpenInvite struct {
+	ID      string // 16 letters and digits
+	Petname string
+	Grants  []services.Grant
+	Expires time.Time
+}
+
+// Invite makes an invitation for one household. Codes: name-invalid, petname-taken, grant-unknown, invitations-full, and
+// those of every change. The person on whose behalf it is made (Acting) must still be an admin when it is taken up.
+func (b *Befriending) Invite(ctx context.Context, n FriendInvite) (InviteLink, OpenInvite, error) {
+	fail := func(err error) (InviteLink, OpenInvite, error) { return InviteLink{}, OpenInvite{}, err }
+	if n.Petname != "" {
+		var err error
+		if n.Petname, err = cleanName("petname", n.Petname); err != nil {
+			return fail(err)
+		}
+	}
+	if err := checkGrants(n.Grants); err != nil {
+		return fail(err)
+	}
+	if n.Life == 0 {
+		n.Life = FriendInviteLife
+	}
+	var root services.FriendID
+	var name string
+	err := b.s.try(ctx, func(h *household) error {
+		root, name = h.id(), h.is.Name
+		if n.Petname == "" {
+			return nil
+		}
+		return h.checkPetname(services.FriendID{}, n.Petname)
+	})
+	if err != nil {
+		return fail(err)
+	}
+	link := InviteLink{
+		Kind: InviteFriend, Inviter: b.s.self, Root: root[:], Name: name, Candidates: b.near(),
+		Secret: NewInviteSecret(), Expires: wholeSeconds(b.s.cfg.Now().Add(n.Life)),
+	}
+	made := friendInvite{Hash: hashOf(link.Secret), Petname: n.Petname, Grants: n.Grants, By: actorOf(ctx).by, Expires: link.Expires}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.open()) >= mostInvites {
+		return fail(&services.Problem{
+			Kind: services.KindConflict, Code: "invitations-full",
+			Say: services.Say("identity.friend.invites-full", "{most} invitations are open. Withdraw one that nobody will come with.", "most", mostInvites),
+		})
+	}
+	before := slices.Clone(b.book.Invites)
+	b.book.Invites = append(b.book.Invites, made)
+	if err := b.save(); err != nil {
+		b.book.Invites = before
+		return fail(err)
+	}
+	return link, made.open(), nil
+}
+
+// near are the own addresses in the form of a link.
+func (b *Befriending) near() []netip.AddrPort {
+	var out []netip.AddrPort
+	for _, a := range b.candidates() {
+		if len(out) < befriend.MaxCandidates && GoodCandidate(a) && !slices.Contains(out, a) {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+func (i friendInvite) open() OpenInvite {
+	return OpenInvite{ID: i.id(), Petname: i.Petname, Grants: i.Grants, Expires: i.Expires}
+}
+
+// open returns the invitations that nobody came with. The caller holds mu.
+func (b *Befriending) open() []OpenInvite {
+	now := b.s.cfg.Now()
+	var out []OpenInvite
+	for _, i := range b.book.Invites {
+		if i.Used == (services.FriendID{}) && now.Before(i.Expires) && b.mayStillInvite(i.By) {
+			out = append(out, i.open())
+		}
+	}
+	return out
+}
+
+// mayStillInvite says whether the invitations of by count: somebody who was removed or is no admin any more leaves none.
+func (b *Befriending) mayStillInvite(by services.PersonID) bool {
+	p, ok := b.s.Membership().Person(by)
+	return by == "" || ok && p.State == services.StateActive && p.Role >= services.RoleAdmin
+}
+
+// Invitations are those that nobody came with yet, the oldest first.
+func (b *Befriending) Invitations() []OpenInvite {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.open()
+}
+
+// Cancel ends an open invitation. Code: invitation-not-found.
+func (b *Befriending) Cancel(id string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	at := slices.IndexFunc(b.book.Invites, func(i friendInvite) bool { return i.id() == id && i.Used == services.FriendID{} })
+	if at < 0 {
+		return &services.Problem{
+			Kind: services.KindNotFound, Code: "invitation-not-found", Field: "invitation",
+			Say: services.Say("identity.friend.no-invite", "This invitation is not open any more: somebody came with it, or it has ended."),
+		}
+	}
+	before := slices.Clone(b.book.Invites)
+	b.book.Invites = slices.Delete(b.book.Invites, at, at+1)
+	if err := b.save(); err != nil {
+		b.book.Invites = before
+		return err
+	}
+	return nil
+}
+
+// Open says whether strangers have anything to say here: an invitation is open, or one was used that may be shown again.
+func (b *Befriending) Open() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.s.cfg.Now()
+	return slices.ContainsFunc(b.book.Invites, func(i friendInvite) bool { return now.Before(i.Expires) })
+}
+
+// Seen is when the friend was last heard of; zero is never, as far as this box knows.
+func (b *Befriending) Seen(id services.FriendID) time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.book.Seen[id].At
+}
+
+// Paths are the addresses that a friend's box told as its own.
+func (b *Befriending) Paths(peer services.PeerID) []netip.AddrPort {
+	f, ok := b.s.Membership().FriendAt(peer)
+	if !ok {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.book.Seen[f.ID].Paths[peer])
+}
+
+// saw notes that a friend's box was heard. It is written down now and then: flash wears.
+func (b *Befriending) saw(id services.FriendID, peer services.PeerID, at []netip.AddrPort) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now, old := b.s.cfg.Now(), b.book.Seen[id]
+	f, _ := b.s.Membership().Friend(id)
+	paths := maps.Clone(old.Paths)
+	if paths == nil {
+		paths = map[services.PeerID][]netip.AddrPort{}
+	}
+	maps.DeleteFunc(paths, func(p services.PeerID, _ []netip.AddrPort) bool { return !slices.Contains(f.Peers, p) })
+	paths[peer] = at
+	b.book.Seen[id] = sighted{now, paths}
+	if now.Sub(old.At).Abs() < seenEvery && slices.Equal(old.Paths[peer], at) {
+		return
+	}
+	if err := b.save(); err != nil {
+		b.s.cfg.Log.Warn("when a friend was heard of is not written down", "error", err)
+	}
+}
+
+// try runs decide as change would, and changes nothing.
+func (s *Service) try(ctx context.Context, decide func(h *household) error) error {
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	defer s.unlock()
+	if err := s.writable(); err != nil {
+		return err
+	}
+	if err := s.state.belongs(actorOf(ctx)); err != nil {
+		return err
+	}
+	return decide(s.state)
+}
+
+// about is what this household says of itself.
+func (b *Befriending) about(ctx context.Context) (befriend.About, error) {
+	s := b.s
+	if err := s.lock(ctx); err != nil {
+		return befriend.About{}, err
+	}
+	defer s.unlock()
+	if err := s.writable(); err != nil {
+		return befriend.About{}, err
+	}
+	h := s.state
+	a := befriend.About{Name: h.is.Name, Candidates: b.near()}
+	if h.boxes[s.self].State != services.StateActive {
+		return a, errors.New("this box is suspended")
+	}
+	for _, box := range h.boxes {
+		if box.State == services.StateActive && box.ID != s.self {
+			a.Peers = append(a.Peers, box.ID)
+		}
+	}
+	slices.SortFunc(a.Peers, comparePeers)
+	a.Peers = append([]services.PeerID{s.self}, a.Peers...)
+	a.Peers = a.Peers[:min(len(a.Peers), services.MaxFriendPeers)]
+	slices.SortFunc(a.Peers, comparePeers)
+	all := s.shared.Set().Records()
+	needed := map[services.PeerID]bool{}
+	for _, p := range a.Peers {
+		needed[p] = true
+	}
+	for _, r := range slices.Backward(all[1:]) {
+		switch p := r.Payload.(type) {
+		case record.AddBox:
+			if !needed[p.Box] {
+				continue
+			}
+			if r.Author.Kind == record.KindBox {
+				needed[r.Author.Key] = true
+			}
+		case record.Epoch:
+		default:
+			continue
+		}
+		a.Proof = append(a.Proof, r.Bytes())
+	}
+	a.Proof = append(a.Proof, all[0].Bytes())
+	slices.Reverse(a.Proof)
+	return a, nil
+}
+
+func comparePeers(a, b services.PeerID) int { return slices.Compare(a[:], b[:]) }
+
+// verify returns whose a is. peer, who sent it, and every box that it names must have been taken in by the root that the
+// first record of the proof is of, or by a box that was, in the order of the proof.
+func verify(a befriend.About, peer services.PeerID) (services.FriendID, error) {
+	var id services.FriendID
+	roots, boxes := map[[32]byte]bool{}, map[services.PeerID]bool{}
+	for i, raw := range a.Proof {
+		r, err := record.Parse(raw)
+		if err == nil {
+			err = r.Verify()
+		}
+		if err != nil {
+			return id, fmt.Errorf("record %d of the proof: %w", i+1, err)
+		}
+		if (i == 0) != (r.Op() == record.OpGenesis) {
+			return id, errors.New("the proof does not begin with genesis")
+		}
+		if i == 0 {
+			id = r.Author.Key
+			roots[id] = true
+		}
+		if known := r.Author.Kind == record.KindRoot && roots[r.Author.Key] || r.Author.Kind == record.KindBox && boxes[r.Author.Key]; !known {
+			continue
+		}
+		switch p := r.Payload.(type) {
+		case record.AddBox:
+			boxes[p.Box] = true
+		case record.Epoch:
+			if r.Author.Kind == record.KindRoot {
+				roots[p.Root] = true
+			}
+		}
+	}
+	if !slices.Contains(a.Peers, peer) {
+		return id, errors.New("the box that speaks is not among those named")
+	}
+	for _, p := range a.Peers {
+		if !boxes[p] {
+			return id, fmt.Errorf("the box %s is not proven", p)
+		}
+	}
+	return id, nil
+}
+
+// Serve answers the peer at the other end of rw, which has proven that it is peer. The answer is written when it
+// returns; the caller closes rw. The error is for the log.
+func (b *Befriending) Serve(ctx context.Context, peer services.PeerID, rw io.ReadWriter) error {
+	m, err := befriend.Read(rw)
+	if err != nil && !errors.Is(err, befriend.ErrMalformed) {
+		return err
+	}
+	code := befriend.Malformed
+	switch m := m.(type) {
+	case befriend.Ask:
+		code, err = b.asked(ctx, peer, m)
+	case befriend.Hello:
+		code, err = b.greeted(ctx, peer, m.About)
+	}
+	if code != 0 {
+		return errors.Join(err, befriend.Write(rw, befriend.Refusal{Code: code}))
+	}
+	about, err := b.about(ctx)
+	if err != nil {
+		return errors.Join(err, befriend.Write(rw, befriend.Refusal{Code: befriend.Unavailable}))
+	}
+	return befriend.Write(rw, befriend.Welcome{About: about})
+}
+
+// asked takes in who came with an invitation; the code is 0, or why not.
+func (b *Befriending) asked(ctx context.Context, peer services.PeerID, m befriend.Ask) (befriend.Code, error) {
+	id, err := verify(m.About, peer)
+	if err != nil {
+		return befriend.Malformed, err
+	}
+	nickname, peers, err := told(id, m.Name, m.Peers)
+	if err != nil {
+		return befriend.Malformed, err
+	}
+	var us services.FriendID
+	var count uint32
+	if err := b.s.try(ctx, func(h *household) error { us, count = h.id(), h.friends.count(id); return nil }); err != nil {
+		return befriend.Unavailable, err
+	}
+	if m.Of != us {
+		return befriend.Malformed, errors.New("it looks for another household")
+	}
+	invite, code, err := b.take(m.Secret, peer, id, count, id == us)
+	if code != 0 {
+		return code, err
+	}
+	if _, ok := b.s.Membership().Friend(id); ok {
+		// Perhaps they could not write it down, or removed us and want us back.
+		if err := b.s.UpdateFriend(ctx, id, nickname, peers); err != nil {
+			return befriend.Unavailable, err
+		}
+	} else {
+		n := NewFriend{ID: id, Petname: invite.Petname, Nickname: nickname, Peers: peers, Grants: invite.Grants}
+		err := b.s.change(Acting(ctx, invite.By, ""), func(h *household) (record.Payload, error) {
+			if n.Petname == "" || h.mistakable(id, n.Petname) != "" {
+				n.Petname = unique(cmp.Or(n.Petname, nickname), " ", func(s string) bool { return h.mistakable(id, s) != "" })
+			}
+			return h.newFriend(n, b.s.cfg.Now())
+		})
+		if err != nil {
+			return befriend.Unavailable, err
+		}
+	}
+	b.saw(id, peer, m.Candidates)
+	return 0, nil
+}
+
+// take marks the invitation with the secret as used by id, durably.
+func (b *Befriending) take(secret [16]byte, peer services.PeerID, id services.FriendID, count uint32, own bool) (friendInvite, befriend.Code, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now, hash := b.s.cfg.Now(), hashOf(secret)
+	at := slices.IndexFunc(b.book.Invites, func(i friendInvite) bool { return i.Hash == hash })
+	if at < 0 {
+		return friendInvite{}, b.guessed(peer, now), errors.New("no invitation has this secret")
+	}
+	invite := &b.book.Invites[at]
+	switch {
+	case own:
+		return *invite, befriend.Own, nil
+	case !now.Before(invite.Expires), !b.mayStillInvite(invite.By):
+		return *invite, befriend.Expired, nil
+	case invite.Used == id && invite.Count == count: // again, after a power cut here or there
+		return *invite, 0, nil
+	case invite.Used != services.FriendID{}: // by others, or by those who were removed since
+		return *invite, befriend.Used, nil
+	}
+	invite.Used, invite.Count = id, count
+	if err := b.save(); err != nil {
+		invite.Used = services.FriendID{}
+		return *invite, befriend.Unavailable, err
+	}
+	return *invite, 0, nil
+}
+
+// guessed counts a secret that nobody knows. Right ones are never held up by it: with 128 bits it is about noise.
+func (b *Befriending) guessed(peer services.PeerID, now time.Time) befriend.Code {
+	if now.Sub(b.since).Abs() >= guessMinutes {
+		b.since = now
+		clear(b.wrong)
+	}
+	all := 0
+	for _, n := range b.wrong {
+		all += n
+	}
+	if b.wrong[peer] >= freeGuesses || all >= mostGuesses {
+		return befriend.Busy
+	}
+	b.wrong[peer]++
+	return befriend.Unknown
+}
+
+// greeted hears a friend.
+func (b *Befriending) greeted(ctx context.Context, peer services.PeerID, a befriend.About) (befriend.Code, error) {
+	f, ok := b.s.Membership().FriendAt(peer)
+	if !ok {
+		return befriend.NotFriends, errors.New("no friend's box")
+	}
+	if err := b.heard(ctx, f.ID, peer, a); err != nil {
+		return befriend.Malformed, err
+	}
+	return 0, nil
+}
+
+// heard takes in what the friend id says of itself.
+func (b *Befriending) heard(ctx context.Context, id services.FriendID, peer services.PeerID, a befriend.About) error {
+	got, err := verify(a, peer)
+	if err == nil && got != id {
+		err = errors.New("it says that it is another household")
+	}
+	if err == nil {
+		a.Name, a.Peers, err = told(id, a.Name, a.Peers)
+	}
+	if err != nil {
+		return err
+	}
+	for _, err := range []error{b.s.UpdateFriend(ctx, id, a.Name, a.Peers), b.s.RenewGrants(ctx, id)} {
+		if err != nil {
+			b.s.cfg.Log.Warn("what a friend tells is not written down", "friend", id.String(), "error", err)
+		}
+	}
+	b.saw(id, peer, a.Candidates)
+	return nil
+}
+
+// Check says what stands against taking up the invitation, before the other box is asked, and returns what the friend
+// will be called: petname, or where that is empty what they call themselves. Codes: those of AddFriend, link-kind.
+func (b *Befriending) Check(ctx context.Context, link InviteLink, petname string, grants []services.Grant) (string, error) {
+	if link.Kind != InviteFriend || len(link.Root) != len(services.FriendID{}) {
+		return "", &services.Problem{
+			Kind: services.KindInvalid, Code: "link-kind", Field: "link",
+			Say: services.Say("identity.friend.link-kind", "This invitation is for a box that is to join a household, not for a friend."),
+		}
+	}
+	petname, err := cleanName("petname", cmp.Or(petname, link.Name))
+	if err != nil {
+		return "", err
+	}
+	n := NewFriend{ID: services.FriendID(link.Root), Petname: petname, Nickname: petname, Peers: []services.PeerID{link.Inviter}, Grants: grants}
+	if err := checkGrants(grants); err != nil {
+		return "", err
+	}
+	return petname, b.s.try(ctx, func(h *household) error {
+		_, err := h.newFriend(n, b.s.cfg.Now())
+		return err
+	})
+}
+
+// Accept takes up an invitation over rw, at whose other end is link.Inviter. Nothing is written down here before the
+// other side did so; when the answer is lost it may be tried again. Codes: those of Check; invitation-unknown,
+// invitation-expired, invitation-used, friend-busy, friend-unavailable, friend-unreachable.
+func (b *Befriending) Accept(ctx context.Context, link InviteLink, petname string, grants []services.Grant, rw io.ReadWriter) (services.Friend, error) {
+	petname, err := b.Check(ctx, link, petname, grants)
+	if err != nil {
+		return services.Friend{}, err
+	}
+	about, err := b.about(ctx)
+	if err != nil {
+		return services.Friend{}, err
+	}
+	welcome, err := ask(rw, befriend.Ask{Secret: link.Secret, Of: services.FriendID(link.Root), About: about})
+	if err != nil {
+		return services.Friend{}, err
+	}
+	id, err := verify(welcome.About, link.Inviter)
+	if err != nil || id != services.FriendID(link.Root) {
+		return services.Friend{}, friendInvalid()
+	}
+	f, err := b.s.AddFriend(ctx, NewFriend{ID: id, Petname: petname, Nickname: welcome.Name, Peers: welcome.Peers, Grants: grants})
+	if err == nil {
+		b.saw(id, link.Inviter, welcome.Candidates)
+	}
+	return f, err
+}
+
+// Greet tells a friend's box at the other end of rw how we are and hears how they are. Codes: friend-not-found,
+// not-their-friend, friend-unreachable.
+func (b *Befriending) Greet(ctx context.Context, peer services.PeerID, rw io.ReadWriter) error {
+	f, ok := b.s.Membership().FriendAt(peer)
+	if !ok {
+		return noFriend()
+	}
+	about, err := b.about(ctx)
+	if err != nil {
+		return err
+	}
+	welcome, err := ask(rw, befriend.Hello{About: about})
+	if err != nil {
+		return err
+	}
+	if err := b.heard(ctx, f.ID, peer, welcome.About); err != nil {
+		p := friendInvalid().(*services.Problem)
+		p.Cause = err
+		return p
+	}
+	return nil
+}
+
+// FriendUnreachable is the Problem where the other box does not answer, or its answer is lost.
+func FriendUnreachable(cause error) error {
+	return &services.Problem{
+		Kind: services.KindUnavailable, Code: "friend-unreachable", Cause: cause,
+		Say: services.Say("identity.friend.unreachable", "The other household's box does not answer. It has to be on and reachable from here. Try again later."),
+	}
+}
+
+// ask sends m and returns the answer, or why there is none.
+func ask(rw io.ReadWriter, m befriend.Message) (befriend.Welcome, error) {
+	if err := befriend.Write(rw, m); err != nil {
+		return befriend.Welcome{}, FriendUnreachable(err)
+	}
+	answer, err := befriend.Read(rw)
+	if err != nil {
+		return befriend.Welcome{}, FriendUnreachable(err)
+	}
+	switch a := answer.(type) {
+	case befriend.Welcome:
+		return a, nil
+	case befriend.Refusal:
+		return befriend.Welcome{}, refusal(a.Code)
+	}
+	return befriend.Welcome{}, friendInvalid()
+}
+
+func refusal(code befriend.Code) error {
+	problem := func(kind services.Kind, code string, say services.Sentence) error {
+		return &services.Problem{Kind: kind, Code: code, Say: say}
+	}
+	switch code {
+	case befriend.Unknown:
+		return problem(services.KindNotFound, "invitation-unknown", services.Say("identity.friend.unknown", "The other household knows no such invitation. Perhaps it was withdrawn. Ask for a new one."))
+	case befriend.Expired:
+		return problem(services.KindConflict, "invitation-expired", services.Say("identity.friend.expired", "This invitation has ended. Ask for a new one."))
+	case befriend.Used:
+		return problem(services.KindConflict, "invitation-used", services.Say("identity.friend.used", "This invitation was used before. Ask for a new one."))
+	case befriend.Own:
+		return ownHousehold()
+	case befriend.Busy:
+		return problem(services.KindBusy, "friend-busy", services.Say("identity.friend.busy", "The other box was shown too many wrong invitations and takes none for a minute. Try again then."))
+	case befriend.NotFriends:
+		return problem(services.KindConflict, "not-their-friend", services.Say("identity.friend.not-theirs", "The other household does not have yours among its friends any more."))
+	case befriend.Malformed:
+		return friendInvalid()
+	}
+	return problem(services.KindUnavailable, "friend-unavailable", services.Say("identity.friend.unavailable", "The other household cannot take this down at the moment. Try again later."))
+}
