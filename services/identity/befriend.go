@@ -654,12 +654,12 @@ func ask(rw io.ReadWriter, m befriend.Message) (befriend.Welcome, error) {
 	case befriend.Welcome:
 		return a, nil
 	case befriend.Refusal:
-		return befriend.Welcome{}, refusal(a.Code)
+		return befriend.Welcome{}, friendRefusal(a.Code)
 	}
 	return befriend.Welcome{}, friendInvalid()
 }
 
-func refusal(code befriend.Code) error {
+func friendRefusal(code befriend.Code) error {
 	problem := func(kind services.Kind, code string, say services.Sentence) error {
 		return &services.Problem{Kind: kind, Code: code, Say: say}
 	}
