@@ -27,6 +27,7 @@ import (
 	"hearth.alt/services"
 	"hearth.alt/services/account"
 	"hearth.alt/services/claimcode"
+	"hearth.alt/services/identity"
 	"hearth.alt/services/secret"
 )
 
@@ -504,4 +505,34 @@ func TestSlowStrangers(t *testing.T) {
 			c.Close()
 		}
 	})
+}
+
+// A box that its household removed lets nobody in, cannot be claimed, and says so.
+func TestRemovedBox(t *testing.T) {
+	h := takenIn(t, t.TempDir())
+	self := h.identity.Membership().Self
+	if _, err := h.identity.AddBox(t.Context(), identity.NewBox{ID: services.PeerID{1}, Name: "Barn"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.identity.RemoveBox(t.Context(), self); err != nil {
+		t.Fatal(err)
+	}
+	for _, face := range []services.Face{services.FaceTunnel, services.FaceSecure} {
+		for _, path := range []string{"/", "/claim", "/signin", "/people", "/forgotten"} {
+			if w := h.ask(face, h.request(face, "GET", path, http.NoBody)); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "removed from its household") {
+				t.Errorf("%v %s: %d", face, path, w.Code)
+			}
+		}
+	}
+	if err := h.webConfig.House.MayClaim(); !errors.Is(err, api.ErrRemoved) {
+		t.Errorf("a claim: %v", err)
+	}
+	w := h.ask(services.FaceConsole, httptest.NewRequestWithContext(t.Context(), "GET", "http://hearth/api/v1/status", nil))
+	if w.Code != http.StatusOK {
+		t.Errorf("status on the console: %d", w.Code)
+	}
+	w = h.ask(services.FaceConsole, httptest.NewRequestWithContext(t.Context(), "GET", "http://hearth/api/v1/people", nil))
+	if w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), `"box-removed"`) {
+		t.Errorf("people on the console: %d %s", w.Code, w.Body)
+	}
 }

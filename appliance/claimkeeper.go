@@ -126,7 +126,7 @@ func (c *claimKeeper) certificate() (tls.Certificate, bool) {
 // psk keys the sealed pages.
 func (c *claimKeeper) psk() ([]byte, error) {
 	code, ok := c.code()
-	if !ok || api.OwnershipOf(c.identity.Membership()) == api.Lost {
+	if whose := api.OwnershipOf(c.identity.Membership()); !ok || whose == api.Lost || whose == api.Removed {
 		return nil, sealed.ErrNoSecret
 	}
 	return code.PSK().Reveal(), nil
@@ -156,8 +156,10 @@ func (c *claimKeeper) Run(ctx context.Context) error {
 	for {
 		m, changed := c.identity.Watch()
 		pause := 30 * time.Second
-		if api.OwnershipOf(m) == api.Lost {
+		if whose := api.OwnershipOf(m); whose == api.Lost {
 			c.say(false, services.Say("claim.lost", "The box had an owner and cannot read who. It lets nobody in and does nothing else."))
+		} else if whose == api.Removed {
+			c.say(false, services.Say("claim.removed", "The box was removed from {household}. It lets nobody in and does nothing else.", "household", m.Household.Name))
 		} else if !m.Claimed() {
 			c.say(true, services.Say("claim.waiting", "The box has no owner yet and does nothing else."))
 		} else if err := c.settle(ctx, m, claimedFor, &named); err != nil {

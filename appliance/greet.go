@@ -67,6 +67,8 @@ func (g greeting) String() string {
 	switch {
 	case g.whose == api.Lost:
 		fmt.Fprintf(&b, "\nThe household in %s cannot be read. What is known of it: %s\n", g.state, g.at)
+	case g.whose == api.Removed:
+		fmt.Fprintf(&b, "\nThis box was removed from its household: %s\n", g.at)
 	case g.whose == api.Claimed:
 		fmt.Fprintf(&b, "\nSign in at %s\n", g.at)
 	default:

@@ -125,8 +125,11 @@ func TestHouseholdShares(t *testing.T) {
 	a = run(t, first)
 	a.links.where.note(third.Keys.PeerID(), c.at)
 	a.until(t, "Emil reaches the study", people(4))
-	if n := len(b.Membership().People); n != 3 {
-		t.Errorf("the removed box knows %d people, want 3", n)
+	if got, all := len(b.RecordBytes()), len(a.RecordBytes()); got != all-1 {
+		t.Errorf("the removed box knows %d records of %d, want all but the last", got, all)
+	}
+	if n := len(b.Membership().People); n != 0 {
+		t.Errorf("the removed box lets %d people in", n)
 	}
 }
 

@@ -15,6 +15,8 @@ func (h *House) MayClaim() error {
 		return ErrClaimed
 	case Lost:
 		return ErrLost
+	case Removed:
+		return ErrRemoved
 	}
 	return nil
 }

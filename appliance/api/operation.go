@@ -31,12 +31,18 @@ const (
 	// Lost is a box that had an owner and cannot read who: the household log is damaged from its beginning. Nobody
 	// can be known, so nobody comes in; and nobody may claim it, since it is somebody's.
 	Lost
+	// Removed is a box that belonged to a household, which removed it. Nobody of it comes in, and nobody may claim it: what
+	// is on it is theirs until it is set up from a fresh card.
+	Removed
 )
 
 // OwnershipOf says whose the box with this membership is.
 func OwnershipOf(m *services.Membership) Ownership {
 	switch {
 	case m.Claimed():
+		if _, ours := m.Box(); !ours {
+			return Removed
+		}
 		return Claimed
 	case m.ReadOnly:
 		return Lost
@@ -55,6 +61,7 @@ var (
 	ErrUnclaimed  = &services.Problem{Kind: services.KindUnavailable, Code: "unclaimed", Say: services.Say("access.unclaimed", "This box has no owner yet. Claim it first.")}
 	ErrClaimed    = &services.Problem{Kind: services.KindConflict, Code: "already-claimed", Say: services.Say("access.already-claimed", "This box already has an owner.")}
 	ErrLost       = &services.Problem{Kind: services.KindUnavailable, Code: "household-lost", Say: services.Say("access.lost", "The box cannot read whose it is: the record of who belongs is damaged from its beginning. It lets nobody in and cannot be claimed, so that nothing is lost. Bring the record back from a backup.")}
+	ErrRemoved    = &services.Problem{Kind: services.KindUnavailable, Code: "box-removed", Say: services.Say("access.removed", "This box was removed from its household, so it lets nobody in and serves nobody. To use it again, set it up from a fresh card: as a box of that household, or for somebody new.")}
 	ErrFresh      = &services.Problem{Kind: services.KindSignIn, Code: "confirm-password", Say: services.Say("access.confirm-password", "Type your password once more to go on.")}
 	ErrNotForApps = &services.Problem{Kind: services.KindDenied, Code: "not-for-apps", Say: services.Say("access.not-for-apps", "An app password is not enough for this. Do it on the house's own pages, or on the box itself.")}
 )
@@ -67,6 +74,8 @@ func (r Rule) Allow(caller services.Caller, whose Ownership, fresh bool) error {
 		return ErrNotHere
 	case whose == Lost && !r.Lost:
 		return ErrLost
+	case whose == Removed && !r.Lost:
+		return ErrRemoved
 	case whose == Unclaimed && !r.Before:
 		return ErrUnclaimed
 	case whose == Claimed && !r.After:
