@@ -29,6 +29,7 @@ type House struct {
 	Names    *discovery.Service
 	DNS      *dns.Service
 	Link     *link.Service
+	Rekey    Rekey
 	// Health lists what every service says, in the order they are shown.
 	Health func() []services.Health
 	// Door is the host, with the port where it is not 443, at which a browser at home opens https.

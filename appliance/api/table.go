@@ -42,6 +42,11 @@ var table = []Operation{
 		Name: "recover password", Summary: "Give a person who forgot theirs a new password, from the box itself", Method: "POST", Path: "/recovery/password",
 		Rule: console, Secret: true,
 	}, (*House).ResetPassword),
+	define(Operation{Name: "recover dispute", Summary: "List who is suspended because two removed one another, or a box's key is used in two places", Method: "GET", Path: "/recovery/dispute", Rule: anyone(services.RoleAdmin)}, (*House).Dispute),
+	define(Operation{
+		Name: "recover settle", Summary: "End such a dispute with the 24 recovery words", Method: "POST", Path: "/recovery/settle",
+		Rule: withPassword(services.RoleOwner), Secret: true,
+	}, (*House).Settle),
 
 	define(Operation{Name: "person list", Summary: "List who belongs", Method: "GET", Path: "/people", Rule: anyone(services.RoleMember)}, (*House).ListPeople),
 	define(Operation{
