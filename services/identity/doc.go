@@ -29,7 +29,8 @@
 //   - A method that changed something returns nil only when its record is on disk. A claim is there whole or not.
 //   - A record is one atomic change: removing a person and all their devices is one record.
 //   - A damaged log is named in Health and never set aside: who belongs is then what the records before the damage
-//     say, less whom a good record behind it removes, and nothing can change (Membership.ReadOnly).
+//     say, less whom a good record behind it removes, and nothing can change (Membership.ReadOnly). Another box of the
+//     household makes it whole again, as soon as there is a link.
 //   - A removed person or device never comes back: identifiers are used once.
 //   - The last active owner cannot be removed or demoted.
 //   - Addresses: the box has host 1 (10.x.y.1 and ::1 of the ULA /48), a device the lowest free one from 2 to 254,

@@ -16,10 +16,11 @@ import (
 type loaded struct {
 	log   *logfile.Log
 	state *household // nil when there is no household, or none can be read
-	// records are those of a sound log, nil where it is damaged.
-	records []*record.Record
-	fault   fault
-	torn    int64
+	// records are those of the log, of a damaged one those before the damage; behind are those that can still be read
+	// behind it.
+	records, behind []*record.Record
+	fault           fault
+	torn            int64
 }
 
 // load reads the log at path, checks every record and folds them. Of a damaged log it takes what stands before the
@@ -57,12 +58,17 @@ func load(disk Disk, self services.PeerID, path string) loaded {
 	l.fault.newer = l.fault.newer || state.newer > 0
 	if l.fault.any() {
 		for _, b := range after {
-			if r, err := record.Parse(b); err == nil && state.knows(r.Author) && r.Verify() == nil {
+			r, err := record.Parse(b)
+			if err != nil || r.Verify() != nil {
+				continue
+			}
+			l.behind = append(l.behind, r)
+			if state.knows(r.Author) {
 				state.removeToo(r)
 			}
 		}
 	}
-	if l.fault.damage == nil && bad == nil {
+	if !errors.Is(bad, record.ErrVersion) {
 		l.records = records
 	}
 	return l

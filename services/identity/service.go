@@ -35,7 +35,8 @@ type Service struct {
 	writing chan struct{} // holds one token while a change is made; guards log, state, shared and conns
 	log     *logfile.Log
 	state   *household         // nil before the claim
-	shared  *exchange.Exchange // the same records, as other boxes are told of them; nil while there is no sound log
+	shared  *exchange.Exchange // the same records, as other boxes are told of them; nil while there are none
+	behind  []*record.Record   // those that can be read behind a damage
 	conns   map[*LogConn]struct{}
 
 	mu      sync.Mutex // guards what follows
@@ -88,6 +89,7 @@ func New(cfg Config) (*Service, error) {
 func (s *Service) adopt(l loaded) {
 	s.log, s.state = l.log, l.state
 	s.share(l.records)
+	s.behind = l.behind
 	m := &services.Membership{Self: s.self}
 	if l.state != nil {
 		m = l.state.membership()

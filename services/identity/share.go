@@ -109,6 +109,12 @@ func (c *LogConn) receive(ctx context.Context, f exchange.Frame) error {
 	}
 	fresh, blame := c.with.Receive(c.at, f)
 	c.wake()
+	if s.damaged() {
+		if blame == nil {
+			blame = s.heal(c)
+		}
+		return blame
+	}
 	if len(fresh) == 0 {
 		return blame
 	}
@@ -128,6 +134,41 @@ func (c *LogConn) receive(ctx context.Context, f exchange.Frame) error {
 		s.cfg.Log.Info("household changed elsewhere", "op", r.Op().String(), "record", r.ID().String(), "author", services.PeerID(r.Author.Key).String())
 	}
 	return blame
+}
+
+func (s *Service) damaged() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fault.damage != nil
+}
+
+// heal makes a damaged log whole again from what c's peer has, once all of that is here and nothing that can be read
+// behind the damage would be lost: the records are united, and the log is replaced in one step. Until then what came is
+// kept in memory only. The caller holds writing.
+func (s *Service) heal(c *LogConn) error {
+	set := s.shared.Set()
+	for _, r := range s.behind {
+		if s.shared.CaughtUp(c.at) && set.Add(r) != nil {
+			return nil
+		}
+	}
+	if !s.shared.CaughtUp(c.at) {
+		return nil
+	}
+	file, err := encodeRecords(set.Records())
+	if err != nil {
+		return err
+	}
+	log, _ := logfile.Open(s.cfg.Disk, s.path)
+	if err := log.Replace(file); err != nil {
+		return notWritten(err)
+	}
+	if err := errors.Join(s.log.Close(), log.Close()); err != nil {
+		s.cfg.Log.Warn("closing household log", "err", err)
+	}
+	s.adopt(load(s.cfg.Disk, s.self, s.path))
+	s.cfg.Log.Info("the household log was damaged, and is whole again from another box")
+	return ErrAnew
 }
 
 // share begins the exchange anew with the records, which are on disk; nil is none. The caller holds writing, or is New.

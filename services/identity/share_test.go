@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -313,4 +314,61 @@ func TestHostilePeer(t *testing.T) {
 	if _, err := unclaimed.Connect(); !errors.Is(err, identity.ErrNoLog) {
 		t.Errorf("an unclaimed box shares: %v", err)
 	}
+}
+
+// A damaged log is made whole by another box of the household, with nothing lost of what could still be read.
+func TestHeal(t *testing.T) {
+	study := identitytest.Household(t)
+	attic := identitytest.Joined(t, study, "Attic")
+	ben := person(t, study.Service, "Ben", services.RoleMember)
+	share(t, study.Service, attic.Service)
+	person(t, study.Service, "Cleo", services.RoleMember) // the attic does not hear of her
+	path := filepath.Join(study.Dir, "log")
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(b, []byte("Ben"))
+	b[at] ^= 1
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	damaged := reopened(t, study)
+	if m := damaged.Membership(); !m.ReadOnly || len(m.People) != 1 {
+		t.Fatalf("read-only %t, people %+v", m.ReadOnly, m.People)
+	}
+	x, err := damaged.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	y, err := attic.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for healed := false; !healed; {
+		for f := x.Next(); f != nil; f = x.Next() {
+			if err := y.Receive(t.Context(), f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f := y.Next()
+		if f == nil {
+			t.Fatal("nothing more comes, and it is not healed")
+		}
+		err := x.Receive(t.Context(), f)
+		if healed = errors.Is(err, identity.ErrAnew); !healed && err != nil {
+			t.Fatal(err)
+		}
+	}
+	x.Close()
+	y.Close()
+	m := damaged.Membership()
+	if _, ok := m.Person(ben.ID); !ok || m.ReadOnly || len(m.People) != 3 {
+		t.Errorf("read-only %t, people %+v", m.ReadOnly, m.People)
+	}
+	if _, err := damaged.Verify(t.Context()); err != nil {
+		t.Error(err)
+	}
+	share(t, damaged, attic.Service)
+	agree(t, damaged, attic.Service, reopened(t, study))
 }

@@ -22,7 +22,7 @@ type Entry struct {
 }
 
 // Entries are the records of the log in the order in which they take effect, which is the same on every box that has
-// the same records. Of a damaged log it is nil.
+// the same records. Of a damaged log they are those before the damage.
 func (s *Service) Entries() ([]Entry, error) {
 	s.writing <- struct{}{}
 	defer s.unlock()

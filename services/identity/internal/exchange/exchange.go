@@ -19,6 +19,7 @@ package exchange
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"hearth.alt/services/identity/internal/record"
 )
@@ -32,9 +33,10 @@ type Exchange struct {
 
 // Conn is what there is to say to one box over one connection; a box may have several.
 type Conn struct {
-	have  bool  // landmarks are to be sent
-	heard bool  // the peer's came: only then is it known what it lacks
-	queue []int // places of the records to be sent, ascending
+	have  bool        // landmarks are to be sent
+	heard bool        // the peer's came: only then is it known what it lacks
+	wants []record.ID // what of them was not there
+	queue []int       // places of the records to be sent, ascending
 }
 
 // New begins with the records of set, which it takes over. verify checks a record's signature.
@@ -70,6 +72,7 @@ func (e *Exchange) Receive(c *Conn, f Frame) (fresh []*record.Record, err error)
 			return nil, fmt.Errorf("%w: landmarks again", ErrPeer) // each costs a walk through the whole set
 		}
 		c.heard, c.queue = true, e.set.missing(f.Have)
+		c.wants = slices.DeleteFunc(slices.Clone(f.Have), e.set.Has)
 		return nil, nil
 	}
 	for _, b := range f.Records {
@@ -91,6 +94,12 @@ func (e *Exchange) Receive(c *Conn, f Frame) (fresh []*record.Record, err error)
 		fresh = append(fresh, r)
 	}
 	return fresh, nil
+}
+
+// CaughtUp says whether all that the peer had when it connected is in the set.
+func (e *Exchange) CaughtUp(c *Conn) bool {
+	c.wants = slices.DeleteFunc(c.wants, e.set.Has)
+	return c.heard && len(c.wants) == 0
 }
 
 // Stored says that records, which Receive returned for from or which were made here (nil), are on disk.
