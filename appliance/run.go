@@ -43,7 +43,11 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) (err error) {
 			<-k.Gone()
 			stop()
 		}()
-		return be(ctx, o, k, log, stdout, nil)
+		err = be(ctx, o, k, log, stdout, nil)
+		if errors.Is(err, keeper.ErrAdopted) {
+			return nil // the keeper knows, and starts the next child with the new key
+		}
+		return err
 	}
 	state, err := filepath.Abs(o.State)
 	if err != nil {
@@ -61,26 +65,31 @@ func Run(ctx context.Context, o Options, stdout, stderr io.Writer) (err error) {
 		return err
 	}
 	defer unlock()
-	local, err := keeper.NewLocal(keeperConfig(o, log))
-	if err != nil {
-		return err
-	}
-	defer local.Close()
-	if err := checkPorts(ctx, o, local); err != nil {
-		return err
-	}
-	if os.Getuid() == 0 && !o.Dev {
-		return keeper.Run(ctx, childConfig(o, log), local)
-	}
-	return be(ctx, o, local, log, stdout, reader(o, stderr))
+	return lives(ctx, o, log, func(k *keeper.Local) error {
+		if err := checkPorts(ctx, o, k); err != nil {
+			return err
+		}
+		if os.Getuid() == 0 && !o.Dev {
+			return keeper.Run(ctx, childConfig(o, log), k)
+		}
+		return be(ctx, o, k, log, stdout, reader(o, stderr))
+	})
 }
 
 // be is the unprivileged part: everything but the keeper. people is where somebody reads along; nil is nobody.
 func be(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger, stdout, people io.Writer) error {
+	ctx, restart := context.WithCancelCause(ctx)
+	defer restart(nil)
 	a, err := wire(ctx, o, k, log)
 	if err != nil {
 		return err
 	}
+	a.restart = restart
+	return a.run(ctx, stdout, people)
+}
+
+// run runs all parts until ctx ends; keeper.ErrAdopted when that is why it ended.
+func (a *appliance) run(ctx context.Context, stdout, people io.Writer) error {
 	if err := a.claim.load(ctx); err != nil {
 		return fmt.Errorf("reading the claim secret: %w", err)
 	}
@@ -103,7 +112,11 @@ func be(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger, stdou
 			}
 		}()
 	}
-	return supervise(ctx, log, a.services())
+	err := supervise(ctx, a.log, a.services())
+	if cause := context.Cause(ctx); errors.Is(cause, keeper.ErrAdopted) {
+		return cause
+	}
+	return err
 }
 
 // readyLine is the one line that says that the box can be used. The claim secret stands in it only with --dev.

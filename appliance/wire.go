@@ -58,6 +58,7 @@ type appliance struct {
 	console     *console
 	room        *room
 	health      *healthBoard
+	restart     context.CancelCauseFunc // ends this life and says why
 
 	lastTunnel struct {
 		sync.Mutex

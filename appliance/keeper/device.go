@@ -17,6 +17,18 @@ func peerOf(seed []byte) services.PeerID {
 	return services.PeerID(ed25519.NewKeyFromSeed(seed).Public().(ed25519.PublicKey))
 }
 
+// ErrAdopted says that a life of the box ended because AdoptDevice was called: the next one, with a Local of its own, has
+// the new device key.
+var ErrAdopted = errors.New("the box has another device key")
+
+// outdated says whether the device key is no longer the one that this keeper read.
+func (l *Local) outdated() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	seed, err := l.vault.read(fileDevice, ed25519.SeedSize)
+	return err == nil && peerOf(seed) != l.PeerID()
+}
+
 // NextDevice implements Keeper.
 func (l *Local) NextDevice(context.Context) (services.PeerID, error) {
 	l.mu.Lock()

@@ -3,6 +3,7 @@ package keeper_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -26,7 +27,7 @@ import (
 
 // The parts that this program plays besides the tests, by KEEPER_PLAY.
 var plays = map[string]func() int{
-	"keeper": playKeeper, "child": playChild, "stubborn": playStubborn, "worker": playWorker, "secrets": playSecrets,
+	"keeper": playKeeper, "child": playChild, "stubborn": playStubborn, "worker": playWorker, "secrets": playSecrets, "renewing": playRenewing,
 }
 
 func fail(what string, err error) int {
@@ -39,17 +40,49 @@ func playKeeper() int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	state := os.Getenv("PLAY_STATE")
-	l, err := keeper.NewLocal(config(state))
-	if err != nil {
-		return fail("local", err)
+	for {
+		l, err := keeper.NewLocal(config(state))
+		if err != nil {
+			return fail("local", err)
+		}
+		err = keeper.Run(ctx, keeper.RunConfig{
+			Args: []string{"run"}, Env: []string{"KEEPER_PLAY=" + os.Getenv("PLAY_CHILD"), "PLAY_STATE=" + state}, Memory: 512 << 20,
+			Steady: time.Millisecond, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		}, l)
+		l.Close()
+		switch {
+		case errors.Is(err, keeper.ErrAdopted):
+		case err != nil:
+			return fail("run", err)
+		default:
+			return 0
+		}
 	}
-	defer l.Close()
-	err = keeper.Run(ctx, keeper.RunConfig{
-		Args: []string{"run"}, Env: []string{"KEEPER_PLAY=" + os.Getenv("PLAY_CHILD"), "PLAY_STATE=" + state}, Memory: 512 << 20,
-		Steady: time.Millisecond, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
-	}, l)
+}
+
+// playRenewing is a child that takes another device key in its first life. In each it says who the box is and, as
+// Next, who it will be.
+func playRenewing() int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	k, err := keeper.FromParent(ctx)
 	if err != nil {
-		return fail("run", err)
+		return fail("dial", err)
+	}
+	r := report{PID: os.Getpid(), PeerID: k.PeerID()}
+	first := os.Mkdir(filepath.Join(os.Getenv("PLAY_STATE"), "renewed"), 0o700) == nil
+	if first {
+		if r.Next, err = k.NextDevice(ctx); err != nil {
+			return fail("next", err)
+		}
+		if err := k.AdoptDevice(ctx, r.Next); err != nil {
+			return fail("adopt", err)
+		}
+	}
+	line, _ := json.Marshal(r)
+	fmt.Printf("%s\n", line)
+	if !first {
+		<-ctx.Done()
 	}
 	return 0
 }
@@ -68,7 +101,7 @@ type report struct {
 	TUN           string
 	Index         int
 	Kept          bool
-	PeerID        services.PeerID
+	PeerID, Next  services.PeerID
 }
 
 var tunSpec = keeper.TUNSpec{Name: "hearth0", MTU: 1280, Addresses: []netip.Prefix{netip.MustParsePrefix("10.7.3.1/24"), netip.MustParsePrefix("fd07:1:2::1/48")}}

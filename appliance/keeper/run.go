@@ -64,7 +64,8 @@ type RunConfig struct {
 // Run gives the state to the child's user, all but secrets/, spawns the child and serves it from k until ctx ends.
 // A child that ends is started again: at once the first time, then after pauses that double from a quarter of a second
 // to eight seconds, shortened by up to a quarter at random. When ctx ends the child gets SIGTERM and, after four seconds,
-// SIGKILL with all it started; Run then returns nil. It needs root.
+// SIGKILL with all it started; Run then returns nil. When a child ends after AdoptDevice, Run returns ErrAdopted. It
+// needs root.
 //
 // The child has no capability and can gain none (empty bounding set, no_new_privs), no supplementary groups, no core
 // dumps, the keeper's socket as descriptor ChildFD and nothing else of the keeper's. It is killed when the keeper
@@ -119,6 +120,9 @@ func Run(ctx context.Context, cfg RunConfig, k *Local) error {
 		err := runChild(ctx, cfg, k, group)
 		if ctx.Err() != nil {
 			return nil
+		}
+		if k.outdated() {
+			return ErrAdopted
 		}
 		if time.Since(began) > cfg.Steady {
 			failures = 0

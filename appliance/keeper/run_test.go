@@ -231,6 +231,25 @@ func TestKilledChildComesBack(t *testing.T) {
 	t.Logf("slowest of 20 from kill to listening again: %v", slowest)
 }
 
+// TestAnotherDeviceKeyStartsEverythingAgain: the child that adopted it ends, and the next one is the new box.
+func TestAnotherDeviceKeyStartsEverythingAgain(t *testing.T) {
+	h := open(t, "renewing")
+	first := h.next(t)
+	again := h.next(t)
+	if first.PeerID == first.Next || again.PeerID != first.Next || !again.Next.IsZero() {
+		t.Errorf("%v wanted to be %v and is %v", first.PeerID, first.Next, again.PeerID)
+	}
+	h.cmd.Process.Signal(syscall.SIGTERM)
+	for range h.reports {
+	}
+	if err := <-h.ended; err != nil {
+		t.Errorf("ended with %v", err)
+	}
+	if n := strings.Count(h.log.String(), "is started again"); n != 0 {
+		t.Errorf("the end of a child that adopted a key counts as its failure:\n%s", h.log)
+	}
+}
+
 func TestStopping(t *testing.T) {
 	t.Run("a good child", func(t *testing.T) {
 		h := open(t, "child")
