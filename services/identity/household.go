@@ -602,12 +602,15 @@ func replay(self services.PeerID, taken []*record.Record, void map[record.ID]boo
 	return h, idle, nil
 }
 
-// isChain says whether each record is the only child of the one before it, as it is while there is one box.
+// isChain says whether each record is the only child of the one before it, as it is while there is one box, and no
+// author used a sequence twice.
 func isChain(taken []*record.Record) bool {
-	for i, r := range taken[1:] {
-		if len(r.Parents) != 1 || r.Parents[0] != taken[i].ID() {
+	last := map[record.Author]uint64{}
+	for i, r := range taken {
+		if i > 0 && (len(r.Parents) != 1 || r.Parents[0] != taken[i-1].ID()) || r.Sequence <= last[r.Author] {
 			return false
 		}
+		last[r.Author] = r.Sequence
 	}
 	return true
 }

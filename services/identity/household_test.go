@@ -234,7 +234,6 @@ func TestRecordsWithoutEffect(t *testing.T) {
 		"by a stranger":                 {Author: strange, Sequence: 1, Payload: person(cat, services.RoleOwner)},
 		"by another root":               {Author: record.Author{Kind: record.KindRoot, Key: strange.Key}, Sequence: 1, Payload: person(cat, services.RoleOwner)},
 		"by a box that says it is root": {Author: record.Author{Kind: record.KindRoot}, Sequence: 4, Payload: person(cat, services.RoleOwner)},
-		"a sequence again":              {Sequence: 3, Payload: person(cat, services.RoleOwner)},
 		"a sequence left out":           {Sequence: 5, Payload: person(cat, services.RoleOwner)},
 		"for a stranger":                {Sequence: 4, By: cat, Payload: record.SetLAN{Person: ben}},
 		"through another's device":      {Sequence: 4, By: ann, Via: phone, Payload: record.SetLAN{Person: ben}},

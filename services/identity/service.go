@@ -94,7 +94,7 @@ func (s *Service) adopt(l loaded) {
 	if l.state != nil {
 		m = l.state.membership()
 	}
-	m.ReadOnly = l.fault.any()
+	m.ReadOnly = m.ReadOnly || l.fault.any()
 	if l.fault.damage != nil {
 		s.cfg.Log.Error("household log is damaged", "path", s.path, "offset", l.fault.damage.Offset, "reason", l.fault.damage.Reason)
 	}

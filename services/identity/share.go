@@ -181,12 +181,12 @@ func (s *Service) share(records []*record.Record) {
 	clear(s.conns)
 }
 
-// after is the state that fresh, which is in the set, leads to. What has all there was in its past is applied; anything
-// else may change what counts of all the rest.
+// after is the state that fresh, which is in the set, leads to. What has all there was in its past, and follows its
+// author's last record, is applied; anything else may change what counts of all the rest.
 func (s *Service) after(fresh []*record.Record) (*household, error) {
 	next := s.state.clone()
 	for _, r := range fresh {
-		if next.frozen || r.Op() == record.OpEpoch || len(r.Parents) < len(next.heads) || !containsAll(r.Parents, next.heads) {
+		if next.frozen || r.Op() == record.OpEpoch || r.Sequence != next.sequence[r.Author]+1 || len(r.Parents) < len(next.heads) || !containsAll(r.Parents, next.heads) {
 			all := s.shared.Set().Records()
 			return fold(s.self, all[0].ID(), all)
 		}
