@@ -50,6 +50,7 @@ type appliance struct {
 	link        *link.Service
 	links       *links
 	linkSockets *linkSockets
+	joining     *joining
 	claim       *claimKeeper
 	web         *web.Server
 	webConfig   web.Config // what it was made of
@@ -204,9 +205,18 @@ func (a *appliance) wireLinks() (err error) {
 	a.links = newLinks(where, a.identity, a.log)
 	where.own, where.near, where.known = a.linkedAt, a.discovery.Found, a.links.ours
 	a.links.shares = shares(a.identity, where, a.info.PeerID)
+	invitations := identity.InvitationsOf(a.identity)
+	invitations.Joined = func(ctx context.Context, b services.Box) {
+		if err := a.account.Audit(ctx, account.Event{Action: "box-joined", Object: b.Name}); err != nil {
+			a.log.Error("an event could not be written down", "action", "box-joined", "error", err)
+		}
+	}
+	a.joining = &joining{
+		links: a.links, identity: a.identity, invitations: identity.NewInvitations(invitations), own: a.linkedAt, near: a.discovery.Found, port: a.opts.MeshPort,
+	}
 	a.link, err = link.New(link.Config{
 		Self: a.info.PeerID, Sign: a.keeper.SignHandshake, UDP: a.linkSockets.udp, TCP: a.linkSockets.tcp, Paths: where.paths,
-		Knows: a.links.knows, Protocols: a.links.protocols(), Now: a.clock.Now, Log: a.log,
+		Knows: a.links.knows, Protocols: append(a.links.protocols(), a.joining.protocol()), Now: a.clock.Now, Log: a.log,
 	})
 	a.links.link = a.link
 	return err
@@ -240,6 +250,7 @@ func (a *appliance) wireHouse() (err error) {
 	a.health = newHealthBoard()
 	house := &api.House{
 		Version: Version, Log: a.log, Clock: a.clock, Zone: a.zone, TimeSet: a.certificate.Reload, Identity: a.identity, Account: a.account, Mesh: a.mesh, Names: a.discovery, DNS: a.dns, Link: a.link,
+		Invitations: a.joining.invitations, Joining: a.joining,
 		Health: a.health.All, Door: a.door, Addresses: func() []netip.Addr { return lookHome().addresses },
 		Networks: func() []netip.Prefix { return lookHome().networks },
 	}

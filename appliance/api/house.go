@@ -30,6 +30,9 @@ type House struct {
 	DNS      *dns.Service
 	Link     *link.Service
 	Rekey    Rekey
+	// Invitations are those of boxes; Joining is how boxes meet.
+	Invitations *identity.Invitations
+	Joining     Joining
 	// Health lists what every service says, in the order they are shown.
 	Health func() []services.Health
 	// Door is the host, with the port where it is not 443, at which a browser at home opens https.
@@ -43,10 +46,11 @@ type House struct {
 
 	claiming sync.Mutex
 
-	mu       sync.Mutex
-	pairings map[services.DeviceID]pairing
-	invites  map[services.PersonID]invitation
-	reads    map[string]*reads
+	mu        sync.Mutex
+	pairings  map[services.DeviceID]pairing
+	invites   map[services.PersonID]invitation
+	boxInvite *boxInvitation
+	reads     map[string]*reads
 }
 
 // Ownership says whose the box is.

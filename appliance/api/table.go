@@ -74,6 +74,16 @@ var table = []Operation{
 	}, (*House).AllowHomeward),
 	define(Operation{Name: "dns remove", Summary: "Let the names of a domain no longer point home", Method: "DELETE", Path: "/dns/homeward/{domain}", Rule: anyone(services.RoleAdmin)}, (*House).RemoveHomeward),
 
+	define(Operation{Name: "box list", Summary: "List the boxes of the household", Method: "GET", Path: "/boxes", Rule: anyone(services.RoleMember)}, (*House).ListBoxes),
+	define(Operation{
+		Name: "box invite", Summary: "Invite another box; the answer holds the link it joins by, good for ten minutes", Method: "POST", Path: "/boxes/invitation",
+		Rule: withPassword(services.RoleAdmin), Secret: true,
+	}, (*House).InviteBox),
+	define(Operation{
+		Name: "box join", Summary: "Make this box, which nobody has claimed, one of the household that invited it", Method: "POST", Path: "/boxes/join",
+		Rule: Rule{Faces: []services.Face{services.FaceConsole}, Least: services.RoleOwner, Before: true},
+	}, (*House).JoinHousehold),
+	define(Operation{Name: "box remove", Summary: "Remove a box from the household, for good", Method: "DELETE", Path: "/boxes/{id}", Rule: withPassword(services.RoleAdmin)}, (*House).RemoveBox),
 	define(Operation{Name: "peer ping", Summary: "Ask another box for a sign of life", Method: "GET", Path: "/peers/{who}/ping", Rule: anyone(services.RoleMember)}, (*House).Ping),
 	define(Operation{Name: "peer protocols", Summary: "List what another box speaks with this one", Method: "GET", Path: "/peers/{who}/protocols", Rule: anyone(services.RoleMember)}, (*House).PeerProtocols),
 	define(Operation{Name: "log show", Summary: "List the records that say who belongs, in the order in which they take effect", Method: "GET", Path: "/log", Rule: anyone(services.RoleAdmin)}, (*House).ShowLog),

@@ -117,6 +117,7 @@ var groupHelp = map[string]string{
 	"device":  "Phones and laptops: list, add, rename and remove them",
 	"time":    "What time the box goes by: show it, and set it when it went wrong",
 	"session": "Where people are signed in: list, and sign out",
+	"box":     "The boxes of the household: list, invite, join and remove them",
 	"log":     "The signed record of who belongs: show and verify it",
 	"peer":    "Other boxes: ask for a sign of life, and what they speak with this one",
 	"dns":     "Names from outside that may point home: list, allow and remove them",

@@ -1,0 +1,291 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"rsc.io/qr"
+
+	"hearth.alt/services"
+	"hearth.alt/services/identity"
+	"hearth.alt/services/link"
+	"hearth.alt/services/secret"
+)
+
+// Joining is how this box and another one meet. The errors are those of services/link and of identity's JoinWith and
+// JoinWithCode.
+type Joining interface {
+	// Candidates are where this box may be found, the best first.
+	Candidates() []netip.AddrPort
+	// ByLink joins the household of the link.
+	ByLink(ctx context.Context, link identity.InviteLink, name string) error
+	// ByCode joins the household of the box that shows the code: the one at the address or name, or with "" one that is
+	// found at home.
+	ByCode(ctx context.Context, at string, code identity.SpokenCode, name string) error
+	// Linked are the boxes that are in touch with this one.
+	Linked() map[services.PeerID]bool
+}
+
+// BoxOutput is one box of the household.
+type BoxOutput struct {
+	ID       services.PeerID `json:"id" show:"last"`
+	Name     string          `json:"name"`
+	Label    string          `json:"label"`
+	State    services.State  `json:"state"`
+	Self     bool            `json:"self"`   // the one that answers
+	Linked   bool            `json:"linked"` // in touch with it now
+	Address4 string          `json:"address4"`
+	Address6 string          `json:"address6"`
+}
+
+// BoxInvitationOutput is the invitation of a box.
+type BoxInvitationOutput struct {
+	Link    secret.Shown `json:"link"`
+	Code    secret.Shown `json:"code"` // three words to say, where nothing can be scanned
+	Expires time.Time    `json:"expires"`
+	PNG     []byte       `json:"png,omitempty" save:"png" show:"qr=link"`
+}
+
+// JoinInput is what "box join" takes. The link may stand on a command line: it is good once, for ten minutes, and a box
+// that came first shows.
+type JoinInput struct {
+	Link string `json:"link" arg:"LINK" help:"the link that box invite shows on the other box, or its three words"`
+	Name string `json:"name,omitempty" help:"what this box is to be called; hearth when not given"`
+	At   string `json:"at,omitempty" help:"with the three words: the other box's address or name; found at home when not given"`
+}
+
+// JoinOutput is the household that this box belongs to now.
+type JoinOutput struct {
+	Household string `json:"household"`
+	Domain    string `json:"domain"`
+	Box       string `json:"box"`
+}
+
+// BoxInput names a box.
+type BoxInput struct {
+	ID   string `json:"id" arg:"ID" path:"id" help:"its name or PeerID, as box list shows them"`
+	This bool   `json:"this_box,omitempty" help:"it is this very box that is to be removed"`
+}
+
+// joinPage is where a phone's camera opens the link of a box: the new one, which nobody has claimed.
+const joinPage = "http://hearth.local/join#"
+
+// boxInvitation is the invitation that the box remembers, so that the page can show it again.
+type boxInvitation struct {
+	out     BoxInvitationOutput
+	expires time.Time
+}
+
+// ListBoxes lists the boxes of the household.
+func (h *House) ListBoxes(_ context.Context, caller services.Caller, _ None) ([]BoxOutput, error) {
+	if err := least(caller, services.RoleMember); err != nil {
+		return nil, err
+	}
+	m, linked := h.Identity.Membership(), h.Joining.Linked()
+	out := []BoxOutput{}
+	for _, b := range m.Boxes {
+		out = append(out, BoxOutput{
+			ID: b.ID, Name: b.Name, Label: b.Label, State: b.State, Self: b.ID == m.Self, Linked: linked[b.ID],
+			Address4: b.Addr4.String(), Address6: b.Addr6.String(),
+		})
+	}
+	return out, nil
+}
+
+// InviteBox makes an invitation for one box, in place of the former one.
+func (h *House) InviteBox(ctx context.Context, caller services.Caller, _ None) (BoxInvitationOutput, error) {
+	if err := least(caller, services.RoleAdmin); err != nil {
+		return BoxInvitationOutput{}, err
+	}
+	candidates := h.Joining.Candidates()
+	if len(candidates) == 0 {
+		return BoxInvitationOutput{}, &services.Problem{
+			Kind: services.KindUnavailable, Code: "no-address",
+			Say: services.Say("house.box-no-address", "This box is in no network where another one could find it. Connect it, then invite once more."),
+		}
+	}
+	made, err := h.Invitations.Open(h.acting(ctx, caller), candidates)
+	if err != nil {
+		return BoxInvitationOutput{}, err
+	}
+	text, err := made.Link.Text()
+	if err != nil {
+		return BoxInvitationOutput{}, err
+	}
+	out := BoxInvitationOutput{
+		Link: secret.Show(secret.NewText(joinPage + text)), Code: secret.Show(secret.NewText(made.Code.Words())), Expires: made.Link.Expires,
+	}
+	code, err := qr.Encode(out.Link.Reveal(), qr.L)
+	if err != nil {
+		return BoxInvitationOutput{}, fmt.Errorf("drawing the invitation: %w", err)
+	}
+	out.PNG = code.PNG()
+	h.mu.Lock()
+	h.boxInvite = &boxInvitation{out, made.Link.Expires}
+	h.mu.Unlock()
+	h.audit(ctx, caller, "box-invited", "")
+	return out, nil
+}
+
+// BoxInvitation returns the invitation of a box that waits, to those who could make one; false when there is none.
+func (h *House) BoxInvitation(caller services.Caller) (BoxInvitationOutput, identity.InvitationState, bool) {
+	s := h.Invitations.State()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !s.Open || h.boxInvite == nil || !h.boxInvite.expires.Equal(s.Expires) || least(caller, services.RoleAdmin) != nil {
+		return BoxInvitationOutput{}, s, false
+	}
+	return h.boxInvite.out, s, true
+}
+
+// WithdrawBox ends the invitation of a box.
+func (h *House) WithdrawBox(ctx context.Context, caller services.Caller) error {
+	if err := least(caller, services.RoleAdmin); err != nil {
+		return err
+	}
+	open := h.Invitations.State().Open
+	h.Invitations.Cancel()
+	h.mu.Lock()
+	h.boxInvite = nil
+	h.mu.Unlock()
+	if open {
+		h.audit(ctx, caller, "box-withdrawn", "")
+	}
+	return nil
+}
+
+// defaultBox is what a box is called that nobody named; a number follows where the household has one already.
+const defaultBox = "hearth"
+
+const joinTime = 5 * time.Minute
+
+// JoinHousehold makes this unclaimed box one of the household that invited it, all of it or nothing. Whoever calls has
+// proven that the box is theirs.
+func (h *House) JoinHousehold(ctx context.Context, caller services.Caller, in JoinInput) (JoinOutput, error) {
+	if err := h.MayClaim(); err != nil {
+		return JoinOutput{}, err
+	}
+	try, err := h.invited(in)
+	if err != nil {
+		return JoinOutput{}, err
+	}
+	if !h.claiming.TryLock() {
+		return JoinOutput{}, errClaiming
+	}
+	defer h.claiming.Unlock()
+	if err := h.MayClaim(); err != nil {
+		return JoinOutput{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, joinTime)
+	defer cancel()
+	name := in.Name
+	if strings.TrimSpace(name) == "" {
+		name = defaultBox
+	}
+	err = try(ctx, name)
+	for n := 2; in.Name == "" && n <= 32 && errors.Is(err, &services.Problem{Code: "name-taken"}); n++ {
+		err = try(ctx, fmt.Sprintf("%s %d", defaultBox, n))
+	}
+	if err != nil {
+		return JoinOutput{}, joinProblem(err)
+	}
+	m := h.Identity.Membership()
+	box, _ := m.Box()
+	h.audit(ctx, caller, "joined", m.Household.Name)
+	return JoinOutput{Household: m.Household.Name, Domain: m.Household.Domain, Box: box.Name}, nil
+}
+
+// invited reads what was typed: a link, or three words.
+func (h *House) invited(in JoinInput) (func(ctx context.Context, name string) error, error) {
+	text := strings.TrimSpace(in.Link)
+	if text == "" {
+		return nil, &services.Problem{
+			Kind: services.KindInvalid, Code: "link-empty", Field: "link",
+			Say: services.Say("house.join-empty", "Scan or paste the invitation of the other box, or type its three words."),
+		}
+	}
+	if strings.Contains(text, ":") {
+		l, err := identity.ParseInviteLink(text)
+		if err != nil {
+			return nil, err
+		}
+		return func(ctx context.Context, name string) error { return h.Joining.ByLink(ctx, l, name) }, nil
+	}
+	code, err := identity.ParseSpokenCode(text)
+	if err != nil {
+		p := *services.AsProblem(err)
+		p.Field = "link" // the one field for both
+		return nil, &p
+	}
+	return func(ctx context.Context, name string) error { return h.Joining.ByCode(ctx, in.At, code, name) }, nil
+}
+
+// joinProblem says in a sentence why the other box was not reached.
+func joinProblem(err error) error {
+	p := &services.Problem{Kind: services.KindUnavailable, Cause: err}
+	var refused *link.RefusedError
+	var said *services.Problem
+	switch {
+	case errors.As(err, &said):
+		if said.Field == "code" {
+			copied := *said
+			copied.Field = "link"
+			return &copied
+		}
+		return err
+	case errors.As(err, &refused) && refused.Code == link.RefusedUnknown:
+		return identity.InviteUnknown()
+	case errors.As(err, &refused):
+		p.Kind, p.Code, p.Say = services.KindBusy, "busy", services.Say("house.join-busy", "The other box is busy. Try again in a minute, with the same invitation.")
+	case errors.Is(err, link.ErrNotRunning):
+		p.Code, p.Say = "links-off", services.Say("house.peer.off", "Links to other boxes are not running on this box. “hearth status” says why.")
+	case errors.Is(err, link.ErrSelf):
+		p.Kind, p.Code, p.Field, p.Say = services.KindInvalid, "self", "at", services.Say("house.join-self", "That is the address of this box itself. Type the other one's.")
+	case errors.Is(err, link.ErrWrongPeer):
+		p.Code, p.Say = "wrong-peer", services.Say("house.join-wrong", "Another box answered than the one that made this invitation, so this box did not join. Make a new invitation, with both boxes in the same network.")
+	case errors.Is(err, link.ErrUnreachable), errors.Is(err, context.DeadlineExceeded):
+		p.Code, p.Say = "unreachable", services.Say("house.join-unreachable", "The other box does not answer. Look whether both are switched on and in the same network, then try once more with the same invitation.")
+	default:
+		return err
+	}
+	return p
+}
+
+// ErrNoBoxNear says that the three words need an address.
+var ErrNoBoxNear = &services.Problem{
+	Kind: services.KindNotFound, Code: "no-box-near", Field: "at",
+	Say: services.Say("house.join-none-near", "No other box was found in this network. Type the other box's address: its page Network shows it."),
+}
+
+// RemoveBox removes a box from the household, for good. Removing the box that is asked wants it said.
+func (h *House) RemoveBox(ctx context.Context, caller services.Caller, in BoxInput) (None, error) {
+	if err := least(caller, services.RoleAdmin); err != nil {
+		return None{}, err
+	}
+	m := h.Identity.Membership()
+	id, err := h.peer(in.ID)
+	if err != nil {
+		return None{}, err
+	}
+	if id == m.Self && !in.This {
+		return None{}, &services.Problem{
+			Kind: services.KindConflict, Code: "this-box", Field: "this_box",
+			Say: services.Say("house.box-this", "That is this very box. Once removed it serves nobody any more and never comes back with its key. Say that you mean it, or do it on another box."),
+		}
+	}
+	name := in.ID
+	for _, b := range m.Boxes {
+		if b.ID == id {
+			name = b.Name
+		}
+	}
+	if err := h.Identity.RemoveBox(h.acting(ctx, caller), id); err != nil {
+		return None{}, err
+	}
+	h.audit(ctx, caller, "box-removed", name)
+	return None{}, nil
+}
