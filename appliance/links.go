@@ -60,6 +60,7 @@ type links struct {
 	}
 	where  *whereabouts
 	shares []share
+	beside []func(context.Context) // what runs while links do
 	log    *slog.Logger
 
 	begin  sync.Once
@@ -118,6 +119,9 @@ func (l *links) Run(ctx context.Context) error {
 	defer cancel()
 	group.Go(func() { l.keep(ctx) })
 	group.Go(func() { l.where.keep(ctx) })
+	for _, run := range l.beside {
+		group.Go(func() { run(ctx) })
+	}
 	return l.link.Run(ctx)
 }
 

@@ -90,6 +90,9 @@ func be(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger, stdou
 
 // run runs all parts until ctx ends; keeper.ErrAdopted when that is why it ended.
 func (a *appliance) run(ctx context.Context, stdout, people io.Writer) error {
+	if err := a.finishRekey(ctx); err != nil {
+		return err
+	}
 	if err := a.claim.load(ctx); err != nil {
 		return fmt.Errorf("reading the claim secret: %w", err)
 	}

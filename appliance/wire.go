@@ -49,6 +49,7 @@ type appliance struct {
 	discovery   *discovery.Service
 	link        *link.Service
 	links       *links
+	friends     *friends
 	linkSockets *linkSockets
 	joining     *joining
 	claim       *claimKeeper
@@ -214,11 +215,17 @@ func (a *appliance) wireLinks() (err error) {
 	a.joining = &joining{
 		links: a.links, identity: a.identity, invitations: identity.NewInvitations(invitations), own: a.linkedAt, near: a.discovery.Found, port: a.opts.MeshPort,
 	}
+	a.friends = newFriends(a.identity, a.linkedAt, a.account.Audit, a.log)
+	a.links.beside = []func(context.Context){a.friends.keep}
 	a.link, err = link.New(link.Config{
-		Self: a.info.PeerID, Sign: a.keeper.SignHandshake, UDP: a.linkSockets.udp, TCP: a.linkSockets.tcp, Paths: where.paths,
-		Knows: a.links.knows, Protocols: append(a.links.protocols(), a.joining.protocol()), Now: a.clock.Now, Log: a.log,
+		Self: a.info.PeerID, Sign: a.keeper.SignHandshake, UDP: a.linkSockets.udp, TCP: a.linkSockets.tcp,
+		Paths: func(peer services.PeerID) []netip.AddrPort {
+			return append(where.paths(peer), a.friends.paths(peer)...)
+		},
+		Knows:     func(peer services.PeerID) bool { return a.links.knows(peer) || a.friends.knows(peer) },
+		Protocols: append(a.links.protocols(), a.joining.protocol(), a.friends.protocol()), Now: a.clock.Now, Log: a.log,
 	})
-	a.links.link = a.link
+	a.links.link, a.friends.link = a.link, a.link
 	return err
 }
 
@@ -249,8 +256,8 @@ func (a *appliance) linkedAt() (out []netip.AddrPort) {
 func (a *appliance) wireHouse() (err error) {
 	a.health = newHealthBoard()
 	house := &api.House{
-		Version: Version, Log: a.log, Clock: a.clock, Zone: a.zone, TimeSet: a.certificate.Reload, Identity: a.identity, Account: a.account, Mesh: a.mesh, Names: a.discovery, DNS: a.dns, Link: a.link,
-		Invitations: a.joining.invitations, Joining: a.joining,
+		Version: Version, Log: a.log, Clock: a.clock, Zone: a.zone, TimeSet: a.certificate.Reload, Identity: a.identity, Account: a.account, Mesh: a.mesh, Names: a.discovery, DNS: a.dns,
+		Link: a.link, Invitations: a.joining.invitations, Joining: a.joining, Friends: a.friends, Rekey: rekey{a},
 		Health: a.health.All, Door: a.door, Addresses: func() []netip.Addr { return lookHome().addresses },
 		Networks: func() []netip.Prefix { return lookHome().networks },
 	}

@@ -33,6 +33,7 @@ type House struct {
 	// Invitations are those of boxes; Joining is how boxes meet.
 	Invitations *identity.Invitations
 	Joining     Joining
+	Friends     Friends
 	// Health lists what every service says, in the order they are shown.
 	Health func() []services.Health
 	// Door is the host, with the port where it is not 443, at which a browser at home opens https.
@@ -50,6 +51,7 @@ type House struct {
 	pairings  map[services.DeviceID]pairing
 	invites   map[services.PersonID]invitation
 	boxInvite *boxInvitation
+	befriend  map[string]friendLink // by the ID of the invitation
 	reads     map[string]*reads
 }
 

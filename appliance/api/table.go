@@ -64,6 +64,22 @@ var table = []Operation{
 	define(Operation{Name: "device rename", Summary: "Give a device another name", Method: "POST", Path: "/devices/{id}", Rule: anyone(services.RoleGuest)}, (*House).RenameDevice),
 	define(Operation{Name: "device remove", Summary: "Remove a device at once", Method: "DELETE", Path: "/devices/{id}", Rule: anyone(services.RoleGuest)}, (*House).RemoveDevice),
 
+	define(Operation{Name: "friend list", Summary: "List the households that are friends, and what they are allowed", Method: "GET", Path: "/friends", Rule: anyone(services.RoleMember)}, (*House).ListFriends),
+	define(Operation{
+		Name: "friend invite", Summary: "Invite another household; the answer holds the link that one of them opens", Method: "POST", Path: "/friends/invitations",
+		Rule: withPassword(services.RoleAdmin), Secret: true,
+	}, (*House).InviteFriend),
+	define(Operation{Name: "friend invitations", Summary: "List the invitations that nobody came with yet", Method: "GET", Path: "/friends/invitations", Rule: anyone(services.RoleAdmin)}, (*House).ListFriendInvites),
+	define(Operation{Name: "friend withdraw", Summary: "Withdraw an invitation", Method: "DELETE", Path: "/friends/invitations/{id}", Rule: anyone(services.RoleAdmin)}, (*House).WithdrawFriendInvite),
+	define(Operation{
+		Name: "friend accept", Summary: "Take up another household's invitation", Method: "POST", Path: "/friends",
+		Rule: withPassword(services.RoleAdmin), Secret: true,
+	}, (*House).AcceptFriend),
+	define(Operation{Name: "friend rename", Summary: "Call a friend by another name", Method: "POST", Path: "/friends/{id}", Rule: withPassword(services.RoleAdmin)}, (*House).RenameFriend),
+	define(Operation{Name: "friend grant", Summary: "Say all that a friend is allowed, in place of what was", Method: "POST", Path: "/friends/{id}/grants", Rule: withPassword(services.RoleAdmin)}, (*House).GrantFriend),
+	define(Operation{Name: "friend remove", Summary: "Remove a friend and end all that was allowed", Method: "DELETE", Path: "/friends/{id}", Rule: anyone(services.RoleAdmin)}, (*House).RemoveFriend),
+	define(Operation{Name: "contact show", Summary: "Show what friends see of this household", Method: "GET", Path: "/contact", Rule: anyone(services.RoleMember)}, (*House).ShowContact),
+
 	define(Operation{Name: "session list", Summary: "List where a person is signed in", Method: "GET", Path: "/sessions", Rule: anyone(services.RoleGuest)}, (*House).ListSessions),
 	define(Operation{Name: "session end", Summary: "Sign a session out", Method: "DELETE", Path: "/sessions/{id}", Rule: anyone(services.RoleGuest)}, (*House).EndSession),
 

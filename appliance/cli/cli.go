@@ -120,6 +120,8 @@ var groupHelp = map[string]string{
 	"box":     "The boxes of the household: list, invite, join and remove them",
 	"log":     "The signed record of who belongs: show and verify it",
 	"peer":    "Other boxes: ask for a sign of life, and what they speak with this one",
+	"friend":  "Other households: list, invite, accept, allow and remove them",
+	"contact": "What other households see of this one",
 	"dns":     "Names from outside that may point home: list, allow and remove them",
 }
 
@@ -224,6 +226,8 @@ func verb(o api.Operation, word string, state *string) *cobra.Command {
 			values[f.Name] = flags.Bool(f.Flag, false, f.Help)
 		case f.Type.Kind() == reflect.Int || f.Type.Kind() == reflect.Int64:
 			values[f.Name] = flags.Int64(f.Flag, 0, f.Help)
+		case f.Type.Kind() == reflect.Slice:
+			values[f.Name] = flags.StringArray(f.Flag, nil, f.Help)
 		default:
 			values[f.Name] = flags.String(f.Flag, "", f.Help)
 		}

@@ -38,11 +38,13 @@ func show(w io.Writer, o api.Operation, out []byte) error {
 
 // nothing is what an empty list of a verb means.
 var nothing = map[string]string{
-	"person list":  "Nobody belongs to the household.",
-	"device list":  "There are no phones or laptops. Add one with hearth device add NAME.",
-	"session list": "They are signed in nowhere.",
-	"dns list":     "No names from outside point home. Allow one of yours with hearth dns allow DOMAIN.",
-	"audit":        "Nothing is written down.",
+	"person list":        "Nobody belongs to the household.",
+	"device list":        "There are no phones or laptops. Add one with hearth device add NAME.",
+	"session list":       "They are signed in nowhere.",
+	"friend list":        "There are no friends. Invite one with hearth friend invite.",
+	"friend invitations": "No invitation is open.",
+	"dns list":           "No names from outside point home. Allow one of yours with hearth dns allow DOMAIN.",
+	"audit":              "Nothing is written down.",
 }
 
 // person knows how one verb's answer is shown to one.

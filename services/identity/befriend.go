@@ -641,6 +641,18 @@ func FriendUnreachable(cause error) error {
 	}
 }
 
+// What the other household answers, also where its links refuse a stream of FriendProtocol.
+var (
+	ErrInvitationUnknown = &services.Problem{
+		Kind: services.KindNotFound, Code: "invitation-unknown",
+		Say: services.Say("identity.friend.unknown", "The other household knows no such invitation. Perhaps it was withdrawn. Ask for a new one."),
+	}
+	ErrNotTheirFriend = &services.Problem{
+		Kind: services.KindConflict, Code: "not-their-friend",
+		Say: services.Say("identity.friend.not-theirs", "The other household does not have yours among its friends any more."),
+	}
+)
+
 // ask sends m and returns the answer, or why there is none.
 func ask(rw io.ReadWriter, m befriend.Message) (befriend.Welcome, error) {
 	if err := befriend.Write(rw, m); err != nil {
@@ -665,7 +677,7 @@ func friendRefusal(code befriend.Code) error {
 	}
 	switch code {
 	case befriend.Unknown:
-		return problem(services.KindNotFound, "invitation-unknown", services.Say("identity.friend.unknown", "The other household knows no such invitation. Perhaps it was withdrawn. Ask for a new one."))
+		return ErrInvitationUnknown
 	case befriend.Expired:
 		return problem(services.KindConflict, "invitation-expired", services.Say("identity.friend.expired", "This invitation has ended. Ask for a new one."))
 	case befriend.Used:
@@ -675,7 +687,7 @@ func friendRefusal(code befriend.Code) error {
 	case befriend.Busy:
 		return problem(services.KindBusy, "friend-busy", services.Say("identity.friend.busy", "The other box was shown too many wrong invitations and takes none for a minute. Try again then."))
 	case befriend.NotFriends:
-		return problem(services.KindConflict, "not-their-friend", services.Say("identity.friend.not-theirs", "The other household does not have yours among its friends any more."))
+		return ErrNotTheirFriend
 	case befriend.Malformed:
 		return friendInvalid()
 	}

@@ -165,25 +165,24 @@ func both(a, b []services.Grant) []services.Grant {
 
 // mistakable says for what in the household the petname of the friend id could be taken; "" for nothing.
 func (h *household) mistakable(id services.FriendID, petname string) string {
-	alike := func(names ...string) string {
-		for _, n := range names {
-			if looks.Alike(n, petname) {
-				return n
-			}
+	return Mistakable(&services.Membership{Household: &h.is, Boxes: slices.Collect(maps.Values(h.boxes)), Friends: h.friends.list()}, id, petname)
+}
+
+// Mistakable says for what of m a name of the friend id could be taken: the household's name, a box's, or another
+// friend's petname; "" for nothing.
+func Mistakable(m *services.Membership, id services.FriendID, name string) string {
+	known := []string{m.Household.Name, m.Household.Label}
+	for _, b := range m.Boxes {
+		known = append(known, b.Name, b.Label)
+	}
+	for _, f := range m.Friends {
+		if f.ID != id {
+			known = append(known, f.Petname)
 		}
-		return ""
 	}
-	if n := alike(h.is.Name, h.is.Label); n != "" {
-		return n
-	}
-	for _, b := range h.boxes {
-		if n := alike(b.Name, b.Label); n != "" {
+	for _, n := range known {
+		if looks.Alike(n, name) {
 			return n
-		}
-	}
-	for _, one := range h.friends.all {
-		if one.ID != id && alike(one.Petname) != "" {
-			return one.Petname
 		}
 	}
 	return ""
@@ -418,4 +417,14 @@ func (s *Service) RemoveFriend(ctx context.Context, id services.FriendID) error 
 	return s.changeFriend(ctx, id, func(_ *household, _ friend, count uint32) (record.Payload, error) {
 		return record.RemoveFriend{Friend: id, Count: count}, nil
 	})
+}
+
+// FriendID is how friends know this household; zero before the claim.
+func (s *Service) FriendID() (id services.FriendID) {
+	s.writing <- struct{}{}
+	defer s.unlock()
+	if s.state != nil {
+		id = s.state.id()
+	}
+	return id
 }

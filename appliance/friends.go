@@ -1,0 +1,169 @@
+package appliance
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"hearth.alt/services"
+	"hearth.alt/services/account"
+	"hearth.alt/services/identity"
+	"hearth.alt/services/link"
+)
+
+// friends speaks with other households over links: it finds the box that an invitation names, lets friends in, and
+// greets each of them now and then.
+type friends struct {
+	*identity.Befriending
+	link    *link.Service
+	members interface {
+		Watch() (*services.Membership, <-chan struct{})
+	}
+	tell func(ctx context.Context, e account.Event) error
+	log  *slog.Logger
+
+	mu     sync.Mutex
+	trying map[services.PeerID][]netip.AddrPort // where those are said to be whose invitation is being taken up
+}
+
+const (
+	befriendTime  = 30 * time.Second
+	greetEvery    = time.Hour
+	greetAgain    = 10 * time.Minute // after no answer
+	greetLookEach = time.Minute
+)
+
+func newFriends(id *identity.Service, candidates func() []netip.AddrPort, tell func(context.Context, account.Event) error, log *slog.Logger) *friends {
+	return &friends{
+		Befriending: identity.NewBefriending(id, candidates), members: id, tell: tell, log: log.With("service", "friends"),
+		trying: map[services.PeerID][]netip.AddrPort{},
+	}
+}
+
+// knows says whether peer is a friend's box.
+func (f *friends) knows(peer services.PeerID) bool {
+	m, _ := f.members.Watch()
+	_, ok := m.FriendAt(peer)
+	return ok
+}
+
+// paths are where a friend's box, or one whose invitation is being taken up, may be.
+func (f *friends) paths(peer services.PeerID) []netip.AddrPort {
+	f.mu.Lock()
+	out := slices.Clone(f.trying[peer])
+	f.mu.Unlock()
+	return append(out, f.Paths(peer)...)
+}
+
+// protocol is how others speak with this household. A stranger may while an invitation is open.
+func (f *friends) protocol() link.Protocol {
+	return link.Protocol{
+		Name: identity.FriendProtocol, Strangers: true, Most: 2,
+		Allow: func(peer services.PeerID) bool { return f.knows(peer) || f.Open() },
+		Serve: func(ctx context.Context, st *link.Stream) error {
+			_ = st.SetDeadline(time.Now().Add(befriendTime))
+			before := f.knows(st.Peer())
+			err := f.Serve(ctx, st.Peer(), st)
+			m, _ := f.members.Watch()
+			if one, ok := m.FriendAt(st.Peer()); ok && !before {
+				if err := f.tell(ctx, account.Event{Action: "friend-came", Object: one.Petname}); err != nil {
+					f.log.Error("an event could not be written down", "error", err)
+				}
+			}
+			if err != nil {
+				f.log.Info("another household was refused", "peer", st.Peer().String(), "error", err)
+			}
+			return nil // the answer is to arrive
+		},
+	}
+}
+
+// Accept takes up an invitation.
+func (f *friends) Accept(ctx context.Context, l identity.InviteLink, petname string, grants []services.Grant) (services.Friend, error) {
+	if _, err := f.Check(ctx, l, petname, grants); err != nil {
+		return services.Friend{}, err
+	}
+	f.mu.Lock()
+	f.trying[l.Inviter] = l.Candidates
+	f.mu.Unlock()
+	defer func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		delete(f.trying, l.Inviter)
+	}()
+	st, end, err := f.open(ctx, l.Inviter)
+	if refused(err) {
+		return services.Friend{}, identity.ErrInvitationUnknown
+	} else if err != nil {
+		return services.Friend{}, identity.FriendUnreachable(err)
+	}
+	defer end()
+	return f.Befriending.Accept(ctx, l, petname, grants, st)
+}
+
+// open opens a stream that ends with ctx, and soon.
+func (f *friends) open(ctx context.Context, peer services.PeerID) (*link.Stream, func(), error) {
+	ctx, cancel := context.WithTimeout(ctx, befriendTime)
+	st, err := f.link.Open(ctx, peer, identity.FriendProtocol)
+	if err != nil {
+		cancel()
+		return nil, nil, err
+	}
+	stop := context.AfterFunc(ctx, st.Cancel)
+	return st, func() { stop(); cancel(); st.Cancel() }, nil
+}
+
+func refused(err error) bool {
+	var r *link.RefusedError
+	return errors.As(err, &r) && r.Code == link.RefusedUnknown
+}
+
+// keep greets every friend now and then until ctx ends.
+func (f *friends) keep(ctx context.Context) {
+	next := map[services.FriendID]time.Time{}
+	for {
+		m, changed := f.members.Watch()
+		for _, one := range m.Friends {
+			if time.Now().Before(next[one.ID]) {
+				continue
+			}
+			pause := greetAgain
+			if f.greet(ctx, one) {
+				pause = greetEvery
+			}
+			next[one.ID] = time.Now().Add(pause/2 + rand.N(pause))
+		}
+		for id := range next {
+			if _, ok := m.Friend(id); !ok {
+				delete(next, id)
+			}
+		}
+		select {
+		case <-changed:
+		case <-time.After(greetLookEach):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// greet speaks with the first box of a friend that answers.
+func (f *friends) greet(ctx context.Context, one services.Friend) bool {
+	for _, peer := range one.Peers {
+		st, end, err := f.open(ctx, peer)
+		if err == nil {
+			err = f.Greet(ctx, peer, st)
+			end()
+		}
+		if err == nil {
+			return true
+		}
+		f.log.Debug("a friend does not answer", "friend", one.Petname, "error", err)
+	}
+	return false
+}
