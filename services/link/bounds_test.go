@@ -7,6 +7,7 @@ import (
 	"crypto/ed25519"
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -356,5 +357,43 @@ func TestPackets(t *testing.T) {
 	_, _ = io.Copy(&out, there)
 	if out.String() != "\x00\x05hello" {
 		t.Errorf("written %q", out.String())
+	}
+}
+
+// TestTakenBackIsNotTheEnd names a bug: a stream that was taken back from a peer looked finished to it when the handler
+// returned before the stream was reset.
+func TestTakenBackIsNotTheEnd(t *testing.T) {
+	taken, read := make(chan *Stream, 1), make(chan error, 1)
+	h := open(t, func(c *Config, _ *Service) {
+		c.Protocols = []Protocol{{Name: "/files/v1", Serve: func(ctx context.Context, s *Stream) error {
+			cancel := s.cancel
+			s.cancel = sync.OnceFunc(func() { // the handler is as quick as can be, and so is the network
+				cancel()
+				_ = s.q.Close()
+				read <- <-read
+			})
+			taken <- s
+			<-ctx.Done()
+			return nil
+		}}}
+	})
+	other := open(t, func(c *Config, _ *Service) {
+		c.Paths = func(services.PeerID) []netip.AddrPort {
+			return []netip.AddrPort{h.udp.LocalAddr().(*net.UDPAddr).AddrPort()}
+		}
+	})
+	ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
+	defer stop()
+	st, err := other.Open(ctx, h.id, "/files/v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		_, err := st.Read(make([]byte, 1))
+		read <- err
+	}()
+	(<-taken).Cancel()
+	if err := <-read; err == nil || errors.Is(err, io.EOF) {
+		t.Errorf("a stream that was taken back reads on: %v", err)
 	}
 }

@@ -76,9 +76,9 @@ func (s *Stream) Close() error {
 
 // Cancel ends both directions at once; what is on its way may be lost.
 func (s *Stream) Cancel() {
-	s.cancel()
 	s.q.CancelRead(codeFailed)
 	s.q.CancelWrite(codeFailed)
+	s.cancel() // last, for a handler that now returns closes the stream, which looks finished where it was not reset
 	s.ended(true, true)
 }
 
