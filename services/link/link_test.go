@@ -383,6 +383,28 @@ func TestRevocation(t *testing.T) {
 	}
 }
 
+// TestRemovedWhileAHandlerLingers names a bug: a box that was removed was told "too many sessions" for as long as a
+// handler of its old session took to return.
+func TestRemovedWhileAHandlerLingers(t *testing.T) {
+	linger := make(chan struct{})
+	a, b := newBox(t).start(), newBox(t, link.Protocol{Name: "/log/v1", Serve: func(context.Context, *link.Stream) error {
+		<-linger
+		return nil
+	}})
+	b.start()
+	defer close(linger)
+	a.at(b)
+	if _, err := a.Open(within(t), b.id, "/log/v1"); err != nil {
+		t.Fatal(err)
+	}
+	b.know(a, false)
+	b.Recheck()
+	var refused *link.RefusedError
+	if _, err := a.Open(within(t), b.id, "/log/v1"); !errors.As(err, &refused) {
+		t.Errorf("a removed box opens a stream: %v, want a refusal", err)
+	}
+}
+
 // Strangers get what is for strangers, in few sessions, and keep nobody else out.
 func TestStrangers(t *testing.T) {
 	join := echo("/join/v1")

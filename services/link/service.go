@@ -233,7 +233,7 @@ func (s *Service) enter(c *session) bool {
 	defer s.mu.Unlock()
 	c.known = s.config.Knows(c.peer)
 	list := s.sessions[c.peer]
-	if s.run == nil || s.all >= maxSessions || !c.known && len(list) > 0 {
+	if s.run == nil || s.all >= maxSessions || !c.known && slices.ContainsFunc(list, (*session).alive) {
 		return false
 	}
 	if c.stranger = !c.known && c.called; c.stranger && !s.strangers.Enter(c.path().Address.Addr()) {

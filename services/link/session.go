@@ -50,8 +50,11 @@ func (c *session) path() Path {
 	return Path{Address: netip.AddrPortFrom(at.Addr().Unmap(), at.Port()), Via: c.carrier.via}
 }
 
+// alive says whether the session has not ended; its handlers may take longer.
+func (c *session) alive() bool { return c.conn.Context().Err() == nil }
+
 // usable says whether streams may be opened.
-func (c *session) usable() bool { return c.conn.Context().Err() == nil && !c.stale.Load() }
+func (c *session) usable() bool { return c.alive() && !c.stale.Load() }
 
 // close ends the session; where its carrier takes nothing any more, closeTime later that is cut.
 func (c *session) close(code quic.ApplicationErrorCode, why string) {
