@@ -52,6 +52,9 @@ func (j *joining) protocol() link.Protocol {
 // Candidates implements api.Joining.
 func (j *joining) Candidates() []netip.AddrPort { return j.own() }
 
+// Heard implements api.Joining.
+func (j *joining) Heard(peer services.PeerID) time.Time { return j.links.where.heard(peer) }
+
 // Linked implements api.Joining.
 func (j *joining) Linked() map[services.PeerID]bool { return j.links.linked(identity.LogProtocol) }
 

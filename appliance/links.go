@@ -43,7 +43,7 @@ func (s share) names() []string {
 func shares(id *identity.Service, where *whereabouts, self services.PeerID) []share {
 	return []share{
 		{
-			name: identity.LogProtocol, serve: func(ctx context.Context, _ services.PeerID, rw io.ReadWriter) error { return id.ServeLog(ctx, rw) },
+			name: identity.LogProtocol, serve: id.ServeLog,
 			bye: identity.FarewellProtocol, tellBye: id.Farewell,
 		},
 		{name: addressProtocol, serve: func(ctx context.Context, peer services.PeerID, rw io.ReadWriter) error {
@@ -184,6 +184,8 @@ func (l *links) serve(ctx context.Context, s share, st *link.Stream) error {
 		}
 	}()
 	l.where.note(st.Peer(), st.Path().Address)
+	l.where.touch(st.Peer())
+	defer l.where.touch(st.Peer())
 	stop := context.AfterFunc(ctx, st.Cancel)
 	defer stop()
 	return s.serve(ctx, st.Peer(), st)

@@ -48,20 +48,27 @@ type whereabouts struct {
 	own   func() []netip.AddrPort // where this box is
 	near  func() []discovery.Found
 	known func(services.PeerID) bool // whether a box is worth remembering
+	now   func() time.Time
 	log   *slog.Logger
 
 	mu     sync.Mutex
-	at     map[services.PeerID][]netip.AddrPort
+	at     map[services.PeerID]*place
 	new    map[services.PeerID]chan struct{} // closed when at got something new
 	change chan struct{}                     // closed when anything did
 	saved  []byte
 }
 
+// place is what is known of one box.
+type place struct {
+	Addresses []netip.AddrPort `json:"addresses"`
+	Heard     time.Time        `json:"heard"` // known time when it was last in touch; zero is never
+}
+
 // newWhereabouts reads what was known before; what cannot be read is not known.
 func newWhereabouts(path string, log *slog.Logger) *whereabouts {
 	w := &whereabouts{
-		path: path, log: log, at: map[services.PeerID][]netip.AddrPort{}, new: map[services.PeerID]chan struct{}{}, change: make(chan struct{}),
-		own: func() []netip.AddrPort { return nil }, near: func() []discovery.Found { return nil }, known: func(services.PeerID) bool { return true },
+		path: path, log: log, at: map[services.PeerID]*place{}, new: map[services.PeerID]chan struct{}{}, change: make(chan struct{}),
+		own: func() []netip.AddrPort { return nil }, near: func() []discovery.Found { return nil }, known: func(services.PeerID) bool { return true }, now: time.Now,
 	}
 	b, err := durable.ReadSmall(path, 64<<10)
 	if err == nil {
@@ -69,16 +76,44 @@ func newWhereabouts(path string, log *slog.Logger) *whereabouts {
 	}
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		log.Warn("where other boxes were is not known any more", "error", err)
-		w.at = map[services.PeerID][]netip.AddrPort{}
+		w.at = nil
+	}
+	maps.DeleteFunc(w.at, func(_ services.PeerID, p *place) bool { return p == nil })
+	if w.at == nil {
+		w.at = map[services.PeerID]*place{}
 	}
 	w.saved = b
 	return w
 }
 
+// of is what is known of peer, which may be nothing. The caller holds mu.
+func (w *whereabouts) of(peer services.PeerID) place {
+	if p := w.at[peer]; p != nil {
+		return *p
+	}
+	return place{}
+}
+
+// touch notes that peer is in touch.
+func (w *whereabouts) touch(peer services.PeerID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if p := w.at[peer]; p != nil {
+		p.Heard = w.now().UTC().Truncate(time.Second)
+	}
+}
+
+// heard is when peer was last in touch; zero is never.
+func (w *whereabouts) heard(peer services.PeerID) time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.of(peer).Heard
+}
+
 // paths is where peer may be, the likeliest first: where it was last met, then where the home network hears of boxes.
 func (w *whereabouts) paths(peer services.PeerID) []netip.AddrPort {
 	w.mu.Lock()
-	out := slices.Clone(w.at[peer])
+	out := slices.Clone(w.of(peer).Addresses)
 	w.mu.Unlock()
 	for _, f := range w.near() {
 		if f.Text["id"] != peer.String() {
@@ -115,7 +150,8 @@ func (w *whereabouts) note(peer services.PeerID, addresses ...netip.AddrPort) {
 
 // noteLocked puts addresses before (likely) or behind those that are known.
 func (w *whereabouts) noteLocked(peer services.PeerID, likely bool, addresses []netip.AddrPort) {
-	old := w.at[peer]
+	had := w.at[peer]
+	old := w.of(peer).Addresses
 	var good []netip.AddrPort
 	for _, a := range addresses {
 		a = netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port())
@@ -138,10 +174,14 @@ func (w *whereabouts) noteLocked(peer services.PeerID, likely bool, addresses []
 	for _, a := range list {
 		fresh = fresh || !slices.Contains(old, a)
 	}
-	if slices.Equal(list, old) || len(w.at) >= maxKnown && old == nil {
+	if slices.Equal(list, old) || len(w.at) >= maxKnown && had == nil {
 		return
 	}
-	w.at[peer] = list
+	if had == nil {
+		had = &place{}
+		w.at[peer] = had
+	}
+	had.Addresses = list
 	if fresh {
 		if c := w.new[peer]; c != nil {
 			close(c)
@@ -190,7 +230,7 @@ func (w *whereabouts) keep(ctx context.Context) {
 
 func (w *whereabouts) save() {
 	w.mu.Lock()
-	maps.DeleteFunc(w.at, func(p services.PeerID, _ []netip.AddrPort) bool { return !w.known(p) })
+	maps.DeleteFunc(w.at, func(p services.PeerID, _ *place) bool { return !w.known(p) })
 	b, err := json.Marshal(w.at)
 	same := bytes.Equal(b, w.saved) || len(w.at) == 0 && len(w.saved) == 0
 	w.mu.Unlock()
@@ -218,7 +258,7 @@ func (w *whereabouts) tell(self services.PeerID) []byte {
 	for _, peer := range slices.SortedFunc(maps.Keys(w.at), func(a, b services.PeerID) int { return slices.Compare(a[:], b[:]) }) {
 		if b[0] < maxTold && w.known(peer) {
 			b[0]++
-			b = appendAddresses(append(b, peer[:]...), w.at[peer])
+			b = appendAddresses(append(b, peer[:]...), w.of(peer).Addresses)
 		}
 	}
 	return b
@@ -286,7 +326,7 @@ func (w *whereabouts) serve(ctx context.Context, self, peer services.PeerID, rw 
 			w.mu.Lock()
 			for _, t := range all {
 				if t.peer != self && w.known(t.peer) {
-					w.noteLocked(t.peer, t.peer == peer && len(w.at[peer]) == 0, t.addresses)
+					w.noteLocked(t.peer, t.peer == peer && len(w.of(peer).Addresses) == 0, t.addresses)
 				}
 			}
 			w.mu.Unlock()

@@ -204,7 +204,7 @@ func (a *appliance) wireLinks() (err error) {
 	a.linkSockets = &linkSockets{keeper: a.keeper, at: a.linkAddress(), dev: a.opts.Dev, free: a.opts.Dev && !a.opts.given.mesh}
 	where := newWhereabouts(filepath.Join(a.opts.State, "link", "addresses"), a.log)
 	a.links = newLinks(where, a.identity, a.log)
-	where.own, where.near, where.known = a.linkedAt, a.discovery.Found, a.links.ours
+	where.own, where.near, where.known, where.now = a.linkedAt, a.discovery.Found, a.links.ours, a.clock.Now
 	a.links.shares = shares(a.identity, where, a.info.PeerID)
 	invitations := identity.InvitationsOf(a.identity)
 	invitations.Joined = func(ctx context.Context, b services.Box) {

@@ -28,6 +28,8 @@ type Joining interface {
 	ByCode(ctx context.Context, at string, code identity.SpokenCode, name string) error
 	// Linked are the boxes that are in touch with this one.
 	Linked() map[services.PeerID]bool
+	// Heard is the known time when a box was last in touch; zero is never.
+	Heard(peer services.PeerID) time.Time
 }
 
 // BoxOutput is one box of the household.
@@ -36,8 +38,9 @@ type BoxOutput struct {
 	Name     string          `json:"name"`
 	Label    string          `json:"label"`
 	State    services.State  `json:"state"`
-	Self     bool            `json:"self"`   // the one that answers
-	Linked   bool            `json:"linked"` // in touch with it now
+	Self     bool            `json:"self"`              // the one that answers
+	Linked   bool            `json:"linked"`            // in touch with it now
+	Heard    *time.Time      `json:"heard" show:"time"` // when it last was; what it knew then is known here. null is never, or itself
 	Address4 string          `json:"address4"`
 	Address6 string          `json:"address6"`
 }
@@ -88,10 +91,19 @@ func (h *House) ListBoxes(_ context.Context, caller services.Caller, _ None) ([]
 	m, linked := h.Identity.Membership(), h.Joining.Linked()
 	out := []BoxOutput{}
 	for _, b := range m.Boxes {
-		out = append(out, BoxOutput{
+		one := BoxOutput{
 			ID: b.ID, Name: b.Name, Label: b.Label, State: b.State, Self: b.ID == m.Self, Linked: linked[b.ID],
 			Address4: b.Addr4.String(), Address6: b.Addr6.String(),
-		})
+		}
+		heard := h.Joining.Heard(b.ID)
+		if one.Linked {
+			heard = h.Clock.Now()
+		}
+		if !heard.IsZero() {
+			heard = heard.UTC().Truncate(time.Second)
+			one.Heard = &heard
+		}
+		out = append(out, one)
 	}
 	return out, nil
 }

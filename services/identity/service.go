@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,6 +39,7 @@ type Service struct {
 	shared  *exchange.Exchange // the same records, as other boxes are told of them; nil while there are none
 	behind  []*record.Record   // those that can be read behind a damage
 	conns   map[*LogConn]struct{}
+	flood   flood
 
 	mu      sync.Mutex // guards what follows
 	members *services.Membership
@@ -154,6 +156,9 @@ func (s *Service) Health() services.Health {
 		h.Message = services.Say("identity.health.unclaimed", "This box has no owner yet.")
 	case s.torn > 0:
 		h.Message = services.Say("identity.health.torn", "A power cut came while a change was being written down. Nobody was told that it was done, so nothing is lost.")
+	case len(s.members.People) == 0 && slices.Contains(s.members.Removed, s.self):
+		h.OK = false
+		h.Message = services.Say("identity.health.removed", "This box was removed from the household {name}.", "name", s.members.Household.Name)
 	default:
 		h.Message = services.Say("identity.health.well", "The household {name} and all who belong to it are known.", "name", s.members.Household.Name)
 	}

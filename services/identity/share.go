@@ -204,9 +204,10 @@ func containsAll(parents []record.ID, heads map[record.ID]struct{}) bool {
 	return true
 }
 
-// ServeLog shares the log with the box at the other end of rw until that ends or is ended, which is the caller's to do
-// when ctx ends. Both ends call it. It returns nil when the peer closed its direction.
-func (s *Service) ServeLog(ctx context.Context, rw io.ReadWriter) error {
+// ServeLog shares the log with peer, at the other end of rw, until that ends or is ended, which is the caller's to do
+// when ctx ends. Both ends call it. It returns nil when the peer closed its direction. A peer that writes more than any
+// household does is read slowly.
+func (s *Service) ServeLog(ctx context.Context, peer services.PeerID, rw io.ReadWriter) error {
 	c, err := s.Connect()
 	if err != nil {
 		return err
@@ -224,6 +225,9 @@ func (s *Service) ServeLog(ctx context.Context, rw io.ReadWriter) error {
 			}
 			if err == nil {
 				err = c.receive(ctx, f)
+			}
+			if err == nil {
+				err = s.flood.wait(ctx, peer, f)
 			}
 			if err != nil {
 				came <- err

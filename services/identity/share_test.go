@@ -156,7 +156,7 @@ func TestFarewell(t *testing.T) {
 		a.Close()
 		ended <- err
 	}()
-	_ = attic.ServeLog(t.Context(), b)
+	_ = attic.ServeLog(t.Context(), study.Keys.PeerID(), b)
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
@@ -251,8 +251,8 @@ func TestServeLog(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	a, b := net.Pipe()
 	ended := make(chan error, 2)
-	go func() { ended <- study.ServeLog(ctx, a) }()
-	go func() { ended <- attic.ServeLog(ctx, b) }()
+	go func() { ended <- study.ServeLog(ctx, attic.Keys.PeerID(), a) }()
+	go func() { ended <- attic.ServeLog(ctx, study.Keys.PeerID(), b) }()
 	people := func(n int) {
 		t.Helper()
 		for _, s := range []*identity.Service{study.Service, attic.Service} {
