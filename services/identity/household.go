@@ -536,7 +536,7 @@ func fold(self services.PeerID, genesis record.ID, set []*record.Record) (*house
 		return nil, errors.New("the genesis record is missing")
 	}
 	if isChain(taken) {
-		h, _, err := replay(self, taken, nil, nil)
+		h, _, _, err := replay(self, taken, nil, nil, nil)
 		return h, err
 	}
 	h, v, err := settle(self, taken)
@@ -547,15 +547,14 @@ func fold(self services.PeerID, genesis record.ID, set []*record.Record) (*house
 	return h, nil
 }
 
-// replay takes the ordered records one by one, those in void without effect. It returns the removals not in void that
-// had none either because they may not have it. why, unless nil, is told of each record why it has no effect, nil when it
-// has.
-func replay(self services.PeerID, taken []*record.Record, void map[record.ID]bool, why func(*record.Record, error)) (*household, []record.ID, error) {
-	h, err := newHousehold(self, taken[0])
+// replay takes the ordered records one by one, those in void and the removals in powerless without effect. It returns
+// the removals in neither that had none either because they may not have it (idle), and the powerless that could (able).
+// why, unless nil, is told of each record why it has no effect, nil when it has.
+func replay(self services.PeerID, taken []*record.Record, void, powerless map[record.ID]bool, why func(*record.Record, error)) (h *household, idle, able []record.ID, err error) {
+	h, err = newHousehold(self, taken[0])
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	var idle []record.ID
 	// past holds, for each record, the highest sequence of each author in it and its past. A chain needs only the
 	// newest one.
 	past := map[record.ID]map[record.Author]uint64{taken[0].ID(): {taken[0].Author: 1}}
@@ -588,10 +587,16 @@ func replay(self services.PeerID, taken []*record.Record, void map[record.ID]boo
 		seen[r.Author] = max(last, r.Sequence)
 		past[r.ID()] = seen
 		err := errVoid
-		if !void[r.ID()] {
+		switch id := r.ID(); {
+		case void[id]:
+		case powerless[id]:
+			if err = h.clone().judge(r, last); err == nil {
+				able, err = append(able, id), errVoid
+			}
+		default:
 			err = h.judge(r, last)
 			if err != nil && isRemoval(r) && !errors.Is(err, errUnknown) {
-				idle = append(idle, r.ID())
+				idle = append(idle, id)
 			}
 		}
 		if why != nil {
@@ -599,7 +604,7 @@ func replay(self services.PeerID, taken []*record.Record, void map[record.ID]boo
 		}
 		h.take(r)
 	}
-	return h, idle, nil
+	return h, idle, able, nil
 }
 
 // isChain says whether each record is the only child of the one before it, as it is while there is one box, and no

@@ -22,12 +22,15 @@ import (
 //
 // # Removals
 //
-// A removal attacks every record that its subject (the person or device it was made for, the box that signed it) made
-// without the removal having seen it, and every such record that adds the subject. Removals are records too and are attacked like others. Who wins is the grounded
-// labelling of argumentation (P. M. Dung, 1995): a removal stands when nothing that attacks it stands or is open, falls
-// when one that stands attacks it, and is open when neither can be said, as in a circle: two who remove one another. An
-// open removal has not happened, but its subject is suspended, what it attacks is void, and nothing can change until an
-// epoch leaves one side out (frozen).
+// A removal attacks, of what it has not seen: every record that its subject (the person or device it was made for, the
+// box that signed it) made, every record that adds the subject, and every record made by those whom such a record
+// added, as far as nobody else had; a thief could otherwise have a puppet remove whoever removes the thief. Removals
+// are records too and are attacked like others. Who wins is the grounded labelling of argumentation (P. M. Dung, 1995):
+// a removal stands when nothing that attacks it stands or is open, falls when one that stands attacks it, and is open
+// when neither can be said, as in a circle: two who remove one another. An open removal has not happened, but its
+// subject is suspended, what it attacks is void, and nothing can change until an epoch leaves one side out (frozen).
+//
+// A removal whose subject or maker is not added in its past is void. spin/ has a model of all this.
 //
 // # Forks
 //
@@ -37,32 +40,40 @@ import (
 
 // verdict is what became of a set.
 type verdict struct {
-	void   map[record.ID]bool // records without effect
-	stand  []*record.Record   // removals that stand
-	open   []*record.Record   // removals whose subjects are suspended
-	forked []services.PeerID  // boxes whose key is used in two places, in order of the keys
+	void      map[record.ID]bool // records without effect
+	powerless map[record.ID]bool // removals without effect that attack nothing
+	stand     []*record.Record   // removals that stand
+	open      []*record.Record   // removals whose subjects are suspended
+	forked    []services.PeerID  // boxes whose key is used in two places, in order of the keys
 }
 
 func (v *verdict) frozen() bool { return len(v.open) > 0 || len(v.forked) > 0 }
 
 // settle reaches a verdict on the ordered records taken, and returns the household it leaves, nobody suspended yet.
 //
-// A removal that has no effect even where nothing attacks it, since it would take the last owner or its author does not
-// belong, attacks nothing either. That shows only when it is tried, so all is tried again without it, until none is left.
+// A removal that may have no effect even where nothing attacks it, since it would take the last owner or its author does
+// not belong, attacks nothing either. That shows only when it is tried, so all is tried again without it, until none is
+// left. One that could have an effect in the end, since it failed only for what another such did, is given it, once.
 func settle(self services.PeerID, taken []*record.Record) (*household, *verdict, error) {
 	j := newJudgement(taken)
-	powerless := map[record.ID]bool{}
+	powerless, pardoned := map[record.ID]bool{}, map[record.ID]bool{}
 	for {
 		v := j.verdict(powerless)
-		h, idle, err := replay(self, taken, v.void, nil)
+		h, idle, able, err := replay(self, taken, v.void, powerless, nil)
 		if err != nil {
 			return nil, nil, err
 		}
-		before := len(powerless)
+		again := len(idle) > 0
 		for _, id := range idle {
 			powerless[id] = true
 		}
-		if len(powerless) == before {
+		for _, id := range able {
+			if len(idle) == 0 && !pardoned[id] {
+				delete(powerless, id)
+				pardoned[id], again = true, true
+			}
+		}
+		if !again {
 			return h, v, nil
 		}
 	}
@@ -70,15 +81,27 @@ func settle(self services.PeerID, taken []*record.Record) (*household, *verdict,
 
 // judgement is the work of reaching a verdict on the records taken, which are in the order of fold.
 type judgement struct {
-	taken []*record.Record
-	at    map[record.ID]int
-	pasts map[int][]bool // of some records: which places are in it
+	taken  []*record.Record
+	at     map[record.ID]int
+	pasts  map[int][]bool    // of some records: which places are in it
+	afters map[int][]bool    // of some records: which places have it in their past
+	added  map[Subject][]int // the places of the records that add it
+	made   map[Subject][]int // and of those that were made for it, or signed by it
 }
 
 func newJudgement(taken []*record.Record) *judgement {
-	j := &judgement{taken: taken, at: make(map[record.ID]int, len(taken)), pasts: map[int][]bool{}}
+	j := &judgement{
+		taken: taken, at: make(map[record.ID]int, len(taken)), pasts: map[int][]bool{}, afters: map[int][]bool{},
+		added: map[Subject][]int{}, made: map[Subject][]int{},
+	}
 	for i, r := range taken {
 		j.at[r.ID()] = i
+		if who := adds(r); who != (Subject{}) {
+			j.added[who] = append(j.added[who], i)
+		}
+		for _, who := range makers(r) {
+			j.made[who] = append(j.made[who], i)
+		}
 	}
 	return j
 }
@@ -101,6 +124,19 @@ func (j *judgement) past(i int) []bool {
 	}
 	j.pasts[i] = p
 	return p
+}
+
+// after says which places have the record at i in their past.
+func (j *judgement) after(i int) []bool {
+	if a := j.afters[i]; a != nil {
+		return a
+	}
+	a := make([]bool, len(j.taken))
+	for k := i + 1; k < len(a); k++ {
+		a[k] = slices.ContainsFunc(j.taken[k].Parents, func(p record.ID) bool { return j.at[p] == i || a[j.at[p]] })
+	}
+	j.afters[i] = a
+	return a
 }
 
 // epochs returns the places of the epoch that settles and of those it builds on, the newest first; none when there is
@@ -159,14 +195,9 @@ func (j *judgement) inside(epochs []int) []bool {
 		in[i] = r.Op() != record.OpEpoch || slices.Contains(epochs, i)
 	}
 	for _, e := range epochs {
-		past := j.past(e)
-		after := make([]bool, len(j.taken))
-		after[e] = true
-		for i, r := range j.taken {
-			if i > e && slices.ContainsFunc(r.Parents, func(p record.ID) bool { return after[j.at[p]] }) {
-				after[i] = true
-			}
-			in[i] = in[i] && (past[i] || after[i])
+		past, after := j.past(e), j.after(e)
+		for i := range in {
+			in[i] = in[i] && (past[i] || i == e || after[i])
 		}
 		for _, id := range j.taken[e].Payload.(record.Epoch).Void {
 			if i, ok := j.at[id]; ok && past[i] {
@@ -177,46 +208,34 @@ func (j *judgement) inside(epochs []int) []bool {
 	return in
 }
 
-// addsSubject says whether r adds the subject of the removal: identifiers are used once, so it cannot come back.
-func addsSubject(removal, r *record.Record) bool {
-	switch p := removal.Payload.(type) {
-	case record.RemovePerson:
-		q, ok := r.Payload.(record.AddPerson)
-		return ok && q.Person == p.Person
-	case record.RemoveDevice:
-		q, ok := r.Payload.(record.AddDevice)
-		return ok && q.Device == p.Device
-	case record.RemoveBox:
-		return addsBox(r, p.Box)
-	case record.ReplaceBox:
-		return addsBox(r, p.Box)
-	}
-	return false
-}
-
-func addsBox(r *record.Record, box services.PeerID) bool {
+// adds returns whom or what r adds, the zero Subject for nobody. Identifiers are used once.
+func adds(r *record.Record) Subject {
 	switch p := r.Payload.(type) {
+	case record.AddPerson:
+		return Subject{Person: p.Person}
+	case record.AddDevice:
+		return Subject{Device: p.Device}
 	case record.AddBox:
-		return p.Box == box
+		return Subject{Box: p.Box}
 	case record.ReplaceBox:
-		return p.Key == box
+		return Subject{Box: p.Key}
 	}
-	return false
+	return Subject{}
 }
 
-// subjectMade says whether the subject of the removal made r.
-func subjectMade(removal, r *record.Record) bool {
-	switch p := removal.Payload.(type) {
-	case record.RemovePerson:
-		return r.By == p.Person
-	case record.RemoveDevice:
-		return r.Via == p.Device
-	case record.RemoveBox:
-		return r.Author == record.Box(p.Box)
-	case record.ReplaceBox:
-		return r.Author == record.Box(p.Box)
+// makers returns the box that signed r, and the person and the device it was made for.
+func makers(r *record.Record) []Subject {
+	out := make([]Subject, 0, 3)
+	if r.Author.Kind == record.KindBox {
+		out = append(out, Subject{Box: r.Author.Key})
 	}
-	return false
+	if r.By != "" {
+		out = append(out, Subject{Person: r.By})
+	}
+	if r.Via != "" {
+		out = append(out, Subject{Device: r.Via})
+	}
+	return out
 }
 
 func isRemoval(r *record.Record) bool {
@@ -229,46 +248,46 @@ func isRemoval(r *record.Record) bool {
 	return false
 }
 
-// seesAll says whether the additions of all that the removal at i names are in its past: its subject, the box that
-// signed it, the person and the device it was made for. Without one of them it is nobody's.
-func (j *judgement) seesAll(i int) bool {
+// founded says whether the removal at i has its subject and its makers added in its past, as far as in lets count.
+func (j *judgement) founded(i int, in []bool) bool {
+	past := j.past(i)
+	missing := func(who Subject) bool {
+		return !slices.ContainsFunc(j.added[who], func(k int) bool { return past[k] && in[k] })
+	}
 	r := j.taken[i]
-	wanted := map[any]bool{}
-	switch p := r.Payload.(type) {
-	case record.RemovePerson:
-		wanted[p.Person] = true
-	case record.RemoveDevice:
-		wanted[p.Device] = true
-	case record.RemoveBox:
-		wanted[p.Box] = true
-	case record.ReplaceBox:
-		wanted[p.Box] = true
-	}
-	if r.Author.Kind == record.KindBox {
-		wanted[services.PeerID(r.Author.Key)] = true
-	}
-	if r.By != "" {
-		wanted[r.By] = true
-	}
-	if r.Via != "" {
-		wanted[r.Via] = true
-	}
-	for k, before := range j.past(i) {
-		if !before {
-			continue
-		}
-		switch p := j.taken[k].Payload.(type) {
-		case record.AddBox:
-			delete(wanted, p.Box)
-		case record.ReplaceBox:
-			delete(wanted, p.Key)
-		case record.AddPerson:
-			delete(wanted, p.Person)
-		case record.AddDevice:
-			delete(wanted, p.Device)
+	return !missing(removes(r)) && !slices.ContainsFunc(makers(r), missing)
+}
+
+// attacks returns the places of what the removal at x attacks.
+func (j *judgement) attacks(x int, in []bool) map[int]bool {
+	out := map[int]bool{}
+	var todo []int
+	past := j.past(x)
+	take := func(i int) {
+		if i != x && in[i] && !past[i] && !out[i] {
+			out[i] = true
+			todo = append(todo, i)
 		}
 	}
-	return len(wanted) == 0
+	subject := removes(j.taken[x])
+	for _, i := range j.made[subject] {
+		take(i)
+	}
+	for _, i := range j.added[subject] {
+		take(i)
+	}
+	for len(todo) > 0 {
+		i := todo[0]
+		todo = todo[1:]
+		who := adds(j.taken[i])
+		for _, k := range j.made[who] {
+			supported := func(a int) bool { return in[a] && !out[a] && j.after(a)[k] }
+			if j.after(i)[k] && !slices.ContainsFunc(j.added[who], supported) {
+				take(k)
+			}
+		}
+	}
+	return out
 }
 
 // forks returns the sequence from which each forked box's records are in doubt, and the boxes for which the root has
@@ -293,13 +312,13 @@ func (j *judgement) forks(in []bool) (out map[record.Author]uint64, ended map[re
 		of[r.Sequence] = true
 	}
 	for i, r := range j.taken {
-		if !in[i] || r.Author.Kind != record.KindRoot || !isRemoval(r) || !j.seesAll(i) {
+		if !in[i] || r.Author.Kind != record.KindRoot || !isRemoval(r) || !j.founded(i, in) {
 			continue
 		}
 		for a := range out {
 			known := map[uint64]bool{}
 			for k, before := range j.past(i) {
-				if q := j.taken[k]; before && in[k] && q.Author == a && subjectMade(r, q) {
+				if q := j.taken[k]; before && in[k] && q.Author == a && removes(r) == (Subject{Box: a.Key}) {
 					ended[a] = ended[a] || known[q.Sequence]
 					known[q.Sequence] = true
 				}
@@ -320,7 +339,7 @@ const (
 
 // verdict applies the three rules. Removals in powerless are known to have no effect of their own and attack nothing.
 func (j *judgement) verdict(powerless map[record.ID]bool) *verdict {
-	v := &verdict{void: map[record.ID]bool{}}
+	v := &verdict{void: map[record.ID]bool{}, powerless: powerless}
 	in := j.inside(j.epochs())
 	for i, r := range j.taken {
 		if !in[i] {
@@ -340,23 +359,22 @@ func (j *judgement) verdict(powerless map[record.ID]bool) *verdict {
 	}
 
 	var removals []int
+	attacks, attackers := map[int]map[int]bool{}, map[int][]int{}
 	for i, r := range j.taken {
-		if in[i] && isRemoval(r) && !powerless[r.ID()] && j.seesAll(i) && !(doubtful(r) && ended[r.Author]) {
-			removals = append(removals, i)
+		if !in[i] || !isRemoval(r) || powerless[r.ID()] || doubtful(r) && ended[r.Author] {
+			continue
 		}
-	}
-	attacks := func(removal, i int) bool {
-		return removal != i && in[i] && (subjectMade(j.taken[removal], j.taken[i]) || addsSubject(j.taken[removal], j.taken[i])) && !j.past(removal)[i]
+		if !j.founded(i, in) {
+			v.void[r.ID()] = true
+			continue
+		}
+		removals = append(removals, i)
+		attacks[i] = j.attacks(i, in)
+		for k := range attacks[i] {
+			attackers[k] = append(attackers[k], i)
+		}
 	}
 	labels := make(map[int]label, len(removals))
-	attackers := map[int][]int{}
-	for _, x := range removals {
-		for _, y := range removals {
-			if attacks(y, x) {
-				attackers[x] = append(attackers[x], y)
-			}
-		}
-	}
 	for changed := true; changed; {
 		changed = false
 		for _, x := range removals {
@@ -380,16 +398,8 @@ func (j *judgement) verdict(powerless map[record.ID]bool) *verdict {
 	}
 
 	for i, r := range j.taken {
-		if !in[i] {
-			continue
-		}
-		if doubtful(r) {
+		if in[i] && (doubtful(r) || slices.ContainsFunc(attackers[i], func(x int) bool { return labels[x] != falls })) {
 			v.void[r.ID()] = true
-		}
-		for _, x := range removals {
-			if labels[x] != falls && attacks(x, i) {
-				v.void[r.ID()] = true
-			}
 		}
 	}
 	for _, x := range removals {

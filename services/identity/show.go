@@ -31,16 +31,16 @@ func (s *Service) Entries() ([]Entry, error) {
 	}
 	all := s.shared.Set().Records()
 	taken := order(all[0].ID(), all)
-	var void map[record.ID]bool
+	var void, powerless map[record.ID]bool
 	if !isChain(taken) {
 		_, v, err := settle(s.self, taken)
 		if err != nil {
 			return nil, err
 		}
-		void = v.void
+		void, powerless = v.void, v.powerless
 	}
 	out := []Entry{{ID: taken[0].ID().String(), Op: taken[0].Op().String(), At: taken[0].Time}}
-	_, _, err := replay(s.self, taken, void, func(r *record.Record, err error) {
+	_, _, _, err := replay(s.self, taken, void, powerless, func(r *record.Record, err error) {
 		e := Entry{ID: r.ID().String(), By: r.By, Op: r.Op().String(), At: r.Time}
 		if r.Author.Kind == record.KindBox {
 			e.Author = r.Author.Key
