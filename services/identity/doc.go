@@ -16,6 +16,7 @@
 //   - internal/logfile: the file they are kept in, and what a power cut can and cannot leave there;
 //   - household.go: what a set of records means, as a function of the set and of nothing else;
 //   - settle.go: which records of a set count where boxes acted apart from one another;
+//   - spin: a model of these rules, of which Spin visits every state, and which settle.go is compared with;
 //   - internal/exchange: how boxes come to the same set of records;
 //   - invite.go, join.go: how a box invites another one, and how that joins (internal/joinwire, internal/spake2);
 //   - words.go: the 24 recovery words and the root key they stand for;
