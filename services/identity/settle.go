@@ -81,21 +81,25 @@ func settle(self services.PeerID, taken []*record.Record) (*household, *verdict,
 
 // judgement is the work of reaching a verdict on the records taken, which are in the order of fold.
 type judgement struct {
-	taken  []*record.Record
-	at     map[record.ID]int
-	pasts  map[int][]bool    // of some records: which places are in it
-	afters map[int][]bool    // of some records: which places have it in their past
-	added  map[Subject][]int // the places of the records that add it
-	made   map[Subject][]int // and of those that were made for it, or signed by it
+	taken   []*record.Record
+	at      map[record.ID]int
+	parents [][]int           // the places of each record's
+	pasts   map[int][]bool    // of some records: which places are in it
+	afters  map[int][]bool    // of some records: which places have it in their past
+	added   map[Subject][]int // the places of the records that add it
+	made    map[Subject][]int // and of those that were made for it, or signed by it
 }
 
 func newJudgement(taken []*record.Record) *judgement {
 	j := &judgement{
-		taken: taken, at: make(map[record.ID]int, len(taken)), pasts: map[int][]bool{}, afters: map[int][]bool{},
+		taken: taken, at: make(map[record.ID]int, len(taken)), parents: make([][]int, len(taken)), pasts: map[int][]bool{}, afters: map[int][]bool{},
 		added: map[Subject][]int{}, made: map[Subject][]int{},
 	}
 	for i, r := range taken {
 		j.at[r.ID()] = i
+		for _, id := range r.Parents {
+			j.parents[i] = append(j.parents[i], j.at[id])
+		}
 		if who := adds(r); who != (Subject{}) {
 			j.added[who] = append(j.added[who], i)
 		}
@@ -112,16 +116,15 @@ func (j *judgement) past(i int) []bool {
 		return p
 	}
 	p := make([]bool, len(j.taken))
-	for _, id := range j.taken[i].Parents {
-		p[j.at[id]] = true
-	}
-	for k := i - 1; k >= 0; k-- {
+	p[i] = true
+	for k := i; k >= 0; k-- {
 		if p[k] {
-			for _, id := range j.taken[k].Parents {
-				p[j.at[id]] = true
+			for _, parent := range j.parents[k] {
+				p[parent] = true
 			}
 		}
 	}
+	p[i] = false
 	j.pasts[i] = p
 	return p
 }
@@ -133,7 +136,7 @@ func (j *judgement) after(i int) []bool {
 	}
 	a := make([]bool, len(j.taken))
 	for k := i + 1; k < len(a); k++ {
-		a[k] = slices.ContainsFunc(j.taken[k].Parents, func(p record.ID) bool { return j.at[p] == i || a[j.at[p]] })
+		a[k] = slices.ContainsFunc(j.parents[k], func(p int) bool { return p == i || a[p] })
 	}
 	j.afters[i] = a
 	return a
