@@ -7,6 +7,7 @@ import (
 
 	"hearth.alt/services"
 	"hearth.alt/services/identity/internal/exchange"
+	"hearth.alt/services/identity/internal/record"
 )
 
 // onlyID is a keeper that is asked for nothing but who it is.
@@ -56,5 +57,40 @@ func TestForkThatKnowsAll(t *testing.T) {
 	read.Revision = heard.Revision
 	if diff := diffMemberships(heard, &read); diff != "" {
 		t.Errorf("after a start (-before +after):\n%s", diff)
+	}
+}
+
+// What a removed box says in words of a newer program stops nobody; what a box of the household says does, wherever it is
+// heard, and is said.
+func TestOperationOfTheFuture(t *testing.T) {
+	for name, removed := range map[string]bool{"a box of the household": false, "a removed one": true} {
+		t.Run(name, func(t *testing.T) {
+			d := newDAG(t, 2)
+			base := d.add(d.boxes[0], person(ann, services.RoleOwner), d.last())
+			if removed {
+				d.add(d.boxes[0], record.RemoveBox{Box: d.boxes[1].Key}, base)
+			}
+			s, err := New(Config{Dir: filepath.Dir(d.file()), Keys: onlyID{id: d.self()}, Now: time.Now})
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := s.Connect()
+			if err != nil {
+				t.Fatal(err)
+			}
+			future := d.add(d.boxes[1], record.Unknown{Code: 200, Bytes: []byte("later")}, base)
+			if err := c.receive(t.Context(), exchange.Frame{Records: [][]byte{future.Bytes()}}); err != nil {
+				t.Fatal(err)
+			}
+			again, err := New(Config{Dir: s.cfg.Dir, Keys: s.cfg.Keys, Now: time.Now})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for name, s := range map[string]*Service{"heard": s, "read": again} {
+				if m, h := s.Membership(), s.Health(); m.ReadOnly == removed || h.OK != removed {
+					t.Errorf("%s: read-only %v, health %v %q", name, m.ReadOnly, h.OK, h.Message)
+				}
+			}
+		})
 	}
 }

@@ -64,7 +64,7 @@ type household struct {
 	newest   map[record.Author]record.ID // each author's newest record
 	heads    map[record.ID]struct{}      // records that are nobody's parent yet
 	taken    uint64                      // how many records
-	newer    int                         // records with an operation of a newer program
+	newer    int                         // records that count, with an operation of a newer program
 }
 
 // Reasons why a record has no effect.
@@ -130,9 +130,6 @@ func (h *household) take(r *record.Record) {
 		h.sequence[r.Author], h.newest[r.Author] = r.Sequence, r.ID()
 	}
 	h.taken++
-	if _, ok := r.Payload.(record.Unknown); ok {
-		h.newer++
-	}
 }
 
 // apply takes a record that has every record of h in its past, as one made here has, and reports why it has no
@@ -256,6 +253,7 @@ func (h *household) effect(r *record.Record) error {
 	case record.AddFriend, record.RenameFriend, record.UpdateFriend, record.SetGrants, record.RemoveFriend:
 		return h.friendEffect(p)
 	case record.Unknown:
+		h.newer++
 		return errNewer
 	default: // a second genesis
 		return errGenesis

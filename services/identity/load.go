@@ -55,7 +55,6 @@ func load(disk Disk, self services.PeerID, path string) loaded {
 		return l
 	}
 	l.state = state
-	l.fault.newer = l.fault.newer || state.newer > 0
 	if l.fault.any() {
 		for _, b := range after {
 			r, err := record.Parse(b)

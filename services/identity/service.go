@@ -142,8 +142,10 @@ func (s *Service) Health() services.Health {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h := services.Health{Name: "identity", Ready: s.running, OK: !s.fault.any(), Since: s.since}
+	m := s.members
 	switch {
-	case s.fault.newer:
+	case s.fault.newer, !s.fault.any() && m.ReadOnly && !m.Frozen && !slices.Contains(m.Removed, m.Self):
+		h.OK = false
 		h.Message = services.Say("identity.health.newer", "The record of who belongs was written by a newer Hearth. Everything keeps working; people and devices can be changed again after the next update.")
 	case s.fault.damage != nil && s.members.Household == nil:
 		h.Message = services.Say("identity.health.lost", "The record of who belongs is damaged from its beginning, so the box does not know its household. Bring it back from a backup.")
