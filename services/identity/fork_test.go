@@ -94,3 +94,22 @@ func TestOperationOfTheFuture(t *testing.T) {
 		})
 	}
 }
+
+// A removed key does not freeze anybody: whoever holds it can sign a used sequence again at any time, and send that to who
+// has not heard of the removal yet. What it did before the removal stays.
+func TestRemovedKeyProvesNothing(t *testing.T) {
+	d, a, b, _, base := settled(t)
+	one := d.add(b, person(dan, services.RoleGuest), base)
+	d.addFor(ann, "", a, record.RemoveBox{Box: b.Key}, one)
+	want := d.fold()
+	for range 2 { // against what the removal knew, and against what it did not
+		d.seq[b]--
+		d.add(b, person("evaevaevaevaevae", services.RoleOwner), base)
+		d.add(b, person("evtevtevtevtevte", services.RoleOwner), d.last())
+	}
+	got := d.fold()
+	got.Revision = want.Revision
+	if diff := diffMemberships(want, got); diff != "" {
+		t.Errorf("after the fork (-before +after):\n%s", diff)
+	}
+}

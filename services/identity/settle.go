@@ -36,7 +36,8 @@ import (
 //
 // Two different records of one box with one sequence prove that its key is used in two places: a cloned card, or theft.
 // All that the box signed from there on is void, but its removals are open; the box is suspended, and all is frozen. That
-// ends when the root removes or replaces the box in knowledge of the proof: then its removals in doubt fall.
+// ends when the root removes or replaces the box in knowledge of the proof: then its removals in doubt fall. What a
+// removal that stands had not seen of its box proves nothing.
 
 // verdict is what became of a set.
 type verdict struct {
@@ -241,6 +242,17 @@ func makers(r *record.Record) []Subject {
 	return out
 }
 
+// removesBox says whether the removal's subject is the box a.
+func removesBox(removal *record.Record, a record.Author) bool {
+	switch p := removal.Payload.(type) {
+	case record.RemoveBox:
+		return a == record.Box(p.Box)
+	case record.ReplaceBox:
+		return a == record.Box(p.Box)
+	}
+	return false
+}
+
 func isRemoval(r *record.Record) bool {
 	switch r.Op() {
 	case record.OpRemovePerson, record.OpRemoveDevice, record.OpRemoveBox:
@@ -340,43 +352,8 @@ const (
 	falls
 )
 
-// verdict applies the three rules. Removals in powerless are known to have no effect of their own and attack nothing.
-func (j *judgement) verdict(powerless map[record.ID]bool) *verdict {
-	v := &verdict{void: map[record.ID]bool{}, powerless: powerless}
-	in := j.inside(j.epochs())
-	for i, r := range j.taken {
-		if !in[i] {
-			v.void[r.ID()] = true
-		}
-	}
-	forks, ended := j.forks(in)
-	for a := range forks {
-		if !ended[a] {
-			v.forked = append(v.forked, a.Key)
-		}
-	}
-	slices.SortFunc(v.forked, func(a, b services.PeerID) int { return slices.Compare(a[:], b[:]) })
-	doubtful := func(r *record.Record) bool {
-		s, ok := forks[r.Author]
-		return ok && r.Sequence >= s
-	}
-
-	var removals []int
-	attacks, attackers := map[int]map[int]bool{}, map[int][]int{}
-	for i, r := range j.taken {
-		if !in[i] || !isRemoval(r) || powerless[r.ID()] || doubtful(r) && ended[r.Author] {
-			continue
-		}
-		if !j.founded(i, in) {
-			v.void[r.ID()] = true
-			continue
-		}
-		removals = append(removals, i)
-		attacks[i] = j.attacks(i, in)
-		for k := range attacks[i] {
-			attackers[k] = append(attackers[k], i)
-		}
-	}
+// labelled labels the removals: the grounded labelling, in which those in doubt do not stand.
+func labelled(removals []int, attackers map[int][]int, doubtful func(removal int) bool) map[int]label {
 	labels := make(map[int]label, len(removals))
 	for changed := true; changed; {
 		changed = false
@@ -394,11 +371,75 @@ func (j *judgement) verdict(powerless map[record.ID]bool) *verdict {
 					fallen++
 				}
 			}
-			if labels[x] == undecided && fallen == len(attackers[x]) && !doubtful(j.taken[x]) {
+			if labels[x] == undecided && fallen == len(attackers[x]) && !doubtful(x) {
 				labels[x], changed = stands, true
 			}
 		}
 	}
+	return labels
+}
+
+// verdict applies the three rules. Removals in powerless are known to have no effect of their own and attack nothing.
+func (j *judgement) verdict(powerless map[record.ID]bool) *verdict {
+	v := &verdict{void: map[record.ID]bool{}, powerless: powerless}
+	in := j.inside(j.epochs())
+	for i, r := range j.taken {
+		if !in[i] {
+			v.void[r.ID()] = true
+		}
+	}
+	var (
+		forks     map[record.Author]uint64
+		ended     map[record.Author]bool
+		removals  []int
+		attacks   map[int]map[int]bool
+		attackers map[int][]int
+		labels    map[int]label
+	)
+	doubtful := func(r *record.Record) bool {
+		s, ok := forks[r.Author]
+		return ok && r.Sequence >= s
+	}
+	// What a removed box signed without the removal having seen it is void, and proves nothing either: a removed key does
+	// not freeze anybody. With less in doubt more removals stand, so all is tried again until nothing changes.
+	proof := slices.Clone(in)
+	for again := true; again; {
+		again = false
+		forks, ended = j.forks(proof)
+		removals, attacks, attackers = nil, map[int]map[int]bool{}, map[int][]int{}
+		for i, r := range j.taken {
+			if !in[i] || !isRemoval(r) || powerless[r.ID()] || doubtful(r) && ended[r.Author] {
+				continue
+			}
+			if !j.founded(i, in) {
+				v.void[r.ID()] = true
+				continue
+			}
+			removals = append(removals, i)
+			attacks[i] = j.attacks(i, in)
+			for k := range attacks[i] {
+				attackers[k] = append(attackers[k], i)
+			}
+		}
+		labels = labelled(removals, attackers, func(x int) bool { return doubtful(j.taken[x]) })
+		for _, x := range removals {
+			if labels[x] != stands {
+				continue
+			}
+			for i := range attacks[x] {
+				a := j.taken[i].Author
+				if _, forked := forks[a]; forked && proof[i] && removesBox(j.taken[x], a) {
+					proof[i], again = false, true
+				}
+			}
+		}
+	}
+	for a := range forks {
+		if !ended[a] {
+			v.forked = append(v.forked, a.Key)
+		}
+	}
+	slices.SortFunc(v.forked, func(a, b services.PeerID) int { return slices.Compare(a[:], b[:]) })
 
 	for i, r := range j.taken {
 		if in[i] && (doubtful(r) || slices.ContainsFunc(attackers[i], func(x int) bool { return labels[x] != falls })) {
