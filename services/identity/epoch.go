@@ -230,8 +230,8 @@ func (s *Service) epoch(root ed25519.PrivateKey, taken []*record.Record, v *verd
 			return nil, nil, errStillOpen
 		}
 	}
-	if next.frozen {
-		return nil, nil, errStillOpen
+	if next.frozen || slices.ContainsFunc(v.forked, func(box services.PeerID) bool { return next.has(Subject{Box: box}) }) {
+		return nil, nil, errStillOpen // the last box cannot be removed
 	}
 	return made, next, nil
 }

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"errors"
 	"path/filepath"
 	"testing"
 	"time"
@@ -111,5 +112,23 @@ func TestRemovedKeyProvesNothing(t *testing.T) {
 	got.Revision = want.Revision
 	if diff := diffMemberships(want, got); diff != "" {
 		t.Errorf("after the fork (-before +after):\n%s", diff)
+	}
+}
+
+// Words do not settle a fork whose box cannot be removed, being the last one: all others came in by what is in doubt.
+func TestForkOfTheLastBox(t *testing.T) {
+	d := newDAG(t, 1)
+	one := d.add(d.boxes[0], person(ann, services.RoleOwner), d.last())
+	d.add(d.boxes[0], record.AddBox{Box: services.PeerID{1}, Name: "Attic", Label: "attic", Host: 2}, one)
+	d.seq[d.boxes[0]]--
+	d.add(d.boxes[0], person(ben, services.RoleOwner), one)
+	s := &Service{self: services.PeerID{1}, cfg: Config{Now: time.Now}}
+	taken, state, v, err := s.verdict(d.records)
+	if err != nil || len(v.forked) != 1 {
+		t.Fatalf("forked are %v, %v", v.forked, err)
+	}
+	s.state = state
+	if _, next, err := s.epoch(d.keys[d.root], taken, v, Settlement{}); !errors.Is(err, errStillOpen) {
+		t.Errorf("settled: %v, %v", who(next.membership()), err)
 	}
 }
