@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"hearth.alt/services"
 	"hearth.alt/services/identity/internal/exchange"
 	"hearth.alt/services/identity/internal/record"
@@ -130,5 +132,28 @@ func TestForkOfTheLastBox(t *testing.T) {
 	s.state = state
 	if _, next, err := s.epoch(d.keys[d.root], taken, v, Settlement{}); !errors.Is(err, errStillOpen) {
 		t.Errorf("settled: %v, %v", who(next.membership()), err)
+	}
+}
+
+// What a settlement names as void is proof of a fork all the same: what else the box signed from there on does not come back.
+func TestVoidedProof(t *testing.T) {
+	d, _, b, _, base := settled(t)
+	one := d.add(b, record.RenamePerson{Person: ben, Name: "Benno"}, base)
+	d.add(b, person(dan, services.RoleOwner), one)
+	d.seq[b] = 0
+	d.add(b, record.RemovePerson{Person: ben}, base)
+	s := &Service{self: d.self(), cfg: Config{Now: time.Now}}
+	taken, state, v, err := s.verdict(d.records)
+	if err != nil || len(v.forked) != 1 || len(v.open) != 1 {
+		t.Fatalf("forked are %v, open %v, %v", v.forked, v.open, err)
+	}
+	s.state = state
+	_, next, err := s.epoch(d.keys[d.root], taken, v, Settlement{Stay: []Subject{{Person: ben}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"ann owner", "ben owner", "cat admin", "Phone at 2", "box at 1", "box at 253"}
+	if diff := cmp.Diff(want, who(next.membership())); diff != "" {
+		t.Errorf("household (-want +got):\n%s", diff)
 	}
 }

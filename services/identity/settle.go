@@ -192,9 +192,10 @@ func (j *judgement) epochs() []int {
 	return out
 }
 
-// inside says which places the epochs let count. Epochs that are none of them do not.
-func (j *judgement) inside(epochs []int) []bool {
-	in := make([]bool, len(j.taken))
+// inside says which places the epochs let count, and which they know: those, and what they name as void. Epochs that are
+// none of them are not inside.
+func (j *judgement) inside(epochs []int) (in, known []bool) {
+	in = make([]bool, len(j.taken))
 	for i, r := range j.taken {
 		in[i] = r.Op() != record.OpEpoch || slices.Contains(epochs, i)
 	}
@@ -203,13 +204,17 @@ func (j *judgement) inside(epochs []int) []bool {
 		for i := range in {
 			in[i] = in[i] && (past[i] || i == e || after[i])
 		}
+	}
+	known = slices.Clone(in)
+	for _, e := range epochs {
+		past := j.past(e)
 		for _, id := range j.taken[e].Payload.(record.Epoch).Void {
 			if i, ok := j.at[id]; ok && past[i] {
 				in[i] = false
 			}
 		}
 	}
-	return in
+	return in, known
 }
 
 // adds returns whom or what r adds, the zero Subject for nobody. Identifiers are used once.
@@ -382,7 +387,7 @@ func labelled(removals []int, attackers map[int][]int, doubtful func(removal int
 // verdict applies the three rules. Removals in powerless are known to have no effect of their own and attack nothing.
 func (j *judgement) verdict(powerless map[record.ID]bool) *verdict {
 	v := &verdict{void: map[record.ID]bool{}, powerless: powerless}
-	in := j.inside(j.epochs())
+	in, proof := j.inside(j.epochs()) // what an epoch names as void is proof of a fork all the same
 	for i, r := range j.taken {
 		if !in[i] {
 			v.void[r.ID()] = true
@@ -402,7 +407,6 @@ func (j *judgement) verdict(powerless map[record.ID]bool) *verdict {
 	}
 	// What a removed box signed without the removal having seen it is void, and proves nothing either: a removed key does
 	// not freeze anybody. With less in doubt more removals stand, so all is tried again until nothing changes.
-	proof := slices.Clone(in)
 	for again := true; again; {
 		again = false
 		forks, ended = j.forks(proof)
@@ -426,9 +430,8 @@ func (j *judgement) verdict(powerless map[record.ID]bool) *verdict {
 			if labels[x] != stands {
 				continue
 			}
-			for i := range attacks[x] {
-				a := j.taken[i].Author
-				if _, forked := forks[a]; forked && proof[i] && removesBox(j.taken[x], a) {
+			for i, r := range j.taken {
+				if _, forked := forks[r.Author]; forked && proof[i] && removesBox(j.taken[x], r.Author) && !j.past(x)[i] {
 					proof[i], again = false, true
 				}
 			}
