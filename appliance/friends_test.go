@@ -11,11 +11,14 @@ import (
 	"testing"
 	"time"
 
+	"hearth.alt/appliance/api"
 	"hearth.alt/services"
 	"hearth.alt/services/account"
 	"hearth.alt/services/identity"
 	"hearth.alt/services/identity/identitytest"
 	"hearth.alt/services/link"
+	"hearth.alt/webui"
+	"hearth.alt/webui/house"
 )
 
 // befriended is a household's box with links for friends, on a port of its own.
@@ -28,7 +31,7 @@ type befriended struct {
 	events []account.Event
 }
 
-func runFriends(t *testing.T, name string) *befriended {
+func newFriendHouse(t *testing.T, name string) *befriended {
 	t.Helper()
 	keys := identitytest.NewKeys(t.Name() + name)
 	id, err := identity.New(identity.Config{Dir: filepath.Join(t.TempDir(), "identity"), Keys: keys, Now: time.Now})
@@ -88,7 +91,7 @@ func eventually(t *testing.T, what string, is func() bool) {
 
 // Two households become friends over a link; when one ends that, the other's links end, and a greeting says so.
 func TestFriendsOverLinks(t *testing.T) {
-	smith, jones := runFriends(t, "Smith"), runFriends(t, "Jones")
+	smith, jones := newFriendHouse(t, "Smith"), newFriendHouse(t, "Jones")
 	made, open, err := smith.Invite(t.Context(), identity.FriendInvite{Petname: "Tom and Jo"})
 	if err != nil {
 		t.Fatal(err)
@@ -133,7 +136,7 @@ func TestFriendsOverLinks(t *testing.T) {
 
 // Where no invitation is open, a stranger finds nothing that speaks.
 func TestStrangersWithoutInvitation(t *testing.T) {
-	smith, jones := runFriends(t, "Smith"), runFriends(t, "Jones")
+	smith, jones := newFriendHouse(t, "Smith"), newFriendHouse(t, "Jones")
 	made, open, err := smith.Invite(t.Context(), identity.FriendInvite{})
 	if err != nil {
 		t.Fatal(err)
@@ -152,5 +155,84 @@ func TestStrangersWithoutInvitation(t *testing.T) {
 	}
 	if len(jones.Membership().Friends) != 0 {
 		t.Error("Jones has a friend")
+	}
+}
+
+// What the pages of friends ask, by role and by form, between two wired boxes.
+func TestFriendPages(t *testing.T) {
+	h := takenIn(t, t.TempDir())
+	as := func(role services.Role) context.Context { return webui.WithCaller(t.Context(), h.caller(role)) }
+	p := h.rooms()
+	jones := newFriendHouse(t, "Jones")
+
+	form := house.FriendForm{Petname: "Tom and Jo", Relay: true, Store: " 10 gb"}
+	if _, err := p.InviteFriend(as(services.RoleMember), form); !errors.Is(err, api.ErrDenied) {
+		t.Errorf("a member invites: %v", err)
+	}
+	bad := form
+	bad.Store = "much"
+	_, err := p.InviteFriend(as(services.RoleAdmin), bad)
+	if q := services.AsProblem(err); q == nil || q.Field != "store" {
+		t.Errorf("a size that is none: %v", err)
+	}
+	id, err := p.InviteFriend(as(services.RoleAdmin), form)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inv, err := p.FriendInvitation(as(services.RoleOwner), id)
+	if err != nil || inv.Link.Reveal() == "" || len(inv.Grants) != 2 {
+		t.Errorf("invitation %+v, %v", inv, err)
+	}
+	if _, err := p.FriendInvitation(as(services.RoleMember), id); err == nil {
+		t.Error("a member sees the invitation")
+	}
+	_, err = p.ReadFriendLink(as(services.RoleAdmin), inv.Link.Reveal())
+	if q := services.AsProblem(err); q == nil || q.Code != "own-household" || q.Field != "link" {
+		t.Errorf("our own link: %v", err)
+	}
+
+	made, _, err := jones.Invite(t.Context(), identity.FriendInvite{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := made.Text()
+	if err != nil {
+		t.Fatal(err)
+	}
+	who, err := p.ReadFriendLink(as(services.RoleAdmin), text)
+	if err != nil || who.Name != "Jones" || who.Fingerprint != api.Fingerprint(jones.FriendID()) {
+		t.Errorf("the link is from %+v, %v", who, err)
+	}
+	_, err = p.AcceptFriend(as(services.RoleAdmin), house.FriendForm{Link: text, Petname: "SMITH"})
+	if q := services.AsProblem(err); q == nil || q.Field != "petname" {
+		t.Errorf("a name that is ours: %v", err)
+	}
+
+	f, err := h.identity.AddFriend(t.Context(), identity.NewFriend{ID: jones.FriendID(), Petname: "Jo", Nickname: "Attic", Peers: []services.PeerID{jones.self}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := p.Friends(as(services.RoleMember))
+	if err != nil || len(list.Friends) != 1 || list.MayChange || list.Friends[0].MayChange || len(list.Invitations) != 0 || list.Friends[0].LooksLike != "Attic" {
+		t.Errorf("a member sees %+v, %v", list, err)
+	}
+	if err := p.ChangeFriend(as(services.RoleMember), f.ID, form); !errors.Is(err, api.ErrDenied) {
+		t.Errorf("a member changes: %v", err)
+	}
+	if err := p.ChangeFriend(as(services.RoleAdmin), f.ID, house.FriendForm{Petname: "Joe", Follow: true, Store: "5"}); err != nil {
+		t.Error(err)
+	}
+	one, err := p.Friend(as(services.RoleMember), f.ID)
+	if err != nil || one.Petname != "Joe" || len(one.Grants) != 2 || one.Grants[0].String() != "store=5GB" {
+		t.Errorf("changed to %+v, %v", one, err)
+	}
+	if err := p.RemoveFriend(as(services.RoleMember), f.ID); !errors.Is(err, api.ErrDenied) {
+		t.Errorf("a member removes: %v", err)
+	}
+	if err := p.RemoveFriend(as(services.RoleAdmin), f.ID); err != nil || len(h.identity.Membership().Friends) != 0 {
+		t.Errorf("removed: %v", err)
+	}
+	if err := p.WithdrawFriendInvitation(as(services.RoleAdmin), id); err != nil {
+		t.Error(err)
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"hearth.alt/webui/pages/devices"
 	"hearth.alt/webui/pages/events"
 	"hearth.alt/webui/pages/failure"
+	"hearth.alt/webui/pages/friends"
 	"hearth.alt/webui/pages/help"
 	"hearth.alt/webui/pages/home"
 	"hearth.alt/webui/pages/join"
@@ -163,6 +164,7 @@ func (u *UI) Routes() []Route {
 		invites   = &personinvite.Pages{House: h}
 		someone   = &person.Pages{House: h}
 		leaves    = &personremove.Pages{House: h}
+		mates     = &friends.Pages{House: h}
 		joins     = &join.Pages{House: h}
 		logins    = &sessions.Pages{House: h}
 		nets      = &network.Pages{House: h}
@@ -236,6 +238,19 @@ func (u *UI) Routes() []Route {
 		fresh(post("person", "/people/{id}", member, someone.Change)),
 		fresh(get("personremove", "/people/{id}/remove", member, leaves.Ask)),
 		fresh(post("personremove", "/people/{id}/remove", member, leaves.Remove)),
+
+		// Friends: other households.
+		get("friends", "/friends", member, mates.List),
+		fresh(get("friends", "/friends/invite", admin, mates.InviteForm)),
+		fresh(post("friends", "/friends/invite", admin, mates.Invite)),
+		fresh(get("friends", "/friends/accept", admin, mates.AcceptForm)),
+		fresh(post("friends", "/friends/accept", admin, mates.Accept)),
+		fresh(get("friends", "/friends/{id}/invitation", admin, mates.Invitation)), // whoever reads the link can be that friend
+		post("friends", "/friends/{id}/invitation", admin, mates.Withdraw),
+		get("friends", "/friends/{id}", member, mates.One),
+		fresh(post("friends", "/friends/{id}", admin, mates.Change)),
+		get("friends", "/friends/{id}/remove", admin, mates.AskRemove),
+		post("friends", "/friends/{id}/remove", admin, mates.Remove),
 
 		// One's own account, the network, apps.
 		get("sessions", "/sessions", guest, logins.Show),

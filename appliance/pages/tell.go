@@ -32,6 +32,10 @@ func tell(m *services.Membership, e account.Event) (services.Sentence, bool) {
 			return services.Say("event.console-homeward-allowed", "{object} was allowed to point home, at the box itself.", "object", api.Domain(e.Object)), true
 		case "homeward-removed":
 			return services.Say("event.console-homeward-removed", "{object} was kept from pointing home, at the box itself.", "object", api.Domain(e.Object)), true
+		case "friend-added":
+			return services.Say("event.console-friend-added", "{object} became a friend, at the box itself.", "object", e.Object), true
+		case "friend-removed":
+			return services.Say("event.console-friend-removed", "{object} was removed from the friends at the box itself.", "object", e.Object), true
 		case "person-removed":
 			return services.Say("event.console-person-removed", "{object} was removed from the household at the box itself.", "object", e.Object), true
 		}
@@ -43,6 +47,8 @@ func tell(m *services.Membership, e account.Event) (services.Sentence, bool) {
 		return services.Say("event.words-confirmed", "The recovery words were checked and taken off the box."), true
 	case "device-paired":
 		return services.Say("event.device-paired", "{object} was paired.", "object", e.Object), true
+	case "friend-came": // the other household does it
+		return services.Say("event.friend-came", "{object} took up the invitation and is a friend now.", "object", e.Object), true
 	case "way-in-by-words": // nobody is signed in who does it
 		return services.Say("event.way-in-by-words", "Someone with the 24 words made a new way in for {name}.", "name", e.Object), true
 	}
@@ -72,6 +78,14 @@ func tell(m *services.Membership, e account.Event) (services.Sentence, bool) {
 		return services.Say("event.device-renamed", "{who} renamed {object}.", "who", who, "object", e.Object), true
 	case "device-removed":
 		return services.Say("event.device-removed", "{who} removed {object}.", "who", who, "object", e.Object), true
+	case "friend-invited":
+		return services.Say("event.friend-invited", "{who} invited another household to be a friend.", "who", who), true
+	case "friend-added":
+		return services.Say("event.friend-added", "{who} took up the invitation of {object}, who is a friend now.", "who", who, "object", e.Object), true
+	case "friend-renamed", "friend-granted":
+		return services.Say("event.person-changed", "{who} changed {object}.", "who", who, "object", e.Object), true
+	case "friend-removed":
+		return services.Say("event.friend-removed", "{who} removed {object} from the friends.", "who", who, "object", e.Object), true
 	case "homeward-allowed":
 		return services.Say("event.homeward-allowed", "{who} allowed {object} to point home.", "who", who, "object", api.Domain(e.Object)), true
 	case "homeward-removed":

@@ -31,9 +31,9 @@ const (
 // icons are those that components.Icon may be asked for; a test of components compares.
 var icons = []string{
 	"check", "chevron-right", "circle-alert", "download", "file-down", "file-text", "flame",
-	"globe", "history", "house", "key-round", "laptop", "log-out", "menu",
+	"globe", "handshake", "history", "house", "key-round", "laptop", "log-out", "menu",
 	"network", "plus", "printer", "qr-code", "refresh-cw", "route", "scroll-text", "shield-check", "smartphone",
-	"speaker", "trash-2", "tv", "user-plus", "users",
+	"speaker", "ticket-check", "trash-2", "tv", "user-plus", "users",
 }
 
 // signs are Hearth's own: the five states (LOOK.md, section 3), each a shape of its own.

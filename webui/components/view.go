@@ -185,7 +185,7 @@ func everyday(services.Role) []place {
 func thehouse(r services.Role) []place {
 	p := []place{{"/devices", "smartphone", "nav.devices"}}
 	if r >= services.RoleMember {
-		p = append(p, place{"/people", "users", "nav.people"}, place{"/network", "route", "nav.network"})
+		p = append(p, place{"/people", "users", "nav.people"}, place{"/friends", "handshake", "nav.friends"}, place{"/network", "route", "nav.network"})
 	}
 	return p
 }

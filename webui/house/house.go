@@ -27,6 +27,7 @@ type House interface {
 	Signing
 	Sessions
 	People
+	Friends
 	Devices
 	Networking
 	Apps
@@ -281,6 +282,72 @@ type Welcome struct {
 	Role      services.Role
 	Back      bool // they belong already, and choose another password
 	Expires   time.Time
+}
+
+// ---------- Friends ----------
+
+// Friends is which other households are friends. All but Friends and Friend is for admins.
+type Friends interface {
+	Friends(ctx context.Context) (FriendList, error)
+	// Friend returns one; a Problem of KindNotFound when there is none.
+	Friend(ctx context.Context, id services.FriendID) (Friend, error)
+	// InviteFriend makes an invitation with the petname and the grants of the form. Problems have its fields.
+	InviteFriend(ctx context.Context, form FriendForm) (id string, err error)
+	// FriendInvitation returns an open one; Link is empty when the box does not hold it any more.
+	FriendInvitation(ctx context.Context, id string) (FriendInvitation, error)
+	WithdrawFriendInvitation(ctx context.Context, id string) error
+	// ReadFriendLink says whom a link is from, without asking them. Problems: field "link".
+	ReadFriendLink(ctx context.Context, link string) (FriendWelcome, error)
+	// AcceptFriend takes the link of the form up. Problems have its fields.
+	AcceptFriend(ctx context.Context, form FriendForm) (services.FriendID, error)
+	// ChangeFriend sets the petname and all that is allowed. Problems have the fields of the form.
+	ChangeFriend(ctx context.Context, id services.FriendID, form FriendForm) error
+	// RemoveFriend ends the friendship and all that was allowed, within 5 s.
+	RemoveFriend(ctx context.Context, id services.FriendID) error
+}
+
+// FriendList is the address book.
+type FriendList struct {
+	Friends     []Friend           // by petname
+	Invitations []FriendInvitation // open ones, without links; none for those who may not change them
+	MayChange   bool
+	// Name and Fingerprint are what friends see of this household.
+	Name, Fingerprint string
+}
+
+// Friend is a friend as pages show them; Grants are those that hold now.
+type Friend struct {
+	services.Friend
+	Seen        time.Time // when they were last heard of
+	LooksLike   string    // what the name they give themselves could be taken for; "" for nothing
+	Fingerprint string    // their ID, to be compared by telephone
+	MayChange   bool
+}
+
+// FriendForm is what is asked about a friend.
+type FriendForm struct {
+	Link    string // field "link"
+	Petname string // field "petname"
+	// What they are allowed. Store is a size like "10 GB", "" for none: field "store".
+	Relay, Exit, Follow bool
+	Store               string
+}
+
+// FriendInvitation is a link for one household.
+type FriendInvitation struct {
+	ID      string
+	Petname string // may be ""
+	Grants  []services.Grant
+	Link    secret.Shown
+	Expires time.Time
+}
+
+// FriendWelcome is what a link says of the household that invites.
+type FriendWelcome struct {
+	Name        string // as they call themselves
+	LooksLike   string // as in Friend
+	Fingerprint string
+	Expires     time.Time
 }
 
 // ---------- Devices ----------

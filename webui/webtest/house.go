@@ -34,6 +34,8 @@ type House struct {
 	TheNetwork    house.Network
 	TheApps       house.AppSettings
 	TheNotices    []house.Notice
+	TheFriends    house.FriendList
+	TheMate       house.FriendWelcome
 	// Err is what every act answers with; nil is success.
 	Err error
 }
@@ -109,6 +111,43 @@ func (h *House) WayInByWords(context.Context, string, secret.Text) (secret.Text,
 func (h *House) AcceptInvitation(context.Context, secret.Text, string, secret.Text, bool) (string, error) {
 	return "session", h.Err
 }
+
+func (h *House) Friends(context.Context) (house.FriendList, error) { return h.TheFriends, nil }
+
+func (h *House) Friend(_ context.Context, id services.FriendID) (house.Friend, error) {
+	for _, f := range h.TheFriends.Friends {
+		if f.ID == id {
+			return f, nil
+		}
+	}
+	return house.Friend{}, missing
+}
+
+func (h *House) InviteFriend(context.Context, house.FriendForm) (string, error) {
+	return "2b24fefe05d2e548", h.Err
+}
+
+func (h *House) FriendInvitation(_ context.Context, id string) (house.FriendInvitation, error) {
+	for _, i := range h.TheFriends.Invitations {
+		if i.ID == id {
+			return i, nil
+		}
+	}
+	return house.FriendInvitation{}, missing
+}
+func (h *House) WithdrawFriendInvitation(context.Context, string) error { return h.Err }
+func (h *House) ReadFriendLink(context.Context, string) (house.FriendWelcome, error) {
+	return h.TheMate, h.Err
+}
+
+func (h *House) AcceptFriend(context.Context, house.FriendForm) (services.FriendID, error) {
+	return services.FriendID{1}, h.Err
+}
+
+func (h *House) ChangeFriend(context.Context, services.FriendID, house.FriendForm) error {
+	return h.Err
+}
+func (h *House) RemoveFriend(context.Context, services.FriendID) error { return h.Err }
 
 func (h *House) Devices(context.Context) ([]house.Device, error) { return h.TheDevices, nil }
 

@@ -298,6 +298,43 @@ func long() *House {
 	return h
 }
 
+var (
+	jones = services.FriendID{0x4a, 0x6f, 0x6e, 0x65, 0x73}
+	brown = services.FriendID{0x42, 0x72, 0x6f, 0x77, 0x6e}
+)
+
+const friendPrint = "jjxg 4zlt aaaa aaaa aaaa aaaa aaaa aaaa aaaa aaaa aaaa aaaa aaaa"
+
+func friend(id services.FriendID, petname, nickname string, seen time.Time, grants ...services.Grant) house.Friend {
+	f := house.Friend{
+		Friend: services.Friend{ID: id, Petname: petname, Nickname: nickname, Peers: []services.PeerID{{1}}, Grants: grants},
+		Seen:   seen, Fingerprint: friendPrint, MayChange: true,
+	}
+	if len(grants) > 0 {
+		f.Until = Now.Add(20 * 24 * time.Hour)
+	}
+	return f
+}
+
+// befriended is a house with friends, one of whom calls itself like the other, and an invitation that waits.
+func befriended() *House {
+	h := well()
+	h.TheFriends = house.FriendList{
+		Friends: []house.Friend{
+			friend(brown, "Grandma", "J0nes", time.Time{}),
+			friend(jones, "Jones", "The Joneses", ago(26*time.Hour), services.Grant{Kind: services.GrantRelay}, services.Grant{Kind: services.GrantStore, Bytes: 10_000 * services.Megabyte}),
+		},
+		Invitations: []house.FriendInvitation{{
+			ID: "2b24fefe05d2e548", Petname: "Lena", Expires: Now.Add(150 * time.Hour), Grants: []services.Grant{{Kind: services.GrantFollow}},
+			Link: shown("hearth:friend?AQK2op0nNLv7zvft8qLGgWuZK4VzA7qttBjdjgaVN8dNEHYhfTNx4A1Rfxaa8xplqCYU6A2iN0uwm1dZRnk0J4fAAAAAGsLMvwrT93UwZmvtCFDw6LSIXBVNtaXRoAQR"),
+		}},
+		MayChange: true, Name: "Smith", Fingerprint: friendPrint,
+	}
+	h.TheFriends.Friends[0].LooksLike = "Jones"
+	h.TheMate = house.FriendWelcome{Name: "Jones", Fingerprint: friendPrint, Expires: Now.Add(150 * time.Hour)}
+	return h
+}
+
 // many is a house of many.
 func many() *House {
 	h := well()
@@ -433,6 +470,35 @@ func Scenes() []Scene {
 		get("people-member", "people", "many", "/people", member, asBen(well())),
 		get("people-one", "people", "one", "/people", owner, fresh()),
 		get("people-long", "people", "long", "/people", owner, long()),
+		get("friends", "friends", "many", "/friends", owner, befriended()),
+		get("friends-empty", "friends", "empty", "/friends", owner, with(well(), func(h *House) {
+			h.TheFriends = house.FriendList{MayChange: true, Name: "Smith", Fingerprint: friendPrint}
+		})),
+		get("friends-member", "friends", "one", "/friends", member, with(asBen(befriended()), func(h *House) {
+			h.TheFriends = house.FriendList{Friends: h.TheFriends.Friends[1:], Name: "Smith", Fingerprint: friendPrint}
+			h.TheFriends.Friends[0].MayChange = false
+		})),
+		get("friends-long", "friends", "long", "/friends", owner, with(befriended(), func(h *House) {
+			h.TheFriends.Friends[0].Petname, h.TheFriends.Friends[0].Nickname = longWord, longWord
+		})),
+		get("friends-invite", "friends", "empty", "/friends/invite", owner, befriended()),
+		post(get("friends-invite-wrong", "friends", "broken", "/friends/invite", owner, befriended()), url.Values{"petname": {"J0nes"}, "follow": {"yes"}},
+			wrong(services.KindConflict, "petname", "J0nes could be taken for Jones, which your household already knows. Choose another name for this friend."), 422),
+		get("friends-invitation", "friends", "one", "/friends/2b24fefe05d2e548/invitation", owner, befriended()),
+		get("friends-invitation-gone", "friends", "loading", "/friends/2b24fefe05d2e548/invitation", owner, with(befriended(), func(h *House) {
+			h.TheFriends.Invitations[0].Link, h.TheFriends.Invitations[0].Petname = shown(""), ""
+		})),
+		get("friends-accept", "friends", "empty", "/friends/accept", owner, befriended()),
+		post(get("friends-accept-wrong", "friends", "broken", "/friends/accept", owner, befriended()), url.Values{"link": {"hearth:friend?AQ"}},
+			wrong(services.KindInvalid, "link", "This is not a whole invitation. Scan it again, or copy it from its first letter to its last."), 422),
+		post(get("friends-accept-name", "friends", "one", "/friends/accept", owner, befriended()), url.Values{"link": {"hearth:friend?AQ"}}, nil, 200),
+		post(get("friends-accept-like", "friends", "wrong", "/friends/accept", owner, with(befriended(), func(h *House) {
+			h.TheMate.Name, h.TheMate.LooksLike = "J0nes", "Jones"
+		})), url.Values{"link": {"hearth:friend?AQ"}}, nil, 200),
+		get("friends-one", "friends", "one", "/friends/"+jones.String(), owner, befriended()),
+		get("friends-one-like", "friends", "wrong", "/friends/"+brown.String(), owner, befriended()),
+		get("friends-one-member", "friends", "one", "/friends/"+jones.String(), member, with(asBen(befriended()), func(h *House) { h.TheFriends.Friends[1].MayChange = false })),
+		get("friends-remove", "friends", "one", "/friends/"+jones.String()+"/remove", owner, befriended()),
 		get("personinvite", "personinvite", "empty", "/people/invite", owner, well()),
 		get("personinvite-member", "personinvite", "one", "/people/invite", member, with(well(), func(h *House) { h.TheFrame.Person = "Ben" })),
 		post(get("personinvite-wrong", "personinvite", "broken", "/people/invite", owner, well()), url.Values{"role": {"member"}},
