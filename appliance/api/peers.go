@@ -13,7 +13,7 @@ import (
 // ErrNoPeer says that no box is meant.
 var ErrNoPeer = &services.Problem{Kind: services.KindNotFound, Code: "no-peer", Field: "who", Say: services.Say("house.no-peer", "No box of that name belongs to this household. A box can be named by its name or by its PeerID, as box list shows them.")}
 
-// peer finds a box by its name, its label or its PeerID. Any PeerID will do: whether it may be linked to shows.
+// peer finds a box by its name, its label or its PeerID, or a friend's by what the friend is called. Any PeerID will do: whether it may be linked to shows.
 func (h *House) peer(who string) (services.PeerID, error) {
 	m := h.Identity.Membership()
 	for _, b := range m.Boxes {
@@ -24,6 +24,9 @@ func (h *House) peer(who string) (services.PeerID, error) {
 	if found := looks.Named(m.Boxes, func(b services.Box) string { return b.Name }, who); len(found) == 1 {
 		return found[0].ID, nil
 	}
+	if found := looks.Named(m.Friends, func(f services.Friend) string { return f.Petname }, who); len(found) == 1 {
+		return found[0].Peers[0], nil
+	}
 	id, err := services.ParsePeerID(who)
 	if err != nil {
 		return id, ErrNoPeer
@@ -33,7 +36,7 @@ func (h *House) peer(who string) (services.PeerID, error) {
 
 // PeerInput names a box.
 type PeerInput struct {
-	Who string `json:"who" arg:"WHO" path:"who" help:"the box's name or PeerID"`
+	Who string `json:"who" arg:"WHO" path:"who" help:"the box's name or PeerID, or a friend's name"`
 }
 
 // PingOutput is a box's sign of life.
