@@ -98,7 +98,7 @@ func (f *friends) Accept(ctx context.Context, l identity.InviteLink, petname str
 	}()
 	st, end, err := f.open(ctx, l.Inviter)
 	if refused(err) {
-		return services.Friend{}, identity.ErrInvitationUnknown
+		return services.Friend{}, f.Unknown(l)
 	} else if err != nil {
 		return services.Friend{}, identity.FriendUnreachable(err)
 	}

@@ -147,6 +147,12 @@ func TestStrangersWithoutInvitation(t *testing.T) {
 	if _, err := jones.Accept(t.Context(), made, "X", nil); !errors.Is(err, identity.ErrInvitationUnknown) {
 		t.Errorf("withdrawn: %v", err)
 	}
+	late := made
+	late.Expires = time.Unix(1_700_000_000, 0)
+	_, err = jones.Accept(t.Context(), late, "X", nil)
+	if p := services.AsProblem(err); p == nil || p.Code != "invitation-expired" {
+		t.Errorf("one that has ended: %v", err)
+	}
 	gone := made
 	gone.Inviter = services.PeerID(jones.FriendID()) // nobody's box
 	_, err = jones.Accept(t.Context(), gone, "X", nil)

@@ -441,6 +441,9 @@ func (b *Befriending) Serve(ctx context.Context, peer services.PeerID, rw io.Rea
 
 // asked takes in who came with an invitation; the code is 0, or why not.
 func (b *Befriending) asked(ctx context.Context, peer services.PeerID, m befriend.Ask) (befriend.Code, error) {
+	if !b.invited(m.Secret) { // asked first: a proof costs up to befriend.MaxProof signatures
+		return b.guessed(peer), errors.New("no invitation has this secret")
+	}
 	id, err := verify(m.About, peer)
 	if err != nil {
 		return befriend.Malformed, err
@@ -457,7 +460,7 @@ func (b *Befriending) asked(ctx context.Context, peer services.PeerID, m befrien
 	if m.Of != us {
 		return befriend.Malformed, errors.New("it looks for another household")
 	}
-	invite, code, err := b.take(m.Secret, peer, id, count, id == us)
+	invite, code, err := b.take(m.Secret, id, count, id == us)
 	if code != 0 {
 		return code, err
 	}
@@ -483,13 +486,13 @@ func (b *Befriending) asked(ctx context.Context, peer services.PeerID, m befrien
 }
 
 // take marks the invitation with the secret as used by id, durably.
-func (b *Befriending) take(secret [16]byte, peer services.PeerID, id services.FriendID, count uint32, own bool) (friendInvite, befriend.Code, error) {
+func (b *Befriending) take(secret [16]byte, id services.FriendID, count uint32, own bool) (friendInvite, befriend.Code, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now, hash := b.s.cfg.Now(), hashOf(secret)
 	at := slices.IndexFunc(b.book.Invites, func(i friendInvite) bool { return i.Hash == hash })
 	if at < 0 {
-		return friendInvite{}, b.guessed(peer, now), errors.New("no invitation has this secret")
+		return friendInvite{}, befriend.Unknown, errors.New("the invitation was withdrawn at this moment")
 	}
 	invite := &b.book.Invites[at]
 	switch {
@@ -510,8 +513,19 @@ func (b *Befriending) take(secret [16]byte, peer services.PeerID, id services.Fr
 	return *invite, 0, nil
 }
 
+// invited says whether there is, or was, an invitation with the secret.
+func (b *Befriending) invited(secret [16]byte) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	hash := hashOf(secret)
+	return slices.ContainsFunc(b.book.Invites, func(i friendInvite) bool { return i.Hash == hash })
+}
+
 // guessed counts a secret that nobody knows. Right ones are never held up by it: with 128 bits it is about noise.
-func (b *Befriending) guessed(peer services.PeerID, now time.Time) befriend.Code {
+func (b *Befriending) guessed(peer services.PeerID) befriend.Code {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.s.cfg.Now()
 	if now.Sub(b.since).Abs() >= guessMinutes {
 		b.since = now
 		clear(b.wrong)
@@ -596,6 +610,9 @@ func (b *Befriending) Accept(ctx context.Context, link InviteLink, petname strin
 		return services.Friend{}, err
 	}
 	welcome, err := ask(rw, befriend.Ask{Secret: link.Secret, Of: services.FriendID(link.Root), About: about})
+	if errors.Is(err, ErrInvitationUnknown) {
+		err = b.Unknown(link)
+	}
 	if err != nil {
 		return services.Friend{}, err
 	}
@@ -639,6 +656,14 @@ func FriendUnreachable(cause error) error {
 		Kind: services.KindUnavailable, Code: "friend-unreachable", Cause: cause,
 		Say: services.Say("identity.friend.unreachable", "The other household's box does not answer. It has to be on and reachable from here. Try again later."),
 	}
+}
+
+// Unknown is ErrInvitationUnknown, or for a link that has ended by its own word that it has: whoever made it forgets it.
+func (b *Befriending) Unknown(link InviteLink) error {
+	if link.Expired(b.s.cfg.Now()) {
+		return friendRefusal(befriend.Expired)
+	}
+	return ErrInvitationUnknown
 }
 
 // What the other household answers, also where its links refuse a stream of FriendProtocol.

@@ -181,6 +181,9 @@ func TestInvitationsAreRefused(t *testing.T) {
 	ended := smith.invite(identity.FriendInvite{Life: time.Hour})
 	smith.at = smith.at.Add(time.Hour + time.Second)
 	fails("ended", ended, "invitation-expired")
+	smith.invite(identity.FriendInvite{}) // ended ones are forgotten now
+	brown.at = smith.at
+	fails("ended and forgotten", ended, "invitation-expired")
 
 	_, err = befriend(t, smith, smith, smith.invite(identity.FriendInvite{}), "X")
 	wantCode(t, err, "own-household")
