@@ -46,19 +46,12 @@ func (h *House) Disputed() ([]DisputeOutput, error) {
 		out = append(out, DisputeOutput{Kind: "clone", Name: box(id), ID: id.String()})
 	}
 	for _, r := range d.Removals {
-		one := DisputeOutput{ID: r.Subject.String(), By: box(r.Author), At: r.At}
-		if p, ok := m.Person(r.By); ok {
-			one.By = p.Name
-		}
+		one := DisputeOutput{Kind: "box", Name: r.Name, By: r.Who, At: r.At, ID: r.Subject.String()}
 		switch {
 		case r.Subject.Person != "":
-			p, _ := m.Person(r.Subject.Person)
-			one.Kind, one.Name = "person", p.Name
+			one.Kind = "person"
 		case r.Subject.Device != "":
-			p, _ := m.Device(r.Subject.Device)
-			one.Kind, one.Name = "device", p.Name
-		default:
-			one.Kind, one.Name = "box", box(r.Subject.Box)
+			one.Kind = "device"
 		}
 		out = append(out, one)
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"hearth.alt/services"
+	"hearth.alt/services/identity"
 	"hearth.alt/services/link"
 	"hearth.alt/services/looks"
 )
@@ -127,33 +128,38 @@ func linkProblem(who string, err error) error {
 // LogOutput is one record of the household's log.
 type LogOutput struct {
 	ID     string    `json:"id" show:"short"`
-	Author string    `json:"author"` // the box's name, or its PeerID when it is not there any more; "root" is the 24 words' key
+	Author string    `json:"author"` // what the box is or was called; "root" is the 24 words' key
 	Op     string    `json:"op"`
+	What   string    `json:"what"`  // the same in words
 	At     time.Time `json:"at"`    // by the clock of the box that made it; decides nothing
 	Valid  bool      `json:"valid"` // it has its effect
 	Why    string    `json:"why,omitempty"`
 }
 
-// ShowLog lists the records of the household's log, in the order in which they take effect.
-func (h *House) ShowLog(_ context.Context, caller services.Caller, _ None) ([]LogOutput, error) {
+// LogEntries returns the records of the household's log, in the order in which they take effect.
+func (h *House) LogEntries(caller services.Caller) ([]identity.Entry, error) {
 	if err := least(caller, services.RoleAdmin); err != nil {
 		return nil, err
 	}
-	entries, err := h.Identity.Entries()
+	return h.Identity.Entries()
+}
+
+// ShowLog lists the records of the household's log, in the order in which they take effect.
+func (h *House) ShowLog(_ context.Context, caller services.Caller, _ None) ([]LogOutput, error) {
+	entries, err := h.LogEntries(caller)
 	if err != nil {
 		return nil, err
 	}
-	names := map[services.PeerID]string{{}: "root"}
-	for _, b := range h.Identity.Membership().Boxes {
-		names[b.ID] = b.Name
-	}
 	out := []LogOutput{}
 	for _, e := range entries {
-		author, ok := names[e.Author]
-		if !ok {
-			author = e.Author.String()
+		o := LogOutput{ID: e.ID, Author: e.Box, Op: e.Op, What: e.What.String(), At: e.At, Valid: e.Why.IsZero(), Why: e.Why.String()}
+		switch {
+		case e.Author.IsZero():
+			o.Author = "root"
+		case e.Box == "":
+			o.Author = e.Author.String()
 		}
-		out = append(out, LogOutput{ID: e.ID, Author: author, Op: e.Op, At: e.At, Valid: e.Why == "", Why: e.Why})
+		out = append(out, o)
 	}
 	return out, nil
 }

@@ -26,8 +26,10 @@ func (d Dispute) None() bool { return len(d.Removals) == 0 && len(d.Forked) == 0
 // OpenRemoval is one side of a dispute.
 type OpenRemoval struct {
 	Subject Subject           // who was removed
+	Name    string            // what the subject is or was called
 	By      services.PersonID // by whom; "" is the box itself
 	Author  services.PeerID   // on which box
+	Who     string            // what By, or else the box, is or was called
 	At      time.Time         // by that box's clock
 }
 
@@ -82,13 +84,22 @@ func (s *Service) Dispute() (Dispute, error) {
 	if s.shared == nil || !s.state.frozen {
 		return Dispute{}, nil
 	}
-	_, _, v, err := s.verdict(s.shared.Set().Records())
+	taken, _, v, err := s.verdict(s.shared.Set().Records())
 	if err != nil {
 		return Dispute{}, err
 	}
+	names := called{}
+	for _, r := range taken {
+		names.note(r, !v.void[r.ID()])
+	}
 	d := Dispute{Forked: v.forked}
 	for _, r := range v.open {
-		d.Removals = append(d.Removals, OpenRemoval{Subject: removes(r), By: r.By, Author: r.Author.Key, At: r.Time})
+		o := OpenRemoval{Subject: removes(r), By: r.By, Author: r.Author.Key, At: r.Time, Who: names[string(r.By)]}
+		if o.Who == "" {
+			o.Who = names[o.Author.String()]
+		}
+		o.Name = names[o.Subject.String()]
+		d.Removals = append(d.Removals, o)
 	}
 	return d, nil
 }

@@ -1,6 +1,7 @@
 package identity_test
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -116,6 +117,38 @@ func TestDuelIsSettled(t *testing.T) {
 			agree(t, study.Service, attic.Service)
 			wantCode(t, study.Settle(t.Context(), settle), "no-dispute")
 		})
+	}
+}
+
+// A dispute names whom it is about, though their addition may be disputed, too.
+func TestDisputeNames(t *testing.T) {
+	study := identitytest.Household(t)
+	ben := person(t, study.Service, "Ben", services.RoleOwner).ID
+	attic := identitytest.Joined(t, study, "Attic")
+	ctx := identity.Acting(t.Context(), study.Owner, "")
+	cleo, err := study.AddPerson(ctx, identity.NewPerson{Name: "Cleo", Role: services.RoleMember})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, who := range []services.PersonID{cleo.ID, ben} {
+		if err := study.RemovePerson(ctx, who); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := attic.RemovePerson(identity.Acting(t.Context(), ben, ""), study.Owner); err != nil {
+		t.Fatal(err)
+	}
+	share(t, study.Service, attic.Service)
+	d, err := attic.Dispute()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, r := range d.Removals {
+		got[r.Name] = r.Who
+	}
+	if want := map[string]string{"Ann": "Ben", "Ben": "Ann", "Cleo": "Ann"}; !maps.Equal(got, want) {
+		t.Errorf("removed by: %v, want %v", got, want)
 	}
 }
 

@@ -31,7 +31,7 @@ import (
 //   - the person on whose behalf it was made is not (or no longer) there, or the device is not theirs;
 //   - an epoch left it out, a removal that it had not seen ended who made it, or its box's key is used twice: see
 //     settle.go;
-//   - it adds what is there or was removed before: identifiers are used once, an address, a key and a box by one at
+//   - it adds what is there already, or was removed before: identifiers are used once, an address, a key and a box by one at
 //     a time;
 //   - it speaks of a person, device or box that is not there;
 //   - it would remove or demote the last active owner, or remove the last box.
@@ -69,17 +69,17 @@ type household struct {
 
 // Reasons why a record has no effect.
 var (
-	errAuthor    = errors.New("its author is not a box of the household, or may not do this")
-	errSequence  = errors.New("its sequence does not follow its author's last record")
-	errOnBehalf  = errors.New("the person or device it was made for does not belong")
-	errUsed      = errors.New("it adds what is there or was removed before")
-	errUnknown   = errors.New("it speaks of what is not there")
-	errLastOwner = errors.New("it would take away the last owner")
-	errNewer     = errors.New("its operation belongs to a newer program")
-	errGenesis   = errors.New("it begins another household")
-	errLastBox   = errors.New("it would take away the last box")
-	errEpoch     = errors.New("it is not the root's next epoch")
-	errVoid      = errors.New("an epoch left it out, a removal that it had not seen ended who made it, or it is disputed")
+	errAuthor    = because(services.Say("identity.why.author", "the box that wrote it does not belong, or may not do this"))
+	errSequence  = because(services.Say("identity.why.sequence", "it does not follow what the same box wrote before"))
+	errOnBehalf  = because(services.Say("identity.why.on-behalf", "the person or device it was made for does not belong"))
+	errUsed      = because(services.Say("identity.why.used", "it adds what is there already, or was removed before"))
+	errUnknown   = because(services.Say("identity.why.unknown", "what it speaks of is not there"))
+	errLastOwner = because(services.Say("identity.why.last-owner", "it would take away the last owner"))
+	errNewer     = because(services.Say("identity.why.newer", "a newer version of Hearth wrote it"))
+	errGenesis   = because(services.Say("identity.why.genesis", "it begins another household"))
+	errLastBox   = because(services.Say("identity.why.last-box", "it would take away the last box"))
+	errEpoch     = because(services.Say("identity.why.epoch", "it is not the next decision of the 24 words"))
+	errVoid      = because(services.Say("identity.why.void", "it is disputed, whoever made it was removed, or the 24 words left it out"))
 )
 
 // newHousehold begins with the genesis record.

@@ -15,10 +15,13 @@ import (
 type Entry struct {
 	ID     string            // 64 hexadecimal digits
 	Author services.PeerID   // the box that signed it; zero is the household root
+	Box    string            // what Author is or was called; "" is the root
 	By     services.PersonID // on whose behalf; "" is the box's or the root's own
+	Person string            // what By is or was called
 	Op     string            // "add-person"; see internal/record
 	At     time.Time         // known time of the box that made it; decides nothing
-	Why    string            // why it has no effect; "" when it has
+	What   services.Sentence // what it does
+	Why    services.Sentence // why it has no effect, a clause; zero when it has
 }
 
 // Entries are the records of the log in the order in which they take effect, which is the same on every box that has
@@ -39,17 +42,23 @@ func (s *Service) Entries() ([]Entry, error) {
 		}
 		void, powerless = v.void, v.powerless
 	}
-	out := []Entry{{ID: taken[0].ID().String(), Op: taken[0].Op().String(), At: taken[0].Time}}
-	_, _, _, err := replay(s.self, taken, void, powerless, func(r *record.Record, err error) {
-		e := Entry{ID: r.ID().String(), By: r.By, Op: r.Op().String(), At: r.Time}
+	names := called{}
+	var out []Entry
+	entry := func(r *record.Record, err error) {
+		e := Entry{ID: r.ID().String(), By: r.By, Person: names[string(r.By)], Op: r.Op().String(), At: r.Time, What: names.tell(r)}
 		if r.Author.Kind == record.KindBox {
 			e.Author = r.Author.Key
+			e.Box = names[e.Author.String()]
 		}
-		if err != nil {
-			e.Why = err.Error()
+		var no *reason
+		if errors.As(err, &no) {
+			e.Why = no.say
 		}
+		names.note(r, err == nil)
 		out = append(out, e)
-	})
+	}
+	entry(taken[0], nil)
+	_, _, _, err := replay(s.self, taken, void, powerless, entry)
 	return out, err
 }
 

@@ -3,7 +3,11 @@ package identity_test
 import (
 	"os"
 	"path/filepath"
+	"reflect"
+	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"hearth.alt/services"
 	"hearth.alt/services/identity"
@@ -32,10 +36,10 @@ func TestEntries(t *testing.T) {
 	}
 	void := 0
 	for i := range a {
-		if a[i] != b[i] {
+		if !reflect.DeepEqual(a[i], b[i]) {
 			t.Errorf("entry %d differs: %+v, %+v", i, a[i], b[i])
 		}
-		if a[i].Why != "" {
+		if !a[i].Why.IsZero() {
 			void++
 			if a[i].Author != attic.Keys.PeerID() || a[i].Op != "add-person" {
 				t.Errorf("%+v has no effect", a[i])
@@ -44,6 +48,39 @@ func TestEntries(t *testing.T) {
 	}
 	if void != 1 {
 		t.Errorf("%d entries have no effect, want 1", void)
+	}
+}
+
+// An entry names whoever it speaks of as they were called at the time, those too that were removed since.
+func TestEntriesName(t *testing.T) {
+	study := identitytest.Household(t)
+	attic := identitytest.Joined(t, study, "Attic")
+	ben := person(t, attic.Service, "Ben", services.RoleAdmin)
+	name := "Benjamin"
+	if err := attic.ChangePerson(identity.Acting(t.Context(), ben.ID, ""), ben.ID, identity.PersonChange{Name: &name}); err != nil {
+		t.Fatal(err)
+	}
+	share(t, attic.Service, study.Service)
+	for _, err := range []error{study.RemovePerson(identity.Acting(t.Context(), study.Owner, ""), ben.ID), study.RemoveBox(t.Context(), attic.Keys.PeerID())} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := study.Entries()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range all {
+		got = append(got, strings.Join([]string{e.What.String(), e.Person, e.Box, e.Why.String()}, "|"))
+	}
+	want := []string{
+		"The household Smith began.|||", "The box Hearth was added.|||", "Ann was taken in.||Hearth|", "The box Attic was added.||Hearth|",
+		"Ben was taken in.||Attic|", "Ben is now called Benjamin.|Ben|Attic|", "Benjamin was removed, with all devices.|Ann|Hearth|",
+		"The box Attic was removed.||Hearth|",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("entries (-want +got):\n%s", diff)
 	}
 }
 
