@@ -268,38 +268,71 @@ func (c *LogConn) ended() bool {
 const FarewellProtocol = "/identity/farewell/v1"
 
 // Farewell tells the removed box peer, at the other end of rw, what it may still know: its removal, and what came before
-// that. What peer says is not heard. Who else it is told to is the caller's to see to.
+// that; and where that does not count against what peer has, what makes it count. What else peer says is not heard. Who else
+// it is told to is the caller's to see to.
 func (s *Service) Farewell(peer services.PeerID, rw io.ReadWriter) error {
-	last, err := s.lastWords(peer)
+	in := bufio.NewReader(rw)
+	heard, err := exchange.Read(in)
+	for err == nil && heard.Records != nil {
+		heard, err = exchange.Read(in)
+	}
+	if err != nil {
+		return err
+	}
+	last, err := s.lastWords(peer, heard.Have)
 	if err != nil {
 		return err
 	}
 	with := exchange.New(exchange.NewSet(last...), func(*record.Record) error { return errors.New("it is not heard") })
 	c := with.Connect()
-	in := bufio.NewReader(rw)
-	for heard := false; ; {
-		for f, ok := with.Next(c); ok; f, ok = with.Next(c) {
-			if _, err := rw.Write(f.Append(nil)); err != nil {
-				return err
-			}
-		}
-		if heard {
-			return nil
-		}
-		f, err := exchange.Read(in)
-		if err != nil {
+	if _, err := with.Receive(c, heard); err != nil {
+		return err
+	}
+	for f, ok := with.Next(c); ok; f, ok = with.Next(c) {
+		if _, err := rw.Write(f.Append(nil)); err != nil {
 			return err
 		}
-		if heard = f.Records == nil; heard {
-			if _, err := with.Receive(c, f); err != nil {
-				return err
-			}
-		}
 	}
+	return nil
 }
 
-// lastWords are the records that remove peer, with all their past.
-func (s *Service) lastWords(peer services.PeerID) ([]*record.Record, error) {
+// lastWords are the records that remove peer, with all their past; and as much more as they need to count at a box that has
+// the records have: what epochs know, or else what all removals do, for one may end what attacks another.
+func (s *Service) lastWords(peer services.PeerID, have []record.ID) ([]*record.Record, error) {
+	all, err := s.recordsFor(peer)
+	if err != nil {
+		return nil, err
+	}
+	// after returns the records that are first, or in the past of one.
+	after := func(first func(r *record.Record) bool) []*record.Record {
+		wanted := map[record.ID]bool{}
+		for _, r := range slices.Backward(all) {
+			if wanted[r.ID()] || first(r) {
+				wanted[r.ID()] = true
+				for _, p := range r.Parents {
+					wanted[p] = true
+				}
+			}
+		}
+		return slices.DeleteFunc(slices.Clone(all), func(r *record.Record) bool { return !wanted[r.ID()] })
+	}
+	its := func(r *record.Record) bool { return removesBox(r, record.Box(peer)) }
+	epochs := func(r *record.Record) bool { return its(r) || r.Op() == record.OpEpoch }
+	for _, told := range []func(r *record.Record) bool{its, epochs} {
+		there := after(func(r *record.Record) bool { return told(r) || slices.Contains(have, r.ID()) })
+		h, err := fold(peer, all[0].ID(), there)
+		if err != nil {
+			return nil, err
+		}
+		if _, gone := h.gone[peer]; gone {
+			return after(told), nil
+		}
+	}
+	return after(func(r *record.Record) bool { return epochs(r) || isRemoval(r) }), nil
+}
+
+// recordsFor are all records, where peer was removed.
+func (s *Service) recordsFor(peer services.PeerID) ([]*record.Record, error) {
 	s.writing <- struct{}{}
 	defer s.unlock()
 	if s.shared == nil {
@@ -308,22 +341,7 @@ func (s *Service) lastWords(peer services.PeerID) ([]*record.Record, error) {
 	if _, was := s.state.gone[peer]; !was {
 		return nil, fmt.Errorf("box %s was not removed", peer)
 	}
-	all := s.shared.Set().Records()
-	wanted := map[record.ID]bool{}
-	for _, r := range slices.Backward(all) {
-		switch p := r.Payload.(type) {
-		case record.RemoveBox:
-			wanted[r.ID()] = wanted[r.ID()] || p.Box == peer
-		case record.ReplaceBox:
-			wanted[r.ID()] = wanted[r.ID()] || p.Box == peer
-		}
-		if wanted[r.ID()] {
-			for _, p := range r.Parents {
-				wanted[p] = true
-			}
-		}
-	}
-	return slices.DeleteFunc(slices.Clone(all), func(r *record.Record) bool { return !wanted[r.ID()] }), nil
+	return slices.Clone(s.shared.Set().Records()), nil
 }
 
 // RecordBytes returns every record of the log, parents first; nil before the claim. They are not to be changed.

@@ -175,6 +175,41 @@ func TestFarewell(t *testing.T) {
 	}
 }
 
+// A removal may count only because of another record, which a removed box then hears, too: Ben removed a box and was removed
+// himself, here without that and elsewhere before that.
+func TestFarewellWithAReason(t *testing.T) {
+	study := identitytest.Household(t)
+	attic, shed := identitytest.Joined(t, study, "Attic"), identitytest.Joined(t, study, "Shed")
+	ben := person(t, study.Service, "Ben", services.RoleOwner).ID
+	share(t, study.Service, attic.Service)
+	share(t, study.Service, shed.Service)
+	if err := shed.RemovePerson(identity.Acting(t.Context(), ben, ""), ben); err != nil {
+		t.Fatal(err)
+	}
+	share(t, shed.Service, attic.Service)
+	if err := study.RemoveBox(identity.Acting(t.Context(), ben, ""), attic.Keys.PeerID()); err != nil {
+		t.Fatal(err)
+	}
+	if err := study.RemovePerson(t.Context(), ben); err != nil {
+		t.Fatal(err)
+	}
+	share(t, study.Service, shed.Service)
+	a, b := net.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		err := study.Farewell(attic.Keys.PeerID(), a)
+		a.Close()
+		ended <- err
+	}()
+	_ = attic.ServeLog(t.Context(), study.Keys.PeerID(), b)
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if m := attic.Membership(); !slices.Contains(m.Removed, m.Self) {
+		t.Errorf("it goes on as one of %+v", m.Boxes)
+	}
+}
+
 // What two boxes of one name would be called is said before, not after.
 func TestAddBox(t *testing.T) {
 	study := identitytest.Household(t)
