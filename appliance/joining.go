@@ -114,11 +114,11 @@ func (j *joining) openAt(ctx context.Context, addresses []netip.AddrPort) (st *l
 // boxesAt are the boxes that are meant, each with where it may be.
 func (j *joining) boxesAt(ctx context.Context, at string) ([][]netip.AddrPort, error) {
 	at = strings.TrimSuffix(strings.TrimSpace(at), ".")
-	self := j.identity.Membership().Self.String()
+	self := j.identity.Membership().Self
 	var out [][]netip.AddrPort
 	for _, f := range j.near() {
 		meant := at == "" || strings.EqualFold(at, f.Host) || strings.EqualFold(at, f.Name)
-		if addresses := foundAt(f); meant && f.Kind == discovery.KindHearth && f.Text["id"] != self && len(addresses) > 0 && len(out) < maxNear {
+		if addresses := foundAt(f); meant && f.Kind == discovery.KindHearth && !announces(f, self) && len(addresses) > 0 && len(out) < maxNear {
 			out = append(out, addresses)
 		}
 	}

@@ -168,12 +168,12 @@ func TestWhereabouts(t *testing.T) {
 	}
 	w.near = func() []discovery.Found {
 		return []discovery.Found{
-			{Addresses: []netip.Addr{at(50).Addr()}, Text: map[string]string{"id": ann.String(), "mesh": "41821"}},
-			{Addresses: []netip.Addr{at(51).Addr()}, Text: map[string]string{"id": eve.String(), "mesh": "41821"}},
-			{Addresses: []netip.Addr{at(52).Addr()}, Text: map[string]string{"id": ann.String(), "mesh": "x"}},
+			{Addresses: []netip.Addr{netip.MustParseAddr("fe80::1"), at(50).Addr()}, Text: map[string]string{"id": ann.String()[:16], "mesh": "41821"}},
+			{Addresses: []netip.Addr{at(51).Addr()}, Text: map[string]string{"id": eve.String()[:16], "mesh": "41821"}},
+			{Addresses: []netip.Addr{at(52).Addr()}, Text: map[string]string{"id": ann.String()[:16], "mesh": "x"}},
 		}
 	}
-	if got := w.paths(ann); got[1] != netip.AddrPortFrom(at(50).Addr(), 41821) || len(got) != maxAddresses {
+	if got := w.paths(ann); got[1] != netip.AddrPortFrom(at(50).Addr(), 41821) || got[2] != at(18) || len(got) != maxAddresses {
 		t.Errorf("with what the home network hears: %s", got)
 	}
 

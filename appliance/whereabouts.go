@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -116,7 +117,7 @@ func (w *whereabouts) paths(peer services.PeerID) []netip.AddrPort {
 	out := slices.Clone(w.of(peer).Addresses)
 	w.mu.Unlock()
 	for _, f := range w.near() {
-		if f.Text["id"] != peer.String() {
+		if !announces(f, peer) {
 			continue
 		}
 		for _, a := range foundAt(f) {
@@ -128,6 +129,12 @@ func (w *whereabouts) paths(peer services.PeerID) []netip.AddrPort {
 	return out[:min(len(out), maxAddresses)]
 }
 
+// announces says whether f calls itself peer, whose PeerID begins with what services/discovery tells of it.
+func announces(f discovery.Found, peer services.PeerID) bool {
+	id := f.Text["id"]
+	return len(id) >= 16 && strings.HasPrefix(peer.String(), id)
+}
+
 // foundAt is where a box that announces itself at home takes links.
 func foundAt(f discovery.Found) []netip.AddrPort {
 	var port uint16
@@ -136,7 +143,9 @@ func foundAt(f discovery.Found) []netip.AddrPort {
 	}
 	var out []netip.AddrPort
 	for _, a := range f.Addresses {
-		out = append(out, netip.AddrPortFrom(a, port))
+		if !a.IsLinkLocalUnicast() { // it would need its interface
+			out = append(out, netip.AddrPortFrom(a, port))
+		}
 	}
 	return out
 }
