@@ -38,7 +38,7 @@ const (
 // protocol is what strangers may ask for while an invitation is open.
 func (j *joining) protocol() link.Protocol {
 	return link.Protocol{
-		Name: identity.JoinProtocol, Strangers: true, Allow: j.invitations.Allow, Most: 1,
+		Name: identity.JoinProtocol, Strangers: true, Allow: j.invitations.Allow, Most: 4, // one that was refused may try again at once
 		Serve: func(ctx context.Context, st *link.Stream) error {
 			err := j.invitations.Serve(ctx, st.Peer(), st)
 			if j.links.ours(st.Peer()) {

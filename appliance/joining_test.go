@@ -3,13 +3,17 @@ package appliance
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"hearth.alt/appliance/api"
+	"hearth.alt/appliance/sealed"
 	"hearth.alt/services"
 	"hearth.alt/services/discovery"
 	"hearth.alt/services/identity"
@@ -288,5 +292,87 @@ func TestStrangersOfJoining(t *testing.T) {
 	var refused *link.RefusedError
 	if _, err := fresh.link.Open(t.Context(), old.info.PeerID, identity.JoinProtocol); !errors.As(err, &refused) || refused.Code != link.RefusedUnknown {
 		t.Errorf("after it was withdrawn: %v", err)
+	}
+}
+
+// The whole on the pages: an admin invites on one box, and whoever has the claim sheet of the other joins inside the seal.
+func TestBoxJoinsOnPages(t *testing.T) {
+	old, fresh := joiners(t)
+	admin := old.who[services.RoleAdmin]
+	ask := func(method, path, form string) *httptest.ResponseRecorder {
+		r := old.request(services.FaceTunnel, method, path, strings.NewReader(form))
+		if method == "POST" {
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		}
+		return old.ask(services.FaceTunnel, as(r, admin))
+	}
+	has := func(what string, w *httptest.ResponseRecorder, text string) {
+		t.Helper()
+		if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), text) {
+			t.Fatalf("%s: %d, without %q:\n%s", what, w.Code, text, w.Body)
+		}
+	}
+	has("before", ask("GET", "/boxes/add", ""), "Invite a box")
+	if w := ask("POST", "/boxes/add", "do=invite"); w.Header().Get("Location") != "/boxes/add" {
+		t.Fatalf("inviting leads to %q, %d", w.Header().Get("Location"), w.Code)
+	}
+	out, _, ok := old.do().BoxInvitation(local)
+	if !ok {
+		t.Fatal("nobody is invited")
+	}
+	has("waiting", ask("GET", "/boxes/add", ""), out.Code.Reveal())
+
+	c := fresh.sealedClient("192.0.2.7:99")
+	if err := c.Hello(t.Context(), fresh.psk(t)); err != nil {
+		t.Fatal(err)
+	}
+	join := func(link string) *sealed.Response {
+		t.Helper()
+		form := url.Values{"link": {link}, "name": {"Barn"}, "at": {old.linkedAt()[0].String()}}
+		res, err := c.Do(t.Context(), sealed.Request{Method: "POST", Path: "/claim/join", Form: form.Encode()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res
+	}
+	if res := join("river stone aple"); res.Status != http.StatusUnprocessableEntity || !strings.Contains(res.Body, "The nearest one is “apple”") {
+		t.Errorf("a word that no code has: %d\n%s", res.Status, res.Body)
+	}
+	if res := join(strings.Replace(out.Link.Reveal(), "box?", "box?A", 1)); res.Status != http.StatusUnprocessableEntity || !strings.Contains(res.Body, "This is not a whole invitation") {
+		t.Errorf("a link that is cut: %d", res.Status)
+	}
+	if fresh.identity.Membership().Claimed() {
+		t.Fatal("it belongs to somebody already")
+	}
+	if res := join(out.Link.Reveal()); res.Status != http.StatusOK || !strings.Contains(res.Body, "This box belongs to <bdi>Smith</bdi> now.") {
+		t.Errorf("joining: %d\n%s", res.Status, res.Body)
+	}
+	has("joined", ask("GET", "/boxes/add", ""), "Barn")
+	has("the list", ask("GET", "/boxes", ""), "Barn")
+
+	path := "/boxes/" + old.info.PeerID.String() + "/remove"
+	has("the question", ask("GET", path, ""), "I mean this very box")
+	if w := ask("POST", path, ""); w.Code != http.StatusUnprocessableEntity || len(old.identity.Membership().Boxes) != 2 {
+		t.Errorf("this box is removed without saying so: %d", w.Code)
+	}
+	if w := ask("POST", "/boxes/"+fresh.info.PeerID.String()+"/remove", ""); w.Header().Get("Location") != "/boxes" || len(old.identity.Membership().Boxes) != 1 {
+		t.Errorf("the other box is not removed: %d", w.Code)
+	}
+}
+
+// Without the claim code nobody joins a box to a household.
+func TestJoinWantsTheClaimCode(t *testing.T) {
+	old, fresh := joiners(t)
+	form := url.Values{"link": {old.inviteBox().Link.Reveal()}, "name": {"Barn"}}.Encode()
+	for _, face := range []services.Face{services.FaceSecure, services.FaceTunnel} {
+		r := fresh.request(face, "POST", "/claim/join", strings.NewReader(form))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.AddCookie(&http.Cookie{Name: "hearth-claim", Value: "guess"})
+		if w := fresh.ask(face, r); w.Header().Get("Location") != "/claim" {
+			t.Errorf("face %v: %d to %q, want to /claim", face, w.Code, w.Header().Get("Location"))
+		}
+	}
+	if fresh.identity.Membership().Claimed() {
+		t.Error("it joined")
 	}
 }

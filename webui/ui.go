@@ -10,6 +10,7 @@ import (
 	"hearth.alt/webui/components"
 	"hearth.alt/webui/internal/web"
 	"hearth.alt/webui/pages/apps"
+	"hearth.alt/webui/pages/boxes"
 	"hearth.alt/webui/pages/claim"
 	"hearth.alt/webui/pages/device"
 	"hearth.alt/webui/pages/deviceadd"
@@ -167,6 +168,7 @@ func (u *UI) Routes() []Route {
 		mates     = &friends.Pages{House: h}
 		joins     = &join.Pages{House: h}
 		logins    = &sessions.Pages{House: h}
+		units     = &boxes.Pages{House: h}
 		nets      = &network.Pages{House: h}
 		tools     = &apps.Pages{House: h}
 		happens   = &events.Pages{House: h}
@@ -192,6 +194,9 @@ func (u *UI) Routes() []Route {
 		sealed(before(get("claim", "/claim/names", nobody, claims.Names))),
 		sealed(before(post("claim", "/claim/names", nobody, claims.Claim))),
 		sealed(before(get("claim", "/claim/restore", nobody, claims.Restore))),
+		sealed(before(get("claim", "/claim/join", nobody, claims.Join))),
+		sealed(before(post("claim", "/claim/join", nobody, claims.JoinIt))),
+		faces(plainOnly, before(get("landing", "/join", nobody, landings.Show))), // what the invitation of a box opens
 		fresh(sealed(get("claim", "/claim/words", owner, claims.Words))),
 		sealed(post("claim", "/claim/words", owner, claims.Written)),
 		sealed(get("claim", "/claim/check", owner, claims.Check)),
@@ -251,6 +256,12 @@ func (u *UI) Routes() []Route {
 		fresh(post("friends", "/friends/{id}", admin, mates.Change)),
 		get("friends", "/friends/{id}/remove", admin, mates.AskRemove),
 		post("friends", "/friends/{id}/remove", admin, mates.Remove),
+		// The boxes.
+		get("boxes", "/boxes", member, units.Show),
+		fresh(get("boxes", "/boxes/add", admin, units.Add)), // whoever reads the link can join
+		fresh(post("boxes", "/boxes/add", admin, units.Act)),
+		fresh(get("boxes", "/boxes/{id}/remove", admin, units.Ask)),
+		fresh(post("boxes", "/boxes/{id}/remove", admin, units.Remove)),
 
 		// One's own account, the network, apps.
 		get("sessions", "/sessions", guest, logins.Show),

@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"strings"
 	"time"
 
 	"rsc.io/qr"
 
 	"hearth.alt/services"
+	"hearth.alt/services/claimcode"
+	"hearth.alt/services/discovery"
 	"hearth.alt/services/identity"
 	"hearth.alt/services/link"
 	"hearth.alt/services/secret"
@@ -74,8 +77,27 @@ type BoxInput struct {
 	This bool   `json:"this_box,omitempty" help:"it is this very box that is to be removed"`
 }
 
-// joinPage is where a phone's camera opens the link of a box: the new one, which nobody has claimed.
-const joinPage = "http://hearth.local/join#"
+// newBox is what a box calls itself that nobody has claimed: hearth.local, or with a number where that is taken.
+var newBox = regexp.MustCompile(`^hearth(-[2-9])?\.local$`)
+
+// newBoxHost is where a phone's camera opens the link: the one unclaimed box that is found at home; while none is, what
+// it will be called when own is the name of this one.
+func newBoxHost(own string, found []discovery.Found) string {
+	host := claimcode.Host
+	if own == host {
+		host = "hearth-2.local"
+	}
+	var open []string
+	for _, f := range found {
+		if f.Kind == discovery.KindHearth && f.Text["claim"] == "1" && newBox.MatchString(f.Host) {
+			open = append(open, f.Host)
+		}
+	}
+	if len(open) == 1 {
+		host = open[0]
+	}
+	return host
+}
 
 // boxInvitation is the invitation that the box remembers, so that the page can show it again.
 type boxInvitation struct {
@@ -129,7 +151,7 @@ func (h *House) InviteBox(ctx context.Context, caller services.Caller, _ None) (
 		return BoxInvitationOutput{}, err
 	}
 	out := BoxInvitationOutput{
-		Link: secret.Show(secret.NewText(joinPage + text)), Code: secret.Show(secret.NewText(made.Code.Words())), Expires: made.Link.Expires,
+		Link: secret.Show(secret.NewText("http://" + newBoxHost(h.Names.Name(), h.Names.Found()) + "/join#" + text)), Code: secret.Show(secret.NewText(made.Code.Words())), Expires: made.Link.Expires,
 	}
 	code, err := qr.Encode(out.Link.Reveal(), qr.L)
 	if err != nil {

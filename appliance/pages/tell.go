@@ -24,6 +24,10 @@ func tell(m *services.Membership, e account.Event) (services.Sentence, bool) {
 			return services.Say("event.console-device-removed", "{object} was removed at the box itself.", "object", e.Object), true
 		case "person-invited":
 			return services.Say("event.console-person-invited", "{object} was invited at the box itself.", "object", e.Object), true
+		case "box-invited":
+			return services.Say("event.console-box-invited", "A box was invited at the box itself."), true
+		case "box-removed":
+			return services.Say("event.console-box-removed", "The box {object} was removed at the box itself.", "object", e.Object), true
 		case "time-set":
 			return services.Say("event.console-time-set", "The time of the box was set at the box itself."), true
 		case "zone-set":
@@ -49,6 +53,10 @@ func tell(m *services.Membership, e account.Event) (services.Sentence, bool) {
 		return services.Say("event.device-paired", "{object} was paired.", "object", e.Object), true
 	case "friend-came": // the other household does it
 		return services.Say("event.friend-came", "{object} took up the invitation and is a friend now.", "object", e.Object), true
+	case "box-joined":
+		return services.Say("event.box-joined", "The box {object} joined the household.", "object", e.Object), true
+	case "joined":
+		return services.Say("event.joined", "This box joined the household {object}.", "object", e.Object), true
 	case "way-in-by-words": // nobody is signed in who does it
 		return services.Say("event.way-in-by-words", "Someone with the 24 words made a new way in for {name}.", "name", e.Object), true
 	}
@@ -70,6 +78,12 @@ func tell(m *services.Membership, e account.Event) (services.Sentence, bool) {
 		return services.Say("event.invitation-accepted", "{who} accepted the invitation.", "who", who), true
 	case "device-added":
 		return services.Say("event.device-added", "{who} added {object}.", "who", who, "object", e.Object), true
+	case "box-invited":
+		return services.Say("event.box-invited", "{who} invited a box.", "who", who), true
+	case "box-withdrawn":
+		return services.Say("event.box-withdrawn", "{who} withdrew the invitation of a box.", "who", who), true
+	case "box-removed":
+		return services.Say("event.box-removed", "{who} removed the box {object}.", "who", who, "object", e.Object), true
 	case "time-set":
 		return services.Say("event.time-set", "{who} set the time of the box.", "who", who), true
 	case "zone-set":

@@ -303,3 +303,29 @@ func TestNoble(t *testing.T) {
 		t.Errorf("the browser says: %s", c)
 	}
 }
+
+// TestInvitationOfABox opens the claim by the link of a box's invitation: it is out of the address at once, and stands in
+// the field of the page that asks for it, after the claim code.
+func TestInvitationOfABox(t *testing.T) {
+	invitation := "hearth:box?" + strings.Repeat("aZ_-9", 50)
+	for _, c := range []struct{ scene, path string }{{"claim", "/claim"}, {"landing-join", "/join"}} {
+		var now atomic.Pointer[webtest.Scene]
+		s := scene(t, c.scene)
+		now.Store(&s)
+		srv := serve(t, &now)
+		b := Start(t)
+		if err := b.Open(Look{360, false}, srv.URL+c.path+"#"+invitation); err != nil {
+			t.Fatal(err)
+		}
+		until(t, b, c.scene+": the invitation is not in the address", `location.hash === "" && document.querySelector("#code").value === ""`)
+		next := scene(t, "claim-join")
+		now.Store(&next)
+		if err := b.Open(Look{360, false}, srv.URL+"/claim/join"); err != nil {
+			t.Fatal(err)
+		}
+		until(t, b, c.scene+": the invitation is in its field", `document.querySelector("#link").value === "`+invitation+`"`)
+		for _, c := range b.Complaints() {
+			t.Errorf("the browser says: %s", c)
+		}
+	}
+}

@@ -152,7 +152,7 @@ func TestEveryPage(t *testing.T) {
 	// What the home network sees before the claim and after it; the pages inside the seal are those below.
 	lan := newFlat(t, "192.168.50.20:80", "")
 	v := visit(t, "http://192.168.50.20", socks(t, lan.phone, nil))
-	w.look(v, true, "/", "/help")
+	w.look(v, true, "/", "/help", "/join")
 	lan.b.Kill()
 
 	f := newFlat(t, "127.0.0.1:80", "")
@@ -161,7 +161,7 @@ func TestEveryPage(t *testing.T) {
 	v.open("/claim?lang=en")
 	v.fill("code", f.b.Code())
 	v.main()
-	w.look(v, false, "/claim/names")
+	w.look(v, false, "/claim/names", "/claim/join")
 	v.open("/claim/names?lang=en")
 	v.names()
 	v.main()
@@ -184,6 +184,8 @@ func TestEveryPage(t *testing.T) {
 	f.b.Do(&carl, "person", "add", "Carl", "--role", "guest")
 	var people []struct{ ID, Name string }
 	f.b.Do(&people, "person", "list")
+	var boxes []struct{ ID string }
+	f.b.Do(&boxes, "box", "list")
 	ann := ""
 	for _, p := range people {
 		if p.Name == "Ann" {
@@ -196,7 +198,7 @@ func TestEveryPage(t *testing.T) {
 	v.sees("output", "")
 	w.look(v, false, "/", "/events", "/devices", "/devices/add", "/devices/"+device.ID+"/pair", "/devices/"+own.ID+"/pair",
 		"/devices/"+paired.ID, "/devices/"+paired.ID+"/remove", "/people", "/people/invite", "/people/"+ann, "/people/"+ben.ID+"/invitation", "/people/"+ben.ID+"/remove",
-		"/sessions", "/password", "/network", "/network/time", "/network/zone", "/apps",
+		"/sessions", "/password", "/network", "/network/time", "/network/zone", "/apps", "/boxes", "/boxes/add", "/boxes/"+boxes[0].ID+"/remove",
 		"/again")
 	v.open("/sessions?lang=en")
 	v.press(`form[action="/signout"] button`)

@@ -2,6 +2,13 @@
 // address and the history. Browsers never send that part, so the code is in no request but the one that posts it.
 const field = document.querySelector("input[data-fragment]");
 const code = decodeURIComponent(location.hash.slice(1));
+// The invitation of another box waits in this tab for the page that asks for it: the claim code comes first.
+if (/^hearth:box\?[\w-]{100,1000}$/.test(code)) {
+  sessionStorage.setItem("hearth-invitation", code);
+  history.replaceState(null, "", location.pathname + location.search);
+}
+const invitation = document.querySelector("[data-invitation]");
+if (invitation && !invitation.value) invitation.value = sessionStorage.getItem("hearth-invitation") || "";
 if (field && /^[0-9A-Za-z _-]{4,200}$/.test(code) && !document.getElementById(code)) {
   field.value = code;
   history.replaceState(null, "", location.pathname + location.search);

@@ -4,6 +4,7 @@
 import { chacha20poly1305, hkdf, sha256, x25519 } from "./noble.js";
 
 const stored = "hearth-claim";
+const invited = "hearth-invitation"; // of another box, which the address brought: it waits for the page that asks for it
 let tunnel = null;
 
 const encode = (b) => btoa(String.fromCharCode(...b)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
@@ -148,6 +149,9 @@ function show(page, back) {
 	document.documentElement.lang = next.documentElement.lang;
 	document.body.replaceWith(next.body);
 	sessionStorage.setItem(stored + "-path", page.path);
+	const asks = document.querySelector("[data-invitation]");
+	if (asks && !asks.value) asks.value = sessionStorage.getItem(invited) || "";
+	else if (!asks && page.path === "/claim/join") sessionStorage.removeItem(invited);
 	scrollTo(0, 0);
 	const first = document.querySelector("[autofocus]") || document.getElementById("main");
 	if (first) first.focus();
@@ -218,7 +222,7 @@ async function start(code, path) {
 			return;
 		}
 		tunnel = await open(code);
-		const page = await ask("GET", path || "/claim");
+		const page = await ask("GET", path || (sessionStorage.getItem(invited) ? "/claim/join" : "/claim"));
 		sessionStorage.setItem(stored, code);
 		show(page);
 	} catch (e) {
@@ -275,10 +279,13 @@ addEventListener("popstate", (event) => {
 
 const form = document.getElementById("seal");
 if (form) form.hidden = false;
-const fragment = normal(decodeURIComponent(location.hash.slice(1)));
-if (fragment) history.replaceState(null, "", location.pathname + location.search);
+const hash = decodeURIComponent(location.hash.slice(1));
+const fragment = normal(hash);
+const invitation = /^hearth:box\?[\w-]{100,1000}$/.test(hash);
+if (invitation) sessionStorage.setItem(invited, hash);
+if (fragment || invitation) history.replaceState(null, "", location.pathname + location.search);
 const code = fragment || sessionStorage.getItem(stored);
 const before = sessionStorage.getItem(stored + "-trouble");
 sessionStorage.removeItem(stored + "-trouble");
 if (before) say(before);
-else if (code) start(code, fragment ? "" : sessionStorage.getItem(stored + "-path"));
+else if (code) start(code, fragment || invitation ? "" : sessionStorage.getItem(stored + "-path"));

@@ -54,6 +54,7 @@ type Field struct {
 	Max               int    // maxlength, 0 is 200
 	Optional          bool
 	Fragment          bool // takes the code from the address
+	Invitation        bool // takes the invitation of another box that the address brought
 	Rows              int  // more than 0 makes a textarea
 }
 
@@ -108,6 +109,9 @@ func (f Field) attributes(wrong bool) templ.Attributes {
 	}
 	if f.Fragment {
 		a["data-fragment"] = true
+	}
+	if f.Invitation {
+		a["data-invitation"] = true
 	}
 	if !f.Optional {
 		a["required"] = true
@@ -185,7 +189,7 @@ func everyday(services.Role) []place {
 func thehouse(r services.Role) []place {
 	p := []place{{"/devices", "smartphone", "nav.devices"}}
 	if r >= services.RoleMember {
-		p = append(p, place{"/people", "users", "nav.people"}, place{"/friends", "handshake", "nav.friends"}, place{"/network", "route", "nav.network"})
+		p = append(p, place{"/people", "users", "nav.people"}, place{"/boxes", "house", "nav.boxes"}, place{"/friends", "handshake", "nav.friends"}, place{"/network", "route", "nav.network"})
 	}
 	return p
 }

@@ -32,6 +32,8 @@ type House interface {
 	Networking
 	Apps
 	Noticing
+	Boxes
+	Joining
 }
 
 // Framing is what surrounds every page.

@@ -36,6 +36,8 @@ type House struct {
 	TheNotices    []house.Notice
 	TheFriends    house.FriendList
 	TheMate       house.FriendWelcome
+	TheBoxes      []house.Box
+	TheBoxInvite  house.BoxInvitation
 	// Err is what every act answers with; nil is success.
 	Err error
 }

@@ -379,7 +379,7 @@ func Scenes() []Scene {
 	}
 	proof := func(s Scene) Scene { s.Proof, s.House.IsProved = true, true; return s }
 	phone, ben, gr := string(phoneID), string(benID), string(graceID)
-	return []Scene{
+	return append([]Scene{
 		get("landing-new", "landing", "empty", "/", nobodyLAN, unclaimed()),
 		get("landing", "landing", "one", "/", nobodyLAN, well()),
 		get("landing-long", "landing", "long", "/", nobodyLAN, long()),
@@ -572,5 +572,5 @@ func Scenes() []Scene {
 		{Name: "error-notallowed", Page: "failure", State: "broken", Method: "GET", Path: "/network", Caller: guest, House: well(), Want: 403},
 		{Name: "error-misdirected", Page: "failure", State: "broken", Method: "GET", Path: "/misdirected", Caller: nobodySecure, House: well(), Want: 421},
 		{Name: "error-internal", Page: "failure", State: "broken", Method: "GET", Path: "/internal", Caller: owner, House: well(), Want: 500},
-	}
+	}, boxScenes()...)
 }

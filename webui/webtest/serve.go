@@ -69,10 +69,10 @@ func (s Scene) serve(ui *webui.UI, w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	mux := http.NewServeMux()
+	here := func(r webui.Route) bool { return slices.Contains(r.Faces, s.Caller.Face) || s.Sealed && r.Sealed }
 	for _, route := range ui.Routes() {
-		here := slices.Contains(route.Faces, s.Caller.Face) || s.Sealed && route.Sealed
-		if !here {
-			if route.Path != "/{$}" {
+		if !here(route) {
+			if !slices.ContainsFunc(ui.Routes(), func(o webui.Route) bool { return here(o) && o.Method == route.Method && o.Path == route.Path }) {
 				mux.HandleFunc(route.Method+" "+route.Path, ui.NotHere)
 			}
 			continue

@@ -19,6 +19,7 @@ import (
 type House interface {
 	house.Framing
 	house.Claiming
+	house.Joining
 }
 
 // Pages are the four steps.

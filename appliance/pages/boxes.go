@@ -1,0 +1,79 @@
+package pages
+
+import (
+	"context"
+
+	"hearth.alt/appliance/api"
+	"hearth.alt/services"
+	"hearth.alt/webui"
+	"hearth.alt/webui/house"
+)
+
+// Boxes lists the boxes of the household.
+func (h *House) Boxes(ctx context.Context) ([]house.Box, error) {
+	if err := h.least(ctx, services.RoleMember); err != nil {
+		return nil, err
+	}
+	m, linked := h.API.Identity.Membership(), h.API.Joining.Linked()
+	var out []house.Box
+	for _, b := range m.Boxes {
+		out = append(out, house.Box{Box: b, This: b.ID == m.Self, Linked: linked[b.ID]})
+	}
+	return out, nil
+}
+
+// BoxInvitation is the invitation that waits for a box, or has brought one.
+func (h *House) BoxInvitation(ctx context.Context) (house.BoxInvitation, error) {
+	if err := h.least(ctx, services.RoleAdmin); err != nil {
+		return house.BoxInvitation{}, err
+	}
+	held, state, ok := h.API.BoxInvitation(webui.CallerOf(ctx))
+	if !ok {
+		return house.BoxInvitation{}, nil
+	}
+	out := house.BoxInvitation{Link: held.Link, Code: held.Code, Expires: held.Expires, Tries: state.Tries}
+	for _, b := range h.API.Identity.Membership().Boxes {
+		if b.ID == state.Used && !state.Used.IsZero() {
+			out.Joined = house.Box{Box: b}
+		}
+	}
+	return out, nil
+}
+
+// InviteBox makes an invitation for a box.
+func (h *House) InviteBox(ctx context.Context) error {
+	_, err := h.API.InviteBox(ctx, webui.CallerOf(ctx), api.None{})
+	return err
+}
+
+// WithdrawBox ends it.
+func (h *House) WithdrawBox(ctx context.Context) error {
+	return h.API.WithdrawBox(ctx, webui.CallerOf(ctx))
+}
+
+// RemoveBox removes a box for good.
+func (h *House) RemoveBox(ctx context.Context, id services.PeerID, this bool) error {
+	_, err := h.API.RemoveBox(ctx, webui.CallerOf(ctx), api.BoxInput{ID: id.String(), This: this})
+	if p := services.AsProblem(err); p != nil && p.Field == "this_box" {
+		c := *p
+		c.Field = "this"
+		return &c
+	}
+	return err
+}
+
+// JoinHousehold makes this box, which nobody has claimed, one of the household that invited it.
+func (h *House) JoinHousehold(ctx context.Context, token string, form house.JoinForm) (string, error) {
+	if err := claimed(h.API.MayClaim()); err != nil {
+		return "", err
+	}
+	if !h.Proved(ctx, token) {
+		return "", errNotProven
+	}
+	out, err := h.API.JoinHousehold(ctx, webui.CallerOf(ctx), api.JoinInput{Link: form.Link, Name: form.Name, At: form.At})
+	if err != nil {
+		return "", claimed(err)
+	}
+	h.proofs.clear()
+	return out.Household, nil
+}
