@@ -3,10 +3,14 @@ package appliance
 import (
 	"context"
 	"errors"
+	"html"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
+	"net/url"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -147,6 +151,10 @@ func TestStrangersWithoutInvitation(t *testing.T) {
 	if _, err := jones.Accept(t.Context(), made, "X", nil); !errors.Is(err, identity.ErrInvitationUnknown) {
 		t.Errorf("withdrawn: %v", err)
 	}
+	jones.trying[smith.self] = made.Candidates
+	if _, _, err := jones.open(t.Context(), smith.self); !refused(err) {
+		t.Errorf("a stranger is heard: %v", err)
+	}
 	late := made
 	late.Expires = time.Unix(1_700_000_000, 0)
 	_, err = jones.Accept(t.Context(), late, "X", nil)
@@ -240,5 +248,70 @@ func TestFriendPages(t *testing.T) {
 	}
 	if err := p.WithdrawFriendInvitation(as(services.RoleAdmin), id); err != nil {
 		t.Error(err)
+	}
+}
+
+// A browser without scripts invites, withdraws, and enters an invitation in two steps.
+func TestFriendForms(t *testing.T) {
+	h := takenIn(t, t.TempDir())
+	jones := newFriendHouse(t, "Jones")
+	cookies := map[string]string{}
+	open := func(method, path string, form url.Values) string {
+		t.Helper()
+		for range 3 {
+			r := as(h.request(services.FaceSecure, method, path, strings.NewReader(form.Encode())), h.who[services.RoleAdmin])
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			for name, value := range cookies {
+				r.AddCookie(&http.Cookie{Name: name, Value: value})
+			}
+			w := h.ask(services.FaceSecure, r)
+			for _, c := range w.Result().Cookies() {
+				cookies[c.Name] = c.Value
+			}
+			if w.Code != http.StatusSeeOther {
+				return path + "\n" + html.UnescapeString(w.Body.String())
+			}
+			method, path, form = "GET", w.Header().Get("Location"), nil
+		}
+		t.Fatalf("%s leads round and round", path)
+		return ""
+	}
+	says := func(page string, texts ...string) {
+		t.Helper()
+		for _, s := range texts {
+			if !strings.Contains(page, s) {
+				t.Errorf("%q is not there, in\n%s", s, page)
+			}
+		}
+	}
+	says(open("GET", "/friends", nil), "No other household is a friend yet", "What friends see of you", api.Fingerprint(h.identity.FriendID()))
+	says(open("POST", "/friends/invite", url.Values{"petname": {"smith"}, "store": {"a lot"}}), "A size is written like 10 GB")
+	says(open("POST", "/friends/invite", url.Values{"petname": {"smith"}}), "could be taken for")
+	page := open("POST", "/friends/invite", url.Values{"petname": {"Lena"}, "follow": {"yes"}})
+	says(page, "hearth:friend?", "Hand this to", "read what we post for friends")
+	path, _, _ := strings.Cut(page, "\n")
+	says(open("GET", "/friends", nil), "Lena", path)
+	says(open("POST", path, nil), "The invitation is withdrawn")
+	says(open("GET", path, nil), "not open any more")
+
+	link, _, err := jones.Invite(t.Context(), identity.FriendInvite{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	link.Name = "Ꮪmith" // as they call themselves
+	text, err := link.Text()
+	if err != nil {
+		t.Fatal(err)
+	}
+	says(open("POST", "/friends/accept", url.Values{"link": {text[:40]}}), "This is not a whole invitation")
+	page = open("POST", "/friends/accept", url.Values{"link": {text}})
+	says(page, "says that it is from", "which looks like", api.Fingerprint(jones.FriendID()), `name="link" value="`+text)
+	again := url.Values{"link": {text}, "named": {"yes"}, "petname": {"SMITH"}, "relay": {"yes"}}
+	says(open("POST", "/friends/accept", again), "could be taken for", `name="relay" value="yes" checked`)
+	again.Set("petname", "Jones")
+	page = open("POST", "/friends/accept", again) // links do not run here
+	says(page, "does not answer", `value="Jones"`)
+	if len(h.identity.Membership().Friends) != 0 {
+		t.Error("there is a friend")
 	}
 }
