@@ -16,6 +16,7 @@ import (
 	"hearth.alt/webui/pages/deviceadd"
 	"hearth.alt/webui/pages/deviceremove"
 	"hearth.alt/webui/pages/devices"
+	"hearth.alt/webui/pages/dispute"
 	"hearth.alt/webui/pages/events"
 	"hearth.alt/webui/pages/failure"
 	"hearth.alt/webui/pages/friends"
@@ -167,6 +168,7 @@ func (u *UI) Routes() []Route {
 		leaves    = &personremove.Pages{House: h}
 		mates     = &friends.Pages{House: h}
 		joins     = &join.Pages{House: h}
+		disputes  = &dispute.Pages{House: h}
 		logins    = &sessions.Pages{House: h}
 		units     = &boxes.Pages{House: h}
 		nets      = &network.Pages{House: h}
@@ -214,6 +216,10 @@ func (u *UI) Routes() []Route {
 		get("forgotten", "/forgotten", nobody, joins.Forgotten),
 		post("forgotten", "/forgotten", nobody, joins.Words),
 		post("join", "/join/accept", nobody, joins.Accept),
+		get("dispute", "/dispute", nobody, disputes.Show),
+		post("dispute", "/dispute", nobody, disputes.Words),
+		get("dispute", "/dispute/settle", nobody, disputes.Lost),
+		post("dispute", "/dispute/settle", nobody, disputes.Settle),
 
 		// The house.
 		get("home", "/{$}", guest, homes.Show),

@@ -58,6 +58,18 @@ func (h *House) Disputed() ([]DisputeOutput, error) {
 	return out, nil
 }
 
+// DisputeByWords is Dispute for whoever has the recovery words. Errors: those of identity's CheckWords, with field "words".
+func (h *House) DisputeByWords(ctx context.Context, caller services.Caller, words []string) ([]DisputeOutput, error) {
+	pending := h.Identity.WordsPending()
+	if err := h.Identity.CheckWords(ctx, words); err != nil {
+		return nil, err
+	}
+	if pending {
+		h.audit(ctx, caller, "words-confirmed", "")
+	}
+	return h.Disputed()
+}
+
 // SettleInput is what "recover settle" takes.
 type SettleInput struct {
 	Words []string `json:"words" help:"the 24 recovery words" file:"words"`

@@ -291,15 +291,25 @@ var errNoInvitation = &services.Problem{
 
 // WayInByWords takes the recovery words of an owner who forgot their password.
 func (h *House) WayInByWords(ctx context.Context, name string, words secret.Text) (secret.Text, error) {
+	var code secret.Text
+	err := h.byWords(ctx, func(caller services.Caller) (err error) {
+		code, err = h.API.WayInByWords(ctx, caller, name, strings.Fields(words.Reveal()))
+		return err
+	})
+	return code, err
+}
+
+// byWords does what somebody with the recovery words may, and slows down whoever types wrong ones.
+func (h *House) byWords(ctx context.Context, do func(services.Caller) error) error {
 	caller := webui.CallerOf(ctx)
 	if wait := h.Guesses.Wait(caller.Address); wait > 0 {
-		return secret.Text{}, busy(wait)
+		return busy(wait)
 	}
-	code, err := h.API.WayInByWords(ctx, caller, name, strings.Fields(words.Reveal()))
-	if p := services.AsProblem(err); err != nil && p.Field == "words" {
+	err := do(caller)
+	if err != nil && services.AsProblem(err).Field == "words" {
 		h.Guesses.Wrong(caller.Address)
 	}
-	return code, err
+	return err
 }
 
 // AcceptInvitation sets the password, lets the person in and signs them in; apps ends their app passwords and tokens. What may be wrong with name and password is

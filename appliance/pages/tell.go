@@ -57,6 +57,8 @@ func tell(m *services.Membership, e account.Event) (services.Sentence, bool) {
 		return services.Say("event.box-joined", "The box {object} joined the household.", "object", e.Object), true
 	case "joined":
 		return services.Say("event.joined", "This box joined the household {object}.", "object", e.Object), true
+	case "dispute-settled":
+		return services.Say("event.dispute-settled", "The dispute about who belongs was settled with the 24 words."), true
 	case "way-in-by-words": // nobody is signed in who does it
 		return services.Say("event.way-in-by-words", "Someone with the 24 words made a new way in for {name}.", "name", e.Object), true
 	}
@@ -182,7 +184,10 @@ func (h *House) troubles(o house.Overview, role services.Role) []house.Trouble {
 			Do:    do,
 		})
 	}
-	if m := h.API.Identity.Membership(); m.ReadOnly {
+	m := h.API.Identity.Membership()
+	if m.Frozen {
+		out = append(out, disputeTrouble(m, role))
+	} else if m.ReadOnly {
 		health := h.API.Identity.Health()
 		out = append(out, house.Trouble{
 			ID: "log", State: house.StateAct, What: health.Message,

@@ -45,10 +45,11 @@ type walk struct {
 
 // passing are the routes that show no page of their own: they lead to another one.
 var passing = map[string]string{
-	"GET /password":     "/sessions",
-	"GET /network/time": "/network",
-	"GET /network/zone": "/network",
-	"GET /join/accept":  "/join",
+	"GET /password":       "/sessions",
+	"GET /network/time":   "/network",
+	"GET /network/zone":   "/network",
+	"GET /join/accept":    "/join",
+	"GET /dispute/settle": "/dispute",
 }
 
 func newWalk(t *testing.T) *walk {
@@ -202,7 +203,7 @@ func TestEveryPage(t *testing.T) {
 		"/again")
 	v.open("/sessions?lang=en")
 	v.press(`form[action="/signout"] button`)
-	w.look(v, false, "/signin", "/join", "/join/accept", "/forgotten")
+	w.look(v, false, "/signin", "/join", "/join/accept", "/forgotten", "/dispute", "/dispute/settle")
 
 	t.Attr("figure", fmt.Sprintf("%d lines of the route table in %d views each, axe-core and pictures", len(w.seen), len(views())))
 	for _, r := range pageRoutes() {

@@ -34,6 +34,7 @@ type House interface {
 	Noticing
 	Boxes
 	Joining
+	Settling
 }
 
 // Framing is what surrounds every page.
@@ -55,6 +56,7 @@ type Frame struct {
 	WordsPending bool
 	Devices      int // devices of the household, for saying whether the first pairing is still to come
 	LogReadOnly  bool
+	Frozen       bool // who belongs is disputed; see Settling
 }
 
 // Doors says how this box is reached, for the pages that anyone on the home network may see. Nothing in it is secret.

@@ -38,6 +38,8 @@ type House struct {
 	TheMate       house.FriendWelcome
 	TheBoxes      []house.Box
 	TheBoxInvite  house.BoxInvitation
+	TheDispute    house.Dispute
+	Restarts      bool // after a settlement
 	// Err is what every act answers with; nil is success.
 	Err error
 }

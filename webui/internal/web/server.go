@@ -41,8 +41,9 @@ type Trouble struct {
 	Action, Link string // one way on
 }
 
-// mostFields bounds the fields of a form, which cost much more memory parsed than sent; the longest has 24 words.
-const mostFields = 64
+// mostFields bounds the fields of a form, which cost much more memory parsed than sent. The longest settles 64 removals, as
+// many as an epoch leaves out.
+const mostFields = 66
 
 // Handler makes a page. An error becomes an error page; a *services.Problem is said in its own words.
 type Handler func(*Request) error

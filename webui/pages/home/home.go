@@ -199,7 +199,7 @@ func rank(s house.State) int {
 const ownersOnly = "words"
 
 // partOf names the part of the house that a trouble is about, where it has a row of its own.
-var partOf = map[string]string{"log": "identity", "names": "dns", "tunnel": "mesh"}
+var partOf = map[string]string{"log": "identity", "dispute": "identity", "names": "dns", "tunnel": "mesh"}
 
 // maxTroubles stand before everything else; what is left has its row.
 const maxTroubles = 3

@@ -1,0 +1,314 @@
+package appliance
+
+import (
+	"context"
+	"html"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"hearth.alt/services"
+	"hearth.alt/services/identity"
+	"hearth.alt/services/identity/identitytest"
+	"hearth.alt/webui"
+)
+
+// anotherBox takes a box into the household of h.
+func anotherBox(t *testing.T, h *testHouse, name string) (*identity.Service, *identitytest.Keys, string) {
+	t.Helper()
+	keys, dir := identitytest.NewKeys(t.Name()+name), filepath.Join(t.TempDir(), "identity")
+	box, err := identity.New(identity.Config{Dir: dir, Keys: keys, Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.identity.AddBox(t.Context(), identity.NewBox{ID: keys.PeerID(), Name: name}); err != nil {
+		t.Fatal(err)
+	}
+	m := h.identity.Membership()
+	if err := box.Join(t.Context(), identity.JoinLog{Root: [32]byte(m.Household.Root), Inviter: m.Self, Records: h.identity.RecordBytes()}); err != nil {
+		t.Fatal(err)
+	}
+	return box, keys, dir
+}
+
+// copied is a second box with the keys and the log of another.
+func copied(t *testing.T, dir string, keys identity.Keys) *identity.Service {
+	t.Helper()
+	to := t.TempDir()
+	b, err := os.ReadFile(filepath.Join(dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(to, "log"), b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := identity.New(identity.Config{Dir: to, Keys: keys, Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// exchange has two boxes tell one another all they have.
+func exchange(t *testing.T, a, b *identity.Service) {
+	t.Helper()
+	x, err := a.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	y, err := b.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer y.Close()
+	for moved := true; moved; {
+		moved = false
+		for _, way := range [][2]*identity.LogConn{{x, y}, {y, x}} {
+			for f := way[0].Next(); f != nil; f = way[0].Next() {
+				if err := way[1].Receive(t.Context(), f); err != nil {
+					t.Fatal(err)
+				}
+				moved = true
+			}
+		}
+	}
+}
+
+// taken adds somebody on a box.
+func taken(t *testing.T, box *identity.Service, name string) {
+	t.Helper()
+	if _, err := box.AddPerson(t.Context(), identity.NewPerson{Name: name, Role: services.RoleMember}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// theWords are the recovery words of h.
+func theWords(t *testing.T, h *testHouse) string {
+	t.Helper()
+	list, err := h.webConfig.House.Words(t.Context(), local)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var words []string
+	for _, w := range list {
+		words = append(words, w.Reveal())
+	}
+	return strings.Join(words, " ")
+}
+
+// send posts a form on a face with no session, and returns the answer and its text.
+func send(h *testHouse, face services.Face, path string, form url.Values) (*httptest.ResponseRecorder, string) {
+	h.t.Helper()
+	r := h.request(face, "POST", path, strings.NewReader(form.Encode()))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	w := h.ask(face, r)
+	return w, html.UnescapeString(w.Body.String())
+}
+
+// duelled is a house whose two owners, Olga and Adam, removed one another on two boxes.
+func duelled(t *testing.T) (h *testHouse, barn *identity.Service) {
+	t.Helper()
+	h = takenIn(t, t.TempDir())
+	olga, adam := h.who[services.RoleOwner].id, h.who[services.RoleAdmin].id
+	role := services.RoleOwner
+	if err := h.identity.ChangePerson(identity.Acting(t.Context(), olga, ""), adam, identity.PersonChange{Role: &role}); err != nil {
+		t.Fatal(err)
+	}
+	barn, _, _ = anotherBox(t, h, "Barn")
+	if err := h.identity.RemovePerson(identity.Acting(t.Context(), olga, ""), adam); err != nil {
+		t.Fatal(err)
+	}
+	if err := barn.RemovePerson(identity.Acting(t.Context(), adam, ""), olga); err != nil {
+		t.Fatal(err)
+	}
+	exchange(t, h.identity, barn)
+	if !h.identity.Membership().Frozen {
+		t.Fatal("nothing is frozen")
+	}
+	return h, barn
+}
+
+// Two owners removed one another, so neither can sign in: whoever has the 24 words says without a session who stays.
+func TestSettleWithoutASession(t *testing.T) {
+	h, barn := duelled(t)
+	words, olga, adam := theWords(t, h), h.who[services.RoleOwner], h.who[services.RoleAdmin]
+	for _, face := range []services.Face{services.FaceSecure, services.FaceTunnel} {
+		w := h.ask(face, h.request(face, "GET", "/dispute", http.NoBody))
+		if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), `name="words"`) || strings.Contains(w.Body.String(), "Olga") || strings.Contains(w.Body.String(), "Adam") {
+			t.Errorf("%v, the first step: %d\n%s", face, w.Code, w.Body)
+		}
+	}
+	if w := h.ask(services.FaceLAN, h.request(services.FaceLAN, "GET", "/dispute", http.NoBody)); w.Code != http.StatusForbidden {
+		t.Errorf("on plain http at home: %d", w.Code)
+	}
+	if w := h.ask(services.FaceSecure, h.request(services.FaceSecure, "GET", "/signin", http.NoBody)); !strings.Contains(w.Body.String(), `href="/dispute"`) {
+		t.Error("signing in does not lead there")
+	}
+	mia := h.who[services.RoleMember]
+	if w := h.ask(services.FaceSecure, as(h.request(services.FaceSecure, "GET", "/", http.NoBody), mia)); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "Who belongs to this house is disputed") {
+		t.Errorf("the first page does not say so: %d", w.Code)
+	}
+	list := strings.Fields(words)
+	for what, wrong := range map[string]string{"Word 1 is not": "zoo " + strings.Join(list[1:], " "), "23 were given": strings.Join(list[1:], " "), "Word 2 is not a recovery word": list[0] + " qqqq " + strings.Join(list[2:], " ")} {
+		w, text := send(h, services.FaceSecure, "/dispute", url.Values{"words": {wrong}})
+		if w.Code != http.StatusUnprocessableEntity || !strings.Contains(text, what) || strings.Contains(text, "Olga") {
+			t.Errorf("%q: %d\n%s", what, w.Code, text)
+		}
+		if w, text := send(h, services.FaceSecure, "/dispute/settle", url.Values{"words": {wrong}}); w.Code != http.StatusUnprocessableEntity && w.Code != http.StatusTooManyRequests || strings.Contains(text, "Olga") {
+			t.Errorf("past the first step, %q: %d", what, w.Code)
+		}
+	}
+	h.pages.Guesses = &guesses{}
+
+	w, text := send(h, services.FaceTunnel, "/dispute", url.Values{"words": {strings.ToUpper(words)}})
+	if w.Code != http.StatusOK || !strings.Contains(text, "Olga, removed by Adam") || !strings.Contains(text, "Adam, removed by Olga") || strings.Contains(text, "checked") {
+		t.Fatalf("with the words: %d\n%s", w.Code, text)
+	}
+	if w.Header().Get("Cache-Control") != "no-store" {
+		t.Errorf("a page with the words may be kept: %q", w.Header().Get("Cache-Control"))
+	}
+	who := func(p *testPerson) string { return "who-" + string(p.id) }
+	for what, form := range map[string]url.Values{
+		"Choose whether Adam belongs on": {who(olga): {"stays"}},
+		"At least one owner has to stay": {who(olga): {"goes"}, who(adam): {"goes"}},
+	} {
+		form.Set("words", words)
+		w, text := send(h, services.FaceTunnel, "/dispute/settle", form)
+		if w.Code != http.StatusUnprocessableEntity || strings.Count(text, what) != 2 || !h.identity.Membership().Frozen {
+			t.Errorf("%q: %d\n%s", what, w.Code, text)
+		}
+	}
+	w, _ = send(h, services.FaceTunnel, "/dispute/settle", url.Values{"words": {words}, who(olga): {"stays"}, who(adam): {"goes"}})
+	if w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/signin" {
+		t.Fatalf("settled: %d %q\n%s", w.Code, w.Header().Get("Location"), w.Body)
+	}
+	next := h.request(services.FaceTunnel, "GET", "/signin", http.NoBody)
+	for _, c := range w.Result().Cookies() {
+		next.AddCookie(c)
+	}
+	if text := html.UnescapeString(h.ask(services.FaceTunnel, next).Body.String()); !strings.Contains(text, "Still belonging: <bdi>Olga</bdi>. Removed: <bdi>Adam</bdi>.") || strings.Contains(text, `href="/dispute"`) {
+		t.Errorf("what was done is not said:\n%s", text)
+	}
+	exchange(t, h.identity, barn)
+	for _, m := range []*services.Membership{h.identity.Membership(), barn.Membership()} {
+		p, _ := m.Person(olga.id)
+		if _, stays := m.Person(adam.id); m.Frozen || p.State != services.StateActive || stays {
+			t.Errorf("people are %+v", m.People)
+		}
+	}
+	if w, _ := send(h, services.FaceTunnel, "/dispute/settle", url.Values{"words": {words}, who(olga): {"goes"}}); w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/dispute" {
+		t.Errorf("once more: %d %q", w.Code, w.Header().Get("Location"))
+	}
+	if log := h.log.String(); strings.Contains(log, list[0]+" "+list[1]) || strings.Contains(log, "+"+list[1]+"+") {
+		t.Error("the words are in the log")
+	}
+	events, err := h.pages.Events(webui.WithCaller(t.Context(), h.caller(services.RoleOwner)), time.Time{}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := 0
+	for _, e := range events {
+		if e.What.Key == "event.dispute-settled" {
+			told++
+		}
+	}
+	if told != 1 {
+		t.Errorf("it is told %d times", told)
+	}
+}
+
+// Wrong words are slowed down as wrong claim codes are, on both steps together.
+func TestDisputeWordsAreNotGuessed(t *testing.T) {
+	h, _ := duelled(t)
+	words := theWords(t, h)
+	list := strings.Fields(words)
+	wrong := url.Values{"words": {strings.Join(append([]string{list[1], list[0]}, list[2:]...), " ")}}
+	busy := 0
+	for i := range 12 {
+		w, _ := send(h, services.FaceSecure, []string{"/dispute", "/dispute/settle"}[i%2], wrong)
+		switch w.Code {
+		case http.StatusTooManyRequests:
+			busy++
+		case http.StatusUnprocessableEntity:
+		default:
+			t.Fatalf("try %d: %d\n%s", i, w.Code, w.Body)
+		}
+	}
+	if busy == 0 {
+		t.Error("twelve wrong tries were not slowed down")
+	}
+	if w, _ := send(h, services.FaceSecure, "/dispute", url.Values{"words": {words}}); w.Code != http.StatusTooManyRequests {
+		t.Errorf("the right ones at once after them: %d", w.Code)
+	}
+}
+
+// fakeRekey makes one key and remembers which was adopted.
+type fakeRekey struct{ next, adopted services.PeerID }
+
+func (f *fakeRekey) Next(context.Context) (services.PeerID, error) { return f.next, nil }
+func (f *fakeRekey) Adopt(id services.PeerID)                      { f.adopted = id }
+
+// A box whose card was copied says on its first page that it is suspended. With the words it gets another key and starts
+// again, and the page comes back by itself.
+func TestSettleACopyHere(t *testing.T) {
+	h := takenIn(t, t.TempDir())
+	copy := copied(t, filepath.Join(h.state, "identity"), h.keeper)
+	taken(t, h.identity, "Rita")
+	taken(t, copy, "Eve")
+	exchange(t, h.identity, copy)
+	fake := &fakeRekey{next: identitytest.NewKeys("the next key").PeerID()}
+	h.webConfig.House.Rekey = fake
+	if w := h.ask(services.FaceSecure, as(h.request(services.FaceSecure, "GET", "/", http.NoBody), h.who[services.RoleOwner])); !strings.Contains(w.Body.String(), "This box is suspended") || !strings.Contains(w.Body.String(), `href="/dispute"`) {
+		t.Errorf("the first page: %d\n%s", w.Code, w.Body)
+	}
+	words := url.Values{"words": {theWords(t, h)}}
+	w, text := send(h, services.FaceSecure, "/dispute", words)
+	if w.Code != http.StatusOK || !strings.Contains(text, "It gets a new key and starts again") || strings.Contains(text, "fresh card") {
+		t.Fatalf("%d\n%s", w.Code, text)
+	}
+	w, text = send(h, services.FaceSecure, "/dispute/settle", words)
+	if w.Code != http.StatusOK || !strings.HasSuffix(w.Header().Get("Refresh"), "; url=/") || !strings.Contains(text, "The box starts again") || strings.Contains(text, "<nav") {
+		t.Errorf("settled: %d %v\n%s", w.Code, w.Header(), text)
+	}
+	if fake.adopted != fake.next {
+		t.Errorf("adopted is %v", fake.adopted)
+	}
+	m := h.identity.Membership()
+	if len(m.Boxes) != 1 || m.Boxes[0].ID != fake.next {
+		t.Errorf("the boxes are %+v", m.Boxes)
+	}
+}
+
+// Where another box was copied it is removed, which is said.
+func TestSettleACopyElsewhere(t *testing.T) {
+	h := takenIn(t, t.TempDir())
+	barn, keys, dir := anotherBox(t, h, "Barn")
+	copy := copied(t, dir, keys)
+	taken(t, barn, "Rita")
+	taken(t, copy, "Eve")
+	exchange(t, barn, h.identity)
+	exchange(t, copy, h.identity)
+	h.webConfig.House.Rekey = &fakeRekey{}
+	words := url.Values{"words": {theWords(t, h)}}
+	owner := h.who[services.RoleOwner]
+	if w := h.ask(services.FaceSecure, as(h.request(services.FaceSecure, "GET", "/", http.NoBody), owner)); !strings.Contains(w.Body.String(), "Who belongs to this house is disputed") {
+		t.Errorf("the first page: %d\n%s", w.Code, w.Body)
+	}
+	if w, text := send(h, services.FaceSecure, "/dispute", words); w.Code != http.StatusOK || !strings.Contains(text, "The box <bdi>Barn</bdi> is removed. Set it up again from a fresh card") {
+		t.Fatalf("%d\n%s", w.Code, text)
+	}
+	r := h.request(services.FaceSecure, "POST", "/dispute/settle", strings.NewReader(words.Encode()))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	if w := h.ask(services.FaceSecure, as(r, owner)); w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/" {
+		t.Errorf("settled: %d %q", w.Code, w.Header().Get("Location"))
+	}
+	if m := h.identity.Membership(); m.Frozen || len(m.Boxes) != 1 || m.Boxes[0].ID != m.Self {
+		t.Errorf("frozen %t, boxes %+v", m.Frozen, m.Boxes)
+	}
+}

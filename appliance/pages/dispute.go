@@ -1,0 +1,98 @@
+package pages
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"hearth.alt/appliance/api"
+	"hearth.alt/services"
+	"hearth.alt/services/secret"
+	"hearth.alt/webui/house"
+)
+
+// Dispute says to whoever has the words what is disputed.
+func (h *House) Dispute(ctx context.Context, words secret.Text) (house.Dispute, error) {
+	var list []api.DisputeOutput
+	err := h.byWords(ctx, func(caller services.Caller) (err error) {
+		list, err = h.API.DisputeByWords(ctx, caller, strings.Fields(words.Reveal()))
+		return err
+	})
+	if err != nil {
+		return house.Dispute{}, err
+	}
+	m := h.API.Identity.Membership()
+	d := disputed(list, m.Self)
+	for i, w := range d.Who {
+		if device, ok := m.Device(services.DeviceID(w.ID)); ok { // several people may have a "Phone"
+			if p, ok := m.Person(device.Person); ok {
+				d.Who[i].Name += " (" + p.Name + ")"
+			}
+		}
+	}
+	return d, nil
+}
+
+// disputed has one question for each of list, however often it was removed; a copied box is none.
+func disputed(list []api.DisputeOutput, self services.PeerID) house.Dispute {
+	var d house.Dispute
+	copied := map[string]bool{}
+	for _, o := range list {
+		if o.Kind == "clone" {
+			copied[o.ID] = true
+			d.Clones = append(d.Clones, house.Clone{Name: o.Name, Here: o.ID == self.String()})
+		}
+	}
+	for _, o := range list {
+		if copied[o.ID] {
+			continue
+		}
+		at := slices.IndexFunc(d.Who, func(w house.Disputed) bool { return w.ID == o.ID })
+		if at < 0 {
+			at = len(d.Who)
+			d.Who = append(d.Who, house.Disputed{ID: o.ID, Kind: o.Kind, Name: o.Name})
+		}
+		if !slices.Contains(d.Who[at].By, o.By) {
+			d.Who[at].By = append(d.Who[at].By, o.By)
+		}
+	}
+	return d
+}
+
+// Settle ends the dispute.
+func (h *House) Settle(ctx context.Context, words secret.Text, stay []string) (restart bool, err error) {
+	err = h.byWords(ctx, func(caller services.Caller) error {
+		out, err := h.API.SettleByWords(ctx, caller, api.SettleInput{Words: strings.Fields(words.Reveal()), Stay: stay})
+		restart = out.Restart
+		return err
+	})
+	if services.AsProblem(err) != nil && services.AsProblem(err).Code == "last-owner" {
+		err = errNoOwnerLeft // nobody can be made an owner while all is frozen
+	}
+	return restart, err
+}
+
+var errNoOwnerLeft = &services.Problem{
+	Kind: services.KindConflict, Code: "last-owner",
+	Say: services.Say("house.no-owner-left", "Then the house would have no owner. At least one owner has to stay. Nothing was changed."),
+}
+
+// disputeTrouble is what the first page says while who belongs is disputed.
+func disputeTrouble(m *services.Membership, role services.Role) house.Trouble {
+	t := house.Trouble{
+		ID: "dispute", State: house.StateAct,
+		What:  services.Say("trouble.dispute-what", "Who belongs to this house is disputed."),
+		Why:   services.Say("trouble.dispute-why", "Two removed one another at the same time, or the key of a box is used in two places, as after a card was copied. Since when is not known."),
+		Means: services.Say("trouble.dispute-means", "Those it is about have no access. Everybody else goes on as before. People, devices and boxes cannot be changed."),
+		Do:    services.Say("trouble.dispute-ask", "Ask an owner of the house. With the 24 recovery words they can settle it."),
+	}
+	if box, ok := m.Box(); ok && box.State == services.StateQuarantined {
+		t.What = services.Say("trouble.suspended-what", "This box is suspended, because who belongs to this house is disputed.")
+		t.Means = services.Say("trouble.suspended-means", "The other boxes of the house do not listen to this one. What it does alone goes on. People, devices and boxes cannot be changed.")
+	}
+	if role >= services.RoleAdmin {
+		t.Do = services.Say("trouble.dispute-do", "Take the paper with the 24 recovery words and settle it. No one has to be signed in for that.")
+		t.Action, t.Label = "/dispute", services.Say("trouble.dispute-label", "Settle it")
+	}
+	return t
+}

@@ -1,0 +1,37 @@
+package house
+
+import (
+	"context"
+
+	"hearth.alt/services/secret"
+)
+
+// Settling ends a dispute about who belongs (Frame.Frozen). Whoever has the recovery words may, signed in or not: those
+// who could sign in may be whom it is about.
+type Settling interface {
+	// Dispute returns what it is about; with nothing in it there is none. Problems: field "words", KindBusy.
+	Dispute(ctx context.Context, words secret.Text) (Dispute, error)
+	// Settle lets those of Who stay whose IDs are in stay, removes the others, and ends the old keys of Clones. restart says
+	// that this box starts again, with another key. Problems: as Dispute, and such without a field.
+	Settle(ctx context.Context, words secret.Text, stay []string) (restart bool, err error)
+}
+
+// Dispute is what the words have to settle.
+type Dispute struct {
+	Who    []Disputed
+	Clones []Clone
+}
+
+// Disputed is somebody or something that was removed while it removed in turn.
+type Disputed struct {
+	ID   string
+	Kind string // "person", "device" or "box"
+	Name string
+	By   []string // who removed it; a box's name where nobody is named
+}
+
+// Clone is a box whose key is used in two places.
+type Clone struct {
+	Name string
+	Here bool // it is this one
+}

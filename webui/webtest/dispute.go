@@ -1,0 +1,86 @@
+package webtest
+
+import (
+	"context"
+	"net/url"
+	"strings"
+
+	"hearth.alt/services"
+	"hearth.alt/services/secret"
+	"hearth.alt/webui/house"
+)
+
+func (h *House) Dispute(_ context.Context, words secret.Text) (house.Dispute, error) {
+	if len(strings.Fields(words.Reveal())) != len(h.TheWords) {
+		return house.Dispute{}, wrong(services.KindInvalid, "words", "There are 24 recovery words; 2 were given.")
+	}
+	return h.TheDispute, nil
+}
+
+func (h *House) Settle(context.Context, secret.Text, []string) (bool, error) {
+	return h.Restarts, h.Err
+}
+
+// frozen is a house in which Ann and Ben removed one another.
+func frozen() *House {
+	h := well()
+	h.TheFrame.Frozen, h.TheWords = true, words
+	h.TheDispute.Who = []house.Disputed{
+		{ID: string(annID), Kind: "person", Name: "Ann", By: []string{"Ben"}}, {ID: string(benID), Kind: "person", Name: "Ben", By: []string{"Ann"}},
+	}
+	return h
+}
+
+func clonedBox(here bool) *House {
+	h := frozen()
+	h.TheDispute = house.Dispute{Clones: []house.Clone{{Name: "Attic", Here: here}}}
+	return h
+}
+
+// disputeScenes are the scenes of a dispute.
+func disputeScenes() []Scene {
+	post := func(name, state, path string, form url.Values, c services.Caller, h *House) Scene {
+		if form == nil {
+			form = url.Values{}
+		}
+		if !form.Has("words") {
+			form.Set("words", strings.Join(words, " "))
+		}
+		return Scene{Name: name, Page: "dispute", State: state, Method: "POST", Path: path, Form: form, Caller: c, House: h}
+	}
+	status := func(s Scene, want int) Scene { s.Want = want; return s }
+	follow := func(s Scene) Scene { s.Follow = true; return s }
+	answers := func(ann, ben string) url.Values {
+		return url.Values{"who-" + string(annID): {ann}, "who-" + string(benID): {ben}}
+	}
+	trouble := func(what, do string) house.Trouble {
+		return house.Trouble{
+			ID: "dispute", State: house.StateAct, What: say(what), Why: say("Two removed one another at the same time. Since when is not known."),
+			Means: say("Those it is about have no access. Everybody else goes on as before."), Do: say(do), Action: "/dispute", Label: say("Settle it"),
+		}
+	}
+	return []Scene{
+		{Name: "dispute", Page: "dispute", State: "empty", Method: "GET", Path: "/dispute", Caller: nobodySecure, House: frozen()},
+		{Name: "dispute-owner", Page: "dispute", State: "empty", Method: "GET", Path: "/dispute", Caller: owner, House: frozen()},
+		{Name: "dispute-none", Page: "dispute", State: "one", Method: "GET", Path: "/dispute", Caller: nobodySecure, House: well()},
+		status(post("dispute-wrong", "broken", "/dispute", url.Values{"words": {"lantern turtle"}}, nobodySecure, frozen()), 422),
+		post("dispute-people", "many", "/dispute", nil, nobodySecure, frozen()),
+		post("dispute-device", "long", "/dispute", nil, nobodySecure, with(frozen(), func(h *House) {
+			h.TheDispute.Who = []house.Disputed{
+				{ID: string(phoneID), Kind: "device", Name: longWord + " (" + longWord + ")", By: []string{longWord, "Ben"}}, {ID: "box", Kind: "box", Name: longWord, By: []string{"Attic"}},
+			}
+		})),
+		post("dispute-clone-here", "one", "/dispute", nil, owner, clonedBox(true)),
+		post("dispute-clone", "one", "/dispute", nil, nobodySecure, clonedBox(false)),
+		status(post("dispute-unanswered", "broken", "/dispute/settle", url.Values{"who-" + string(annID): {"stays"}}, nobodySecure, frozen()), 422),
+		status(post("dispute-refused", "broken", "/dispute/settle", answers("goes", "goes"), nobodySecure, with(frozen(), func(h *House) {
+			h.Err = wrong(services.KindConflict, "", "Then the house would have no owner. At least one owner has to stay.")
+		})), 422),
+		follow(post("dispute-done", "done", "/dispute/settle", answers("stays", "goes"), owner, frozen())),
+		post("dispute-restart", "done", "/dispute/settle", nil, nobodySecure, with(clonedBox(true), func(h *House) { h.Restarts = true })),
+		{Name: "signin-frozen", Page: "signin", State: "broken", Method: "GET", Path: "/signin", Caller: nobodySecure, House: frozen()},
+		{Name: "home-frozen", Page: "home", State: "broken", Method: "GET", Path: "/", Caller: owner, House: with(frozen(), func(h *House) {
+			h.TheOverview.Troubles = []house.Trouble{trouble("Who belongs to this house is disputed.", "Take the paper with the 24 recovery words and settle it. No one has to be signed in for that.")}
+		})},
+	}
+}
