@@ -404,13 +404,19 @@ const Password = "a kettle sings on the stove"
 // ClaimSmith claims the box over its console for household Smith, box Study, owner Ann, and confirms the words.
 func (b *Box) ClaimSmith() []string {
 	b.T.Helper()
+	return b.ClaimFor("Smith", "Study", "Ann")
+}
+
+// ClaimFor is ClaimSmith for any household, box and owner.
+func (b *Box) ClaimFor(household, name, owner string) []string {
+	b.T.Helper()
 	dir := b.T.TempDir()
 	file := filepath.Join(dir, "password")
 	if err := os.WriteFile(file, []byte(Password+"\n"), 0o600); err != nil {
 		b.T.Fatal(err)
 	}
 	var claimed struct{ Words []string }
-	b.Do(&claimed, "claim", "--household", "Smith", "--box", "Study", "--owner", "Ann", "--password-file", file)
+	b.Do(&claimed, "claim", "--household", household, "--box", name, "--owner", owner, "--password-file", file)
 	words := filepath.Join(dir, "words")
 	if err := os.WriteFile(words, []byte(strings.Join(claimed.Words, " ")), 0o600); err != nil {
 		b.T.Fatal(err)

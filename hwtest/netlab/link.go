@@ -94,6 +94,26 @@ func (s *Switch) Attach(h *Host, name string, addrs ...netip.Prefix) *Port {
 	return p
 }
 
+// Uplink joins two switches by a cable and returns its end here: while that is Down there are two networks.
+func (s *Switch) Uplink(o *Switch) *Port {
+	l := s.host.lab
+	l.t.Helper()
+	l.mu.Lock()
+	l.ports += 2
+	near, far := fmt.Sprintf("port%d", l.ports-1), fmt.Sprintf("port%d", l.ports)
+	l.mu.Unlock()
+	p, q := l.Link(s.host, near, o.host, far)
+	for _, end := range []struct {
+		*Port
+		at *Switch
+	}{{p, s}, {q, o}} {
+		if err := end.Host.nl.LinkSetMaster(end.link(), end.at.bridge); err != nil {
+			end.fatal("becoming a port of the switch", err)
+		}
+	}
+	return p
+}
+
 func (p *Port) link() netlink.Link {
 	p.Host.lab.t.Helper()
 	link, err := p.Host.nl.LinkByIndex(p.Index)
