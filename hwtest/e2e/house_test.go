@@ -35,6 +35,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	os.Setenv("QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING", "true") // quic-go prints it to standard error
 	code := m.Run()
 	box.RemovePrograms()
 	os.Exit(code)

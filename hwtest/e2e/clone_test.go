@@ -1,0 +1,140 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"hearth.alt/hwtest/box"
+)
+
+// copied is a box with a copy of all that b, which is off, has on its card, plugged in in the shed.
+func (v *village) copied(b *villager) *villager {
+	v.t.Helper()
+	dir, err := os.MkdirTemp("", "hearth-state-")
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	v.t.Cleanup(func() { os.RemoveAll(dir) })
+	state := filepath.Join(dir, "state")
+	if out, err := exec.CommandContext(limit(v.t, time.Minute), "cp", "-a", b.State, state).CombinedOutput(); err != nil {
+		v.t.Fatalf("%v: %s", err, out)
+	}
+	c := v.plug(v.shed, "copy")
+	c.start(box.Options{State: state, Args: c.args()})
+	return c
+}
+
+// A card that was copied is found out as soon as both have written something: its box is suspended everywhere. The 24
+// words on the box itself give it a new key, with which all is as before; the copy has the old one, and nobody's ear.
+func TestClone(t *testing.T) {
+	t.Parallel()
+	v := newVillage(t)
+	boxes, words := v.smiths("Attic", "Barn")
+	study, attic, barn := boxes[0], boxes[1], boxes[2]
+	old := attic.peerID()
+
+	attic.Stop()
+	v.cable.Down()
+	clone := v.copied(attic)
+	attic.Restart()
+	attic.add("Ben", "member")
+	study.knows("Ben", true)
+	eve := clone.add("Eve", "owner")
+	if clone.peerID() != old {
+		t.Fatal("the copy is another box")
+	}
+	for _, b := range boxes {
+		if got := b.disputed(); len(got) != 0 {
+			t.Errorf("without a proof %s disputes %q", b.host.Name(), got)
+		}
+	}
+	v.cable.Up()
+	all := append(boxes, clone)
+	frozen(t, all, "clone Attic")
+	for _, b := range all {
+		within(t, 30*time.Second, "the boxes on "+b.host.Name(), func() error {
+			for name, r := range b.boxes() {
+				if (r.State == "quarantined") != (name == "Attic") {
+					return fmt.Errorf("%s is %s", name, r.State)
+				}
+			}
+			return nil
+		})
+		if p, there := b.people()["Eve"]; there {
+			t.Errorf("on %s there is %+v", b.host.Name(), p)
+		}
+	}
+
+	var settled struct{ OK, Restart bool }
+	attic.Do(&settled, "recover", "settle", "--words-file", wordsFile(t, words))
+	if !settled.OK || !settled.Restart {
+		t.Errorf("settled: %+v", settled)
+	}
+	var now string
+	within(t, 30*time.Second, "the attic has no new key", func() error {
+		var s struct {
+			Box struct {
+				Name   string
+				PeerID string `json:"peer_id"`
+			}
+		}
+		if f := attic.TryDo(&s, "status"); f != nil {
+			return fmt.Errorf("%s", f.Stderr)
+		}
+		if now = s.Box.PeerID; now == old || s.Box.Name != "Attic" {
+			return fmt.Errorf("it is %+v", s.Box)
+		}
+		return nil
+	})
+	if attic.Ended(0) {
+		t.Fatal("the attic ended")
+	}
+	attic.up()
+	thawed(t, boxes...)
+	v.agree(boxes...)
+	for _, b := range boxes {
+		if got := b.boxes()["Attic"]; got.ID != now || got.State != "active" {
+			t.Errorf("on %s the attic is %+v", b.host.Name(), got)
+		}
+	}
+	attic.add("Cleo", "member")
+	barn.add("Dora", "member")
+	study.knows("Cleo", true)
+	attic.knows("Dora", true)
+	within(t, 30*time.Second, "the attic's new key", func() error {
+		if _, refused := study.ping("Attic"); refused != "" {
+			return fmt.Errorf("refused with %q", refused)
+		}
+		return nil
+	})
+
+	// The copy hears what became of it, serves nobody, and is not heard.
+	within(t, time.Minute, "the copy goes on", func() error {
+		var s status
+		if f := clone.TryDo(&s, "status"); f != nil {
+			return fmt.Errorf("%s", f.Stderr)
+		}
+		for _, one := range s.Services {
+			if strings.Contains(one.Message, "removed") {
+				t.Logf("the copy's %s: %s", one.Name, one.Message)
+				return nil
+			}
+		}
+		return fmt.Errorf("%+v", s.Services)
+	})
+	if got := clone.TryDo(nil, "person", "add", "Mallory", "--role", "owner"); code(got) == "" {
+		t.Error("the copy takes somebody in")
+	}
+	if _, refused := clone.ping("Study"); refused != "box-removed" {
+		t.Errorf("a ping on the copy is refused with %q", refused)
+	}
+	v.agree(boxes...)
+	if text := study.known(); strings.Contains(text, "Eve") || strings.Contains(text, "Mallory") {
+		t.Errorf("after %s the study knows\n%s", eve.ID, text)
+	}
+}
