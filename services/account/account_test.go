@@ -33,6 +33,8 @@ type house struct {
 	now     time.Time
 	ended   []Ended
 
+	sign func(context.Context, []byte) ([]byte, error) // nil in a house of one box
+
 	full bool // what is written down about people does not go in
 }
 
@@ -81,7 +83,7 @@ func (h *house) change(f func(*services.Membership)) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	m := h.m
-	m.People, m.Devices = slices.Clone(m.People), slices.Clone(m.Devices)
+	m.People, m.Devices, m.Boxes = slices.Clone(m.People), slices.Clone(m.Devices), slices.Clone(m.Boxes)
 	m.Revision++
 	f(&m)
 	h.m = m
@@ -124,7 +126,7 @@ func (h *house) took() []Ended {
 // open starts a service; close stops it and waits.
 func open(t testing.TB, h *house, dir string) (s *Service, closeIt func()) {
 	t.Helper()
-	s, err := New(Config{Dir: dir, Members: h, MayGrant: mayGrant, Activate: h.activate, Now: h.Now, OnEnded: h.onEnded, Params: cheap})
+	s, err := New(Config{Dir: dir, Members: h, MayGrant: mayGrant, Activate: h.activate, Now: h.Now, OnEnded: h.onEnded, Sign: h.sign, Params: cheap})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 
 	"hearth.alt/services"
-	"hearth.alt/services/durable"
 	"hearth.alt/services/secret"
 )
 
@@ -30,10 +29,10 @@ func (s *Service) SetFirstPassword(ctx context.Context, by services.Caller, owne
 		}
 		return err
 	}
-	hash := ""
+	var hash passwordHash
 	func() {
 		defer s.hasher.release()
-		hash = s.hasher.make(s.c.Params, password).String()
+		hash = s.hasher.make(s.c.Params, password)
 	}()
 	s.making.Lock()
 	defer s.making.Unlock()
@@ -43,11 +42,12 @@ func (s *Service) SetFirstPassword(ctx context.Context, by services.Caller, owne
 	}
 	if err := s.write(ctx, func(tx *sql.Tx) error {
 		// Passwords of earlier tries to claim belong to nobody.
-		if _, err := tx.ExecContext(ctx, "DELETE FROM password"); err != nil {
-			return err
+		for _, q := range []string{"DELETE FROM password", "DELETE FROM statement", "UPDATE household SET met = 1"} {
+			if _, err := tx.ExecContext(ctx, q); err != nil {
+				return err
+			}
 		}
-		_, err := tx.ExecContext(ctx, "INSERT INTO password VALUES (?, ?, ?)", string(owner), hash, durable.UnixTime(s.c.Now()))
-		return err
+		return s.statePassword(ctx, tx, owner, hash)
 	}, Event{Actor: owner, Face: by.Face, Address: by.Address, Action: "password-set", Object: string(owner)}); err != nil {
 		return err
 	}

@@ -54,8 +54,10 @@ type Config struct {
 	// OnEnded is called, outside all locks, with what has just ended, so that open sockets can be closed. It must not
 	// block long. nil is nobody.
 	OnEnded func([]Ended)
-	Params  Params       // of new password hashes; zero is DefaultParams
-	Log     *slog.Logger // nil is silence
+	// Sign signs a message, which begins with SignDomain, with the key of this box. nil: ServeCredentials speaks to nobody.
+	Sign   func(ctx context.Context, message []byte) ([]byte, error)
+	Params Params       // of new password hashes; zero is DefaultParams
+	Log    *slog.Logger // nil is silence
 }
 
 // New checks the configuration. Nothing is opened until Run.
@@ -79,7 +81,7 @@ func New(c Config) (*Service, error) {
 	if c.OnEnded == nil {
 		c.OnEnded = func([]Ended) {}
 	}
-	s := &Service{c: c, throttle: NewThrottle(), refused: map[refusal]int{}, dead: map[string]bool{}, opened: make(chan struct{})}
+	s := &Service{c: c, throttle: NewThrottle(), refused: map[refusal]int{}, dead: map[string]bool{}, opened: make(chan struct{}), written: make(chan struct{})}
 	s.hasher.init()
 	s.health = services.Health{Name: "account", Message: services.Say("account.starting", "Sign-in is starting.")}
 	s.clear()

@@ -14,14 +14,32 @@ import (
 	"time"
 
 	"hearth.alt/services"
+	"hearth.alt/services/account/internal/statement"
 	"hearth.alt/services/secret"
 )
 
 // The child of TestPulledPlug does these in order and says so after each one, once it was acknowledged. Each writes
 // exactly once, so the Nth passing of a crash point is in the Nth of them.
-var plugSteps = []string{"password", "session", "app", "invitation", "accept", "change", "end", "audit", "used", "erase"}
+var plugSteps = []string{"password", "session", "app", "invitation", "accept", "change", "end", "audit", "used", "erase", "hear"}
 
 const plugNew = "violin ocean pepper trumpet"
+
+// plugHeard is what another box says: Ben's password, and an app password of his.
+func plugHeard(t *testing.T) []*statement.Row {
+	b := &boxOf{}
+	b.id, b.key = boxKey(2)
+	h := passwordHash{Params: cheap, salt: make([]byte, saltSize), key: make([]byte, keySize)}
+	app := &credential{id: "cccccccccccccccc", kind: KindApp, person: ben, role: services.RoleMember, name: "x"}
+	return []*statement.Row{signed(b, passwordStatement(ben, h)), signed(b, credentialStatement(app))}
+}
+
+// plugHouse has the other box in it.
+func plugHouse() *house {
+	h := newHouse()
+	id, _ := boxKey(2)
+	h.m.Boxes = append(h.m.Boxes, services.Box{ID: id, Label: "cellar", State: services.StateActive})
+	return h
+}
 
 // TestPlugChild is the child; it does nothing unless it is told where to write.
 func TestPlugChild(t *testing.T) {
@@ -29,7 +47,7 @@ func TestPlugChild(t *testing.T) {
 	if dir == "" {
 		return
 	}
-	h := newHouse()
+	h := plugHouse()
 	// Cleo belongs already: her activation would wake Run, which may then write down an end before the step that ended it.
 	h.m.People[2].State = services.StateActive
 	s, _ := open(t, h, dir)
@@ -69,6 +87,8 @@ func TestPlugChild(t *testing.T) {
 	say("used")
 	must(s.ErasePerson(ctx, cleo))
 	say("erase")
+	must(s.take(ctx, plugHeard(t)))
+	say("hear")
 }
 
 // TestPulledPlug pulls the plug before and after each commit: what was acknowledged is there at the next start, nothing
@@ -112,7 +132,7 @@ func TestPulledPlug(t *testing.T) {
 // checkPlug opens what is left. done counts the acknowledged steps; committed says whether the next one is on disk too.
 func checkPlug(t *testing.T, where, dir string, acked map[string]string, done int, committed bool) {
 	t.Helper()
-	h := newHouse()
+	h := plugHouse()
 	h.pass(time.Hour)
 	s, stop := open(t, h, dir)
 	defer stop()
@@ -155,6 +175,9 @@ func checkPlug(t *testing.T, where, dir string, acked map[string]string, done in
 		_, err := s.Authenticate(ctx, secret.NewText(token), "")
 		check("the session after the change", err == nil, true)
 	}
+	check("ben's password", s.HasPassword(ben), is("hear"))
+	list, err := s.List(KindApp, ben)
+	check("ben's app password", err == nil && len(list) == 1, is("hear"))
 	events, err := s.Events(ctx, time.Time{}, 0)
 	if err != nil {
 		t.Fatal(err)

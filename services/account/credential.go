@@ -209,8 +209,29 @@ type rowsQuerier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
+// insertNewCredential inserts c, which another box made, in the place of what that said of it before. One with its secret
+// stays, and so does what is this box's own affair.
+func insertNewCredential(ctx context.Context, tx *sql.Tx, c *credential) (added bool, err error) {
+	if _, err := tx.ExecContext(ctx, "DELETE FROM credential WHERE id = ? AND kind IN (?, ?)", c.id, string(KindApp), string(KindToken)); err != nil {
+		return false, err
+	}
+	var n int
+	if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM credential WHERE id = ? OR hash = ?", c.id, c.hash[:]).Scan(&n); err != nil || n > 0 {
+		return false, err
+	}
+	return true, insertCredential(ctx, tx, c)
+}
+
 func loadCredentials(ctx context.Context, db rowsQuerier) ([]*credential, error) {
-	rows, err := db.QueryContext(ctx, "SELECT "+columns+" FROM credential ORDER BY id")
+	return queryCredentials(ctx, db, "ORDER BY id")
+}
+
+func loadCredentialsOf(ctx context.Context, db rowsQuerier, p services.PersonID) ([]*credential, error) {
+	return queryCredentials(ctx, db, "WHERE person = ? ORDER BY id", string(p))
+}
+
+func queryCredentials(ctx context.Context, db rowsQuerier, rest string, args ...any) ([]*credential, error) {
+	rows, err := db.QueryContext(ctx, "SELECT "+columns+" FROM credential "+rest, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -274,8 +295,11 @@ func (s *Service) make(ctx context.Context, c *credential, also []*credential, f
 		if err := insertCredential(ctx, tx, c); err != nil {
 			return err
 		}
+		if err := stateCredential(ctx, tx, c); err != nil {
+			return err
+		}
 		for _, o := range also {
-			if _, err := tx.ExecContext(ctx, "DELETE FROM credential WHERE id = ?", o.id); err != nil {
+			if err := eraseCredential(ctx, tx, o.id); err != nil {
 				return err
 			}
 		}
@@ -370,7 +394,7 @@ func (s *Service) bury(ctx context.Context, e ...Event) error {
 	}
 	err := s.write(ctx, func(tx *sql.Tx) error {
 		for _, id := range ids {
-			if _, err := tx.ExecContext(ctx, "DELETE FROM credential WHERE id = ?", id); err != nil {
+			if err := eraseCredential(ctx, tx, id); err != nil {
 				return err
 			}
 		}

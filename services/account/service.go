@@ -38,9 +38,13 @@ type Service struct {
 	// before mu, and never while hashing.
 	making sync.Mutex
 
+	signing sync.Mutex // held while statements are read to be sent
+	signed  bool       // the signatures that are kept are this box's; under signing
+
 	mu        sync.Mutex
 	db        *sql.DB       // nil while closed
 	opened    chan struct{} // closed while db is open
+	written   chan struct{} // closed by the next writing
 	byHash    map[digest]*credential
 	passwords map[services.PersonID]bool
 	dead      map[string]bool // ended in memory, not yet erased on disk; by id
@@ -91,7 +95,23 @@ func (s *Service) Ready() <-chan struct{} {
 //
 // Crash points: account.write.ready, account.write.committed.
 func (s *Service) write(ctx context.Context, fn func(*sql.Tx) error, events ...Event) error {
-	err := s.transact(ctx, fn, events)
+	return s.writeEvents(ctx, func(tx *sql.Tx) ([]Event, error) {
+		if fn == nil {
+			return events, nil
+		}
+		return events, fn(tx)
+	})
+}
+
+// errNothing, returned by what is to be written, says that there is nothing to write; that is no error.
+var errNothing = errors.New("nothing to write")
+
+// writeEvents is write where fn finds out the events.
+func (s *Service) writeEvents(ctx context.Context, fn func(*sql.Tx) ([]Event, error)) error {
+	err := s.transact(ctx, fn)
+	if errors.Is(err, errNothing) {
+		return nil
+	}
 	var said *services.Problem
 	if errors.As(err, &said) || ctx.Err() != nil {
 		return err // the request's fault or its end; it says nothing about the disk
@@ -110,7 +130,7 @@ func (s *Service) write(ctx context.Context, fn func(*sql.Tx) error, events ...E
 	return err
 }
 
-func (s *Service) transact(ctx context.Context, fn func(*sql.Tx) error, events []Event) error {
+func (s *Service) transact(ctx context.Context, fn func(*sql.Tx) ([]Event, error)) error {
 	db, err := s.database()
 	if err != nil {
 		return err
@@ -120,10 +140,9 @@ func (s *Service) transact(ctx context.Context, fn func(*sql.Tx) error, events [
 		return fmt.Errorf("writing accounts: %w", err)
 	}
 	defer tx.Rollback()
-	if fn != nil {
-		if err := fn(tx); err != nil {
-			return fmt.Errorf("writing accounts: %w", err)
-		}
+	events, err := fn(tx)
+	if err != nil {
+		return fmt.Errorf("writing accounts: %w", err)
 	}
 	if err := appendEvents(ctx, tx, s.c.Now(), events); err != nil {
 		return fmt.Errorf("writing the audit log: %w", err)
@@ -133,6 +152,10 @@ func (s *Service) transact(ctx context.Context, fn func(*sql.Tx) error, events [
 		return fmt.Errorf("writing accounts: %w", err)
 	}
 	durable.Point("account.write.committed")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.written)
+	s.written = make(chan struct{})
 	return nil
 }
 
@@ -194,7 +217,7 @@ func (s *Service) open(ctx context.Context) error {
 			aside = old[len(old)-1]
 		}
 	}
-	if err := s.load(ctx, db); err != nil {
+	if err := errors.Join(stateUnstated(ctx, db), s.load(ctx, db)); err != nil {
 		db.Close()
 		return err
 	}
@@ -241,6 +264,9 @@ func (s *Service) load(ctx context.Context, db rowsQuerier) error {
 func (s *Service) close() {
 	s.making.Lock()
 	defer s.making.Unlock()
+	s.signing.Lock()
+	s.signed = false
+	s.signing.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.db.Close(); err != nil {
@@ -275,7 +301,7 @@ func (s *Service) sweep(ctx context.Context) error {
 	}
 	if sure {
 		for id := range s.passwords {
-			if p, ok := m.Person(id); !ok || p.State != services.StateActive && p.State != services.StatePending {
+			if !belongs(m, id) {
 				people = append(people, id)
 				events = append(events, Event{Actor: id, Action: "revoked-" + string(KindPassword), Object: string(id)})
 			}
@@ -289,12 +315,7 @@ func (s *Service) sweep(ctx context.Context) error {
 	s.tellEnded(ended)
 	if len(people) > 0 {
 		if err := s.write(ctx, func(tx *sql.Tx) error {
-			for _, id := range people {
-				if _, err := tx.ExecContext(ctx, "DELETE FROM password WHERE person = ?", string(id)); err != nil {
-					return err
-				}
-			}
-			return nil
+			return forgetPeople(ctx, tx, people...)
 		}); err != nil {
 			return err
 		}
@@ -304,7 +325,11 @@ func (s *Service) sweep(ctx context.Context) error {
 		}
 		s.mu.Unlock()
 	}
-	return s.bury(ctx, events...)
+	var dropped error
+	if sure {
+		dropped = s.drop(ctx, m)
+	}
+	return errors.Join(dropped, s.bury(ctx, events...))
 }
 
 // TimeSet is told that a person set the time. What was made later than it is now would be good for longer than it should:
@@ -335,7 +360,7 @@ func (s *Service) TimeSet(ctx context.Context) error {
 	return s.end(ctx, later)
 }
 
-// admit makes those active who accepted their invitation: a full disk or a power cut may have kept them pending.
+// admit makes those active who accepted their invitation here: a full disk or a power cut may have kept them pending.
 func (s *Service) admit(ctx context.Context) error {
 	m, _ := s.c.Members.Watch()
 	if m.ReadOnly {
@@ -343,7 +368,7 @@ func (s *Service) admit(ctx context.Context) error {
 	}
 	var errs []error
 	for _, p := range m.People {
-		if p.State == services.StatePending && s.c.Now().Before(p.Expires) && s.HasPassword(p.ID) {
+		if p.State == services.StatePending && s.c.Now().Before(p.Expires) && s.HasPassword(p.ID) && s.setHere(ctx, p.ID) {
 			errs = append(errs, s.c.Activate(ctx, p.ID))
 		}
 	}

@@ -167,16 +167,18 @@ func (s *Service) signIn(ctx context.Context, in SignIn, newPassword *secret.Tex
 		}
 		return SignedIn{}, err
 	}
-	right, rehash := false, ""
+	right, rehash := false, (*passwordHash)(nil)
 	func() {
 		defer s.hasher.release()
 		right = len(in.Password.Reveal()) <= MaxPassword && s.hasher.fits(hash, in.Password) && has
 		switch {
 		case !right:
 		case newPassword != nil:
-			rehash = s.hasher.make(s.c.Params, *newPassword).String()
+			h := s.hasher.make(s.c.Params, *newPassword)
+			rehash = &h
 		case hash.Params != s.c.Params:
-			rehash = s.hasher.make(s.c.Params, in.Password).String()
+			h := s.hasher.make(s.c.Params, in.Password)
+			rehash = &h
 		}
 	}()
 	if !right {
@@ -190,8 +192,8 @@ func (s *Service) signIn(ctx context.Context, in SignIn, newPassword *secret.Tex
 	return s.enter(ctx, in, p, knownBy, kept, rehash, newPassword != nil)
 }
 
-// enter makes the session of a person whose password fitted the hash kept; rehash, when not empty, takes its place.
-func (s *Service) enter(ctx context.Context, in SignIn, p services.Person, knownBy *credential, kept, rehash string, changed bool) (SignedIn, error) {
+// enter makes the session of a person whose password fitted the hash kept; rehash, when not nil, takes its place.
+func (s *Service) enter(ctx context.Context, in SignIn, p services.Person, knownBy *credential, kept string, rehash *passwordHash, changed bool) (SignedIn, error) {
 	now := s.c.Now().UTC().Truncate(time.Second)
 	c := &credential{kind: KindSession, person: p.ID, device: in.By.Device, name: clip(in.Browser), role: p.Role, address: clip(in.By.Address), proved: now, expires: now.Add(SessionLife)}
 	m, _ := s.c.Members.Watch() // hashing took a while
@@ -252,8 +254,11 @@ func (s *Service) enter(ctx context.Context, in SignIn, p services.Person, known
 				return err
 			}
 		}
-		if rehash != "" {
-			_, err := tx.ExecContext(ctx, "UPDATE password SET hash = ?, changed = ? WHERE person = ?", rehash, durable.UnixTime(now), string(p.ID))
+		switch {
+		case changed:
+			return s.statePassword(ctx, tx, p.ID, *rehash)
+		case rehash != nil: // the same password: no news for other boxes
+			_, err := tx.ExecContext(ctx, "UPDATE password SET hash = ?, changed = ? WHERE person = ?", rehash.String(), durable.UnixTime(now), string(p.ID))
 			return err
 		}
 		return nil
@@ -345,10 +350,10 @@ func (s *Service) setPassword(ctx context.Context, by services.Caller, id servic
 		}
 		return err
 	}
-	hash := ""
+	var hash passwordHash
 	func() {
 		defer s.hasher.release()
-		hash = s.hasher.make(s.c.Params, password).String()
+		hash = s.hasher.make(s.c.Params, password)
 	}()
 
 	s.making.Lock()
@@ -370,11 +375,11 @@ func (s *Service) setPassword(ctx context.Context, by services.Caller, id servic
 	}
 	s.mu.Unlock()
 	err := s.write(ctx, func(tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, "INSERT INTO password VALUES (?, ?, ?) ON CONFLICT (person) DO UPDATE SET hash = excluded.hash, changed = excluded.changed", string(id), hash, durable.UnixTime(s.c.Now())); err != nil {
+		if err := s.statePassword(ctx, tx, id, hash); err != nil {
 			return err
 		}
 		for _, c := range gone {
-			if _, err := tx.ExecContext(ctx, "DELETE FROM credential WHERE id = ?", c.id); err != nil {
+			if err := eraseCredential(ctx, tx, c.id); err != nil {
 				return err
 			}
 		}

@@ -375,7 +375,7 @@ func TestAPasswordSetMeanwhile(t *testing.T) {
 	if _, err := s.ResetPassword(t.Context(), from(""), anna); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.enter(t.Context(), SignIn{By: from("")}, p, nil, kept, "", false); !errors.Is(err, ErrRefused) {
+	if _, err := s.enter(t.Context(), SignIn{By: from("")}, p, nil, kept, nil, false); !errors.Is(err, ErrRefused) {
 		t.Errorf("%v, want ErrRefused", err)
 	}
 }

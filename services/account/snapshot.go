@@ -3,6 +3,7 @@ package account
 import (
 	"bufio"
 	"context"
+	"crypto/ed25519"
 	"database/sql"
 	"encoding/hex"
 	"encoding/json"
@@ -11,15 +12,17 @@ import (
 	"io"
 
 	"hearth.alt/services"
+	"hearth.alt/services/account/internal/statement"
 	"hearth.alt/services/durable"
 )
 
-// A snapshot is lines of JSON: {"hearth-account":1}, then one object for each password, app password, token and event
-// of the audit log, then {"end":N} with the number of objects between. Sessions, known browsers and invitations are
-// not in it: they end with the box they were made on. It holds hashes, so an archive of it must be encrypted.
+// A snapshot is lines of JSON: {"hearth-account":2}, then one object for each password, app password, token, statement
+// and event of the audit log, then {"end":N} with the number of objects between. Sessions, known browsers and
+// invitations are not in it: they end with the box they were made on. It holds hashes, so an archive of it must be
+// encrypted. Version 1 had no statements.
 
 const (
-	snapshotVersion = 1
+	snapshotVersion = 2
 	maxLine         = 64 << 10
 	maxLines        = 1_000_000
 )
@@ -28,6 +31,7 @@ type line struct {
 	Version    int             `json:"hearth-account,omitempty"`
 	Password   *passwordLine   `json:"password,omitempty"`
 	Credential *credentialLine `json:"credential,omitempty"`
+	Statement  *statementLine  `json:"statement,omitempty"`
 	AuditStart *auditLine      `json:"audit-start,omitempty"`
 	Audit      *auditLine      `json:"audit,omitempty"`
 	End        *int            `json:"end,omitempty"`
@@ -52,6 +56,26 @@ type credentialLine struct {
 	Created int64             `json:"created"`
 	Used    int64             `json:"used"`
 	Expires int64             `json:"expires,omitempty"`
+}
+
+type statementLine struct {
+	Writer    *services.PeerID `json:"writer,omitempty"` // none is the box that made the snapshot
+	Body      []byte           `json:"body"`             // internal/statement
+	Signature []byte           `json:"signature,omitempty"`
+	Ended     bool             `json:"ended,omitempty"`
+}
+
+// stated reads the line; it returns nil when it cannot be.
+func (l *statementLine) stated() *stated {
+	body, err := statement.Parse(l.Body)
+	st := &stated{Statement: body, own: l.Writer == nil, sig: l.Signature, ended: l.Ended, sent: true}
+	if err != nil || len(l.Signature) != ed25519.SignatureSize && (len(l.Signature) > 0 || !st.own) || st.ended && body.Kind == statement.Password {
+		return nil
+	}
+	if !st.own {
+		st.writer = *l.Writer
+	}
+	return st
 }
 
 type auditLine struct {
@@ -122,6 +146,17 @@ func readLines(ctx context.Context, tx *sql.Tx) ([]line, error) {
 			lines = append(lines, line{Credential: &credentialLine{c.id, c.kind, hex.EncodeToString(c.hash[:]), c.person, c.device, c.name, c.scope, c.role, c.address, durable.UnixTime(c.created), durable.UnixTime(c.used), durable.UnixTime(c.expires)}})
 		}
 	}
+	said, err := loadStated(ctx, tx, "")
+	if err != nil {
+		return nil, err
+	}
+	for _, st := range said {
+		l := &statementLine{Body: st.Append(nil), Signature: st.sig, Ended: st.ended}
+		if !st.own {
+			l.Writer = &st.writer
+		}
+		lines = append(lines, line{Statement: l})
+	}
 	start, hash := &auditLine{}, []byte(nil)
 	if err := tx.QueryRowContext(ctx, "SELECT seq, hash FROM audit_start").Scan(&start.Seq, &hash); err != nil {
 		return nil, err
@@ -155,6 +190,7 @@ func parseSnapshot(r io.Reader) ([]line, error) {
 	sc := bufio.NewScanner(r)
 	sc.Buffer(nil, maxLine)
 	var lines []line
+	said := map[string]bool{}
 	ids, hashes, people := map[string]bool{}, map[string]bool{}, map[services.PersonID]bool{}
 	starts, seq := 0, uint64(0)
 	for n := 1; sc.Scan(); n++ {
@@ -166,7 +202,7 @@ func parseSnapshot(r io.Reader) ([]line, error) {
 		case n > maxLines:
 			return bad(n, "too many lines")
 		case n == 1:
-			if l.Version != snapshotVersion {
+			if l.Version < 1 || l.Version > snapshotVersion {
 				return bad(n, fmt.Sprintf("version %d, this Hearth knows %d", l.Version, snapshotVersion))
 			}
 		case l.Password != nil:
@@ -184,6 +220,13 @@ func parseSnapshot(r io.Reader) ([]line, error) {
 				return bad(n, "a credential that cannot be")
 			}
 			hashes[string(h)], ids[c.ID] = true, true
+			lines = append(lines, l)
+		case l.Statement != nil:
+			st := l.Statement.stated()
+			if st == nil || said[string(st.key())+st.Subject()] {
+				return bad(n, "a statement that cannot be")
+			}
+			said[string(st.key())+st.Subject()] = true
 			lines = append(lines, l)
 		case l.AuditStart != nil:
 			if h, err := hex.DecodeString(l.AuditStart.Hash); err != nil || len(h) != len(digest{}) || starts > 0 || l.AuditStart.Seq > 1<<62 {
@@ -242,12 +285,15 @@ func (s *Service) Restore(ctx context.Context, r io.Reader) error {
 	if err := s.load(ctx, db); err != nil {
 		return fmt.Errorf("reading accounts: %w", err)
 	}
+	s.signing.Lock()
+	s.signed = false
+	s.signing.Unlock()
 	s.tellEnded(ended)
 	return nil
 }
 
 func replaceAll(ctx context.Context, tx *sql.Tx, lines []line) error {
-	for _, table := range []string{"password", "credential", "audit"} {
+	for _, table := range []string{"password", "credential", "statement", "audit"} {
 		if _, err := tx.ExecContext(ctx, "DELETE FROM "+table); err != nil {
 			return err
 		}
@@ -256,7 +302,7 @@ func replaceAll(ctx context.Context, tx *sql.Tx, lines []line) error {
 		var err error
 		switch {
 		case l.Password != nil:
-			_, err = tx.ExecContext(ctx, "INSERT INTO password VALUES (?, ?, ?)", string(l.Password.Person), l.Password.Hash, l.Password.Changed)
+			_, err = tx.ExecContext(ctx, "INSERT INTO password (person, hash, changed) VALUES (?, ?, ?)", string(l.Password.Person), l.Password.Hash, l.Password.Changed)
 		case l.Credential != nil:
 			c := l.Credential
 			row := &credential{id: c.ID, kind: c.Kind, person: c.Person, device: c.Device, name: clip(c.Name), scope: clip(c.Scope), role: c.Role, address: clip(c.Address),
@@ -266,6 +312,8 @@ func replaceAll(ctx context.Context, tx *sql.Tx, lines []line) error {
 				copy(row.hash[:], h)
 				err = insertCredential(ctx, tx, row)
 			}
+		case l.Statement != nil:
+			err = keepStated(ctx, tx, l.Statement.stated())
 		case l.AuditStart != nil:
 			var h []byte
 			if h, err = hex.DecodeString(l.AuditStart.Hash); err == nil {
@@ -282,7 +330,10 @@ func replaceAll(ctx context.Context, tx *sql.Tx, lines []line) error {
 			return err
 		}
 	}
-	return nil
+	if _, err := tx.ExecContext(ctx, "UPDATE household SET met = 1"); err != nil {
+		return err
+	}
+	return stateAll(ctx, tx)
 }
 
 // ErasePerson implements services.Snapshotter: the password and every credential go. The audit log names people by
@@ -304,11 +355,7 @@ func (s *Service) ErasePerson(ctx context.Context, id services.PersonID) error {
 		return nil
 	}
 	if err := s.write(ctx, func(tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, "DELETE FROM password WHERE person = ?", string(id)); err != nil {
-			return err
-		}
-		_, err := tx.ExecContext(ctx, "DELETE FROM credential WHERE person = ?", string(id))
-		return err
+		return forgetPeople(ctx, tx, id)
 	}, Event{Action: "person-erased", Object: string(id)}); err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ func TestSnapshot(t *testing.T) {
 	whole := snap.String()
 	for name, cut := range map[string]string{
 		"empty": "", "half": whole[:len(whole)/2], "without its end": whole[:strings.LastIndex(strings.TrimSpace(whole), "\n")+1],
-		"newer": strings.Replace(whole, `"hearth-account":1`, `"hearth-account":2`, 1), "twice": whole + whole,
+		"newer": strings.Replace(whole, `"hearth-account":2`, `"hearth-account":3`, 1), "twice": whole + whole,
 		"costly": strings.Replace(whole, "m=64,", "m=999999999,", 1), "a session": strings.Replace(whole, `"app-password"`, `"session"`, 1),
 	} {
 		if err := s.Restore(ctx, strings.NewReader(cut)); services.AsProblem(err).Code != "snapshot-damaged" {
