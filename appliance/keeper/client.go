@@ -243,6 +243,11 @@ func (c *Client) SignRecord(ctx context.Context, message []byte) ([]byte, error)
 	return c.sign(ctx, callSignRecord, message)
 }
 
+// SignStatement implements Keeper.
+func (c *Client) SignStatement(ctx context.Context, message []byte) ([]byte, error) {
+	return c.sign(ctx, callSignStatement, message)
+}
+
 // SignHandshake implements Keeper.
 func (c *Client) SignHandshake(ctx context.Context, message []byte) ([]byte, error) {
 	return c.sign(ctx, callSignHandshake, message)

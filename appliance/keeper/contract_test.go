@@ -91,6 +91,25 @@ func contract(t *testing.T, open func(t *testing.T, cfg keeper.Config) keeper.Ke
 		}
 	})
 
+	t.Run("statements", func(t *testing.T) {
+		k := fresh(t)
+		id := k.PeerID()
+		statement := []byte(keeper.StatementDomain + "the rest of it")
+		if sig, err := k.SignStatement(ctx, statement); err != nil || !ed25519.Verify(id[:], statement, sig) {
+			t.Errorf("signature does not fit: %v", err)
+		}
+		for name, sign := range map[string]func(context.Context, []byte) ([]byte, error){"record": k.SignRecord, "root": k.SignWithRoot, "handshake": k.SignHandshake} {
+			if _, err := sign(ctx, statement); !errors.Is(err, keeper.ErrNotAllowed) {
+				t.Errorf("a statement as a %s: %v, want ErrNotAllowed", name, err)
+			}
+		}
+		for _, m := range [][]byte{nil, record, handshake("client", 32), append(statement, make([]byte, 20<<10)...)} {
+			if _, err := k.SignStatement(ctx, m); !errors.Is(err, keeper.ErrNotAllowed) {
+				t.Errorf("%d bytes: %v, want ErrNotAllowed", len(m), err)
+			}
+		}
+	})
+
 	t.Run("handshakes", func(t *testing.T) {
 		k := fresh(t)
 		id := k.PeerID()

@@ -42,6 +42,9 @@ type Keeper interface {
 	// SignRecord signs a record of the household log with the device key. The message must begin with
 	// Config.RecordPrefix (ErrNotAllowed).
 	SignRecord(ctx context.Context, message []byte) ([]byte, error)
+	// SignStatement signs with the device key what this box states to the others of its household. The message must begin
+	// with StatementDomain (ErrNotAllowed).
+	SignStatement(ctx context.Context, message []byte) ([]byte, error)
 	// SignHandshake signs with the device key what TLS 1.3 has an end of a handshake sign (RFC 8446, section 4.4.3),
 	// and nothing else (ErrNotAllowed): that is how the box proves to others who it is.
 	SignHandshake(ctx context.Context, message []byte) ([]byte, error)

@@ -34,6 +34,9 @@ import (
 // RecordDomain is what begins every message that identity has signed; see Config.RecordPrefix.
 const RecordDomain = "hearth.alt household record 1\x00"
 
+// StatementDomain is what begins every message that SignStatement signs: account.SignDomain.
+const StatementDomain = "hearth.alt credential statement 1\x00"
+
 // Config is what a Local needs.
 type Config struct {
 	// State is the root of all state, an existing folder or one whose parent exists. Required.
@@ -226,6 +229,17 @@ func (l *Local) mayBeSigned(message []byte) error {
 func (l *Local) SignRecord(_ context.Context, message []byte) ([]byte, error) {
 	if err := l.mayBeSigned(message); err != nil {
 		return nil, err
+	}
+	if l.device == nil {
+		return nil, l.bad[fileDevice]
+	}
+	return ed25519.Sign(l.device, message), nil
+}
+
+// SignStatement implements Keeper.
+func (l *Local) SignStatement(_ context.Context, message []byte) ([]byte, error) {
+	if !bytes.HasPrefix(message, []byte(StatementDomain)) || len(message) > maxMessage {
+		return nil, because(ErrNotAllowed, errors.New("this is no statement about a credential"))
 	}
 	if l.device == nil {
 		return nil, l.bad[fileDevice]

@@ -154,6 +154,7 @@ const (
 	callApplyFirewall   = "apply-firewall"
 	callSetHostname     = "set-hostname"
 	callSignRecord      = "sign-record"
+	callSignStatement   = "sign-statement"
 	callSignHandshake   = "sign-handshake"
 	callNextDevice      = "next-device"
 	callAdoptDevice     = "adopt-device"
@@ -195,6 +196,10 @@ var calls = map[string]call{
 	}),
 	callSignRecord: handle(func(ctx context.Context, k Keeper, in message) (any, *os.File, error) {
 		s, err := k.SignRecord(ctx, in.Message)
+		return signature{s}, nil, err
+	}),
+	callSignStatement: handle(func(ctx context.Context, k Keeper, in message) (any, *os.File, error) {
+		s, err := k.SignStatement(ctx, in.Message)
 		return signature{s}, nil, err
 	}),
 	callSignHandshake: handle(func(ctx context.Context, k Keeper, in message) (any, *os.File, error) {
