@@ -125,7 +125,7 @@ func (a *appliance) wireMembers() (err error) {
 		return err
 	}
 	if a.account, err = account.New(account.Config{
-		Dir: filepath.Join(a.opts.State, "account"), Members: a.identity, MayGrant: identity.MayGrant, Activate: a.identity.ActivatePerson, Now: a.clock.Now, Log: a.log,
+		Dir: filepath.Join(a.opts.State, "account"), Members: a.identity, MayGrant: identity.MayGrant, Activate: a.identity.ActivatePerson, Sign: a.keeper.SignStatement, Now: a.clock.Now, Log: a.log,
 		OnEnded: func(all []account.Ended) {
 			ids := make([]string, len(all))
 			for i, e := range all {
@@ -205,7 +205,7 @@ func (a *appliance) wireLinks() (err error) {
 	where := newWhereabouts(filepath.Join(a.opts.State, "link", "addresses"), a.log)
 	a.links = newLinks(where, a.identity, a.log)
 	where.own, where.near, where.known, where.now = a.linkedAt, a.discovery.Found, a.links.ours, a.clock.Now
-	a.links.shares = shares(a.identity, where, a.info.PeerID)
+	a.links.shares = append(shares(a.identity, where, a.info.PeerID), share{name: account.CredentialsProtocol, serve: a.account.ServeCredentials})
 	invitations := identity.InvitationsOf(a.identity)
 	invitations.Joined = func(ctx context.Context, b services.Box) {
 		if err := a.account.Audit(ctx, account.Event{Action: "box-joined", Object: b.Name}); err != nil {

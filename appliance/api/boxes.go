@@ -75,6 +75,7 @@ type JoinOutput struct {
 type BoxInput struct {
 	ID   string `json:"id" arg:"ID" path:"id" help:"its name or PeerID, as box list shows them"`
 	This bool   `json:"this_box,omitempty" help:"it is this very box that is to be removed"`
+	Keep bool   `json:"keep,omitempty" help:"it was not stolen: what passwords were set on it last go on counting"`
 }
 
 // newBox is what a box calls itself that nobody has claimed: hearth.local, or with a number where that is taken.
@@ -295,7 +296,8 @@ var ErrNoBoxNear = &services.Problem{
 	Say: services.Say("house.join-none-near", "No other box was found in this network. Type the other box's address: its page Network shows it."),
 }
 
-// RemoveBox removes a box from the household, for good. Removing the box that is asked wants it said.
+// RemoveBox removes a box from the household, for good. Removing the box that is asked wants it said. What passwords and
+// app passwords were made on it and on no other ends with it, as after a theft, unless Keep says otherwise.
 func (h *House) RemoveBox(ctx context.Context, caller services.Caller, in BoxInput) (None, error) {
 	if err := least(caller, services.RoleAdmin); err != nil {
 		return None{}, err
@@ -315,6 +317,11 @@ func (h *House) RemoveBox(ctx context.Context, caller services.Caller, in BoxInp
 	for _, b := range m.Boxes {
 		if b.ID == id {
 			name = b.Name
+		}
+	}
+	if in.Keep && id != m.Self {
+		if err := h.Account.KeepFrom(ctx, caller, id); err != nil {
+			return None{}, err
 		}
 	}
 	if err := h.Identity.RemoveBox(h.acting(ctx, caller), id); err != nil {
