@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -32,10 +33,10 @@ type friends struct {
 }
 
 const (
-	befriendTime  = 30 * time.Second
-	greetEvery    = time.Hour
-	greetAgain    = 10 * time.Minute // after no answer
-	greetLookEach = time.Minute
+	befriendTime = 30 * time.Second
+	greetEvery   = time.Hour
+	greetSoon    = time.Second // after no answer, then twice as long each time
+	greetAtOnce  = 8
 )
 
 func newFriends(id *identity.Service, candidates func() []netip.AddrPort, tell func(context.Context, account.Event) error, log *slog.Logger) *friends {
@@ -50,6 +51,15 @@ func (f *friends) knows(peer services.PeerID) bool {
 	m, _ := f.members.Watch()
 	_, ok := m.FriendAt(peer)
 	return ok
+}
+
+// linked says whether peer is a friend's box, or one whose invitation is being taken up: a link to it that broke, unnoticed
+// as yet, is not to stand in the way of another.
+func (f *friends) linked(peer services.PeerID) bool {
+	f.mu.Lock()
+	_, trying := f.trying[peer]
+	f.mu.Unlock()
+	return trying || f.knows(peer)
 }
 
 // paths are where a friend's box, or one whose invitation is being taken up, may be.
@@ -125,35 +135,61 @@ func refused(err error) bool {
 
 // keep greets every friend now and then until ctx ends.
 func (f *friends) keep(ctx context.Context) {
-	next := map[services.FriendID]time.Time{}
+	var group sync.WaitGroup
+	defer group.Wait()
+	turns := make(chan struct{}, greetAtOnce)
+	running := map[services.FriendID]context.CancelFunc{}
 	for {
 		m, changed := f.members.Watch()
 		for _, one := range m.Friends {
-			if time.Now().Before(next[one.ID]) {
-				continue
+			if running[one.ID] == nil {
+				mine, cancel := context.WithCancel(ctx)
+				running[one.ID] = cancel
+				group.Go(func() { f.keepFriend(mine, one.ID, turns) })
 			}
-			pause := greetAgain
-			if f.greet(ctx, one) {
-				pause = greetEvery
-			}
-			next[one.ID] = time.Now().Add(pause/2 + rand.N(pause))
 		}
-		for id := range next {
+		for id, cancel := range maps.Clone(running) {
 			if _, ok := m.Friend(id); !ok {
-				delete(next, id)
+				cancel()
+				delete(running, id)
 			}
 		}
 		select {
 		case <-changed:
-		case <-time.After(greetLookEach):
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
+// keepFriend greets one friend: soon again while they do not answer, less and less.
+func (f *friends) keepFriend(ctx context.Context, id services.FriendID, turns chan struct{}) {
+	pause, failed := time.Duration(0), 0
+	for {
+		select {
+		case <-time.After(pause/2 + rand.N(pause/2+1)):
+		case <-ctx.Done():
+			return
+		}
+		select {
+		case turns <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+		if f.greet(ctx, id) {
+			pause, failed = greetEvery, 0
+		} else {
+			pause = min(greetSoon<<min(failed, 12), greetEvery)
+			failed++
+		}
+		<-turns
+	}
+}
+
 // greet speaks with the first box of a friend that answers.
-func (f *friends) greet(ctx context.Context, one services.Friend) bool {
+func (f *friends) greet(ctx context.Context, id services.FriendID) bool {
+	m, _ := f.members.Watch()
+	one, _ := m.Friend(id)
 	for _, peer := range one.Peers {
 		st, end, err := f.open(ctx, peer)
 		if err == nil {

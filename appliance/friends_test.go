@@ -62,7 +62,7 @@ func newFriendHouse(t *testing.T, name string) *befriended {
 	l.beside = []func(context.Context){b.keep}
 	l.link, err = link.New(link.Config{
 		Self: b.self, Sign: keys.SignHandshake, UDP: func() (net.PacketConn, error) { return socket, nil },
-		Paths: b.paths, Knows: b.knows, Protocols: []link.Protocol{b.protocol()}, Now: time.Now,
+		Paths: b.paths, Knows: b.linked, Protocols: []link.Protocol{b.protocol()}, Now: time.Now,
 	})
 	if err != nil {
 		t.Fatal(err)

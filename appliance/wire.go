@@ -222,7 +222,7 @@ func (a *appliance) wireLinks() (err error) {
 		Paths: func(peer services.PeerID) []netip.AddrPort {
 			return append(where.paths(peer), a.friends.paths(peer)...)
 		},
-		Knows:     func(peer services.PeerID) bool { return a.links.knows(peer) || a.friends.knows(peer) },
+		Knows:     func(peer services.PeerID) bool { return a.links.knows(peer) || a.friends.linked(peer) },
 		Protocols: append(a.links.protocols(), a.joining.protocol(), a.friends.protocol()), Now: a.clock.Now, Log: a.log,
 	})
 	a.links.link, a.friends.link = a.link, a.link

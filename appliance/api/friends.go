@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -20,6 +21,7 @@ type Friends interface {
 	Check(ctx context.Context, link identity.InviteLink, petname string, grants []services.Grant) (string, error)
 	Accept(ctx context.Context, link identity.InviteLink, petname string, grants []services.Grant) (services.Friend, error)
 	Seen(id services.FriendID) time.Time
+	Near() []netip.AddrPort
 }
 
 // FriendOutput is one friend.
@@ -63,7 +65,7 @@ type InviteFriendOutput struct {
 	ID      string       `json:"id"`
 	Link    secret.Shown `json:"link"`
 	Expires time.Time    `json:"expires"`
-	PNG     []byte       `json:"png" save:"png" show:"-"`
+	PNG     []byte       `json:"png" save:"png" show:"qr=link"`
 }
 
 // FriendInviteOutput is an invitation that nobody came with yet.
@@ -93,6 +95,7 @@ type ContactOutput struct {
 	ID          string          `json:"id"`
 	PeerID      services.PeerID `json:"peer_id"` // of this box
 	Boxes       int             `json:"boxes"`
+	Addresses   []string        `json:"addresses"` // where this box says that it may be found
 }
 
 // friendLink is an invitation that the box remembers, so that the page can show it again.
@@ -302,7 +305,11 @@ func (h *House) ShowContact(_ context.Context, caller services.Caller, _ None) (
 	}
 	m := h.Identity.Membership()
 	id := h.Identity.FriendID()
-	return ContactOutput{Household: m.Household.Name, Fingerprint: Fingerprint(id), ID: id.String(), PeerID: m.Self, Boxes: len(m.Boxes)}, nil
+	out := ContactOutput{Household: m.Household.Name, Fingerprint: Fingerprint(id), ID: id.String(), PeerID: m.Self, Boxes: len(m.Boxes), Addresses: []string{}}
+	for _, at := range h.Friends.Near() {
+		out.Addresses = append(out.Addresses, at.String())
+	}
+	return out, nil
 }
 
 // Fingerprint is id in groups of four, to be read aloud.

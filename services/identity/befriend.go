@@ -37,7 +37,8 @@ const FriendInviteLife = 7 * 24 * time.Hour
 //
 // The peer at the other end has proven its device key. It shows records of its household's log, in which the root takes
 // boxes in and these further ones: every box that it names as its household's has to be there. So nobody passes for a
-// household whose root took them not in. A box that was removed from the other household still can, until we hear of it.
+// household whose root took them not in. A box that was removed from the other household, or stolen, still can, and may name
+// others of its boxes as gone, until we hear of it from one of those.
 //
 // # What is kept
 //
@@ -178,7 +179,7 @@ func (b *Befriending) Invite(ctx context.Context, n FriendInvite) (InviteLink, O
 		return fail(err)
 	}
 	link := InviteLink{
-		Kind: InviteFriend, Inviter: b.s.self, Root: root[:], Name: name, Candidates: b.near(),
+		Kind: InviteFriend, Inviter: b.s.self, Root: root[:], Name: name, Candidates: b.Near(),
 		Secret: NewInviteSecret(), Expires: wholeSeconds(b.s.cfg.Now().Add(n.Life)),
 	}
 	made := friendInvite{Hash: hashOf(link.Secret), Petname: n.Petname, Grants: n.Grants, By: actorOf(ctx).by, Expires: link.Expires}
@@ -199,8 +200,8 @@ func (b *Befriending) Invite(ctx context.Context, n FriendInvite) (InviteLink, O
 	return link, made.open(), nil
 }
 
-// near are the own addresses in the form of a link.
-func (b *Befriending) near() []netip.AddrPort {
+// Near are the addresses of this box that friends are told.
+func (b *Befriending) Near() []netip.AddrPort {
 	var out []netip.AddrPort
 	for _, a := range b.candidates() {
 		if len(out) < befriend.MaxCandidates && GoodCandidate(a) && !slices.Contains(out, a) {
@@ -332,7 +333,7 @@ func (b *Befriending) about(ctx context.Context) (befriend.About, error) {
 		return befriend.About{}, err
 	}
 	h := s.state
-	a := befriend.About{Name: h.is.Name, Candidates: b.near()}
+	a := befriend.About{Name: h.is.Name, Candidates: b.Near()}
 	if h.boxes[s.self].State != services.StateActive {
 		return a, errors.New("this box is suspended")
 	}
