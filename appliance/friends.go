@@ -3,6 +3,7 @@ package appliance
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -15,6 +16,7 @@ import (
 	"hearth.alt/services/account"
 	"hearth.alt/services/identity"
 	"hearth.alt/services/link"
+	"hearth.alt/services/witness"
 )
 
 // friends speaks with other households over links: it finds the box that an invitation names, lets friends in, and
@@ -26,7 +28,9 @@ type friends struct {
 		Watch() (*services.Membership, <-chan struct{})
 	}
 	tell func(ctx context.Context, e account.Event) error
-	log  *slog.Logger
+	// vouch speaks witness.Protocol with a friend's box.
+	vouch func(ctx context.Context, peer services.PeerID, rw io.ReadWriter) error
+	log   *slog.Logger
 
 	mu     sync.Mutex
 	trying map[services.PeerID][]netip.AddrPort // where those are said to be whose invitation is being taken up
@@ -106,7 +110,7 @@ func (f *friends) Accept(ctx context.Context, l identity.InviteLink, petname str
 		defer f.mu.Unlock()
 		delete(f.trying, l.Inviter)
 	}()
-	st, end, err := f.open(ctx, l.Inviter)
+	st, end, err := f.open(ctx, l.Inviter, identity.FriendProtocol)
 	if refused(err) {
 		return services.Friend{}, f.Unknown(l)
 	} else if err != nil {
@@ -117,9 +121,9 @@ func (f *friends) Accept(ctx context.Context, l identity.InviteLink, petname str
 }
 
 // open opens a stream that ends with ctx, and soon.
-func (f *friends) open(ctx context.Context, peer services.PeerID) (*link.Stream, func(), error) {
+func (f *friends) open(ctx context.Context, peer services.PeerID, name string) (*link.Stream, func(), error) {
 	ctx, cancel := context.WithTimeout(ctx, befriendTime)
-	st, err := f.link.Open(ctx, peer, identity.FriendProtocol)
+	st, err := f.link.Open(ctx, peer, name)
 	if err != nil {
 		cancel()
 		return nil, nil, err
@@ -186,12 +190,35 @@ func (f *friends) keepFriend(ctx context.Context, id services.FriendID, turns ch
 	}
 }
 
-// greet speaks with the first box of a friend that answers.
+// witness is how friends' boxes vouch for one another's logs.
+func (f *friends) witness() link.Protocol {
+	return link.Protocol{Name: witness.Protocol, Allow: f.knows, Most: 2, Serve: func(ctx context.Context, st *link.Stream) error {
+		_ = st.SetDeadline(time.Now().Add(befriendTime))
+		return f.vouch(ctx, st.Peer(), st)
+	}}
+}
+
+// askToVouch shows this box's log to every box of a friend, and is shown theirs.
+func (f *friends) askToVouch(ctx context.Context, one services.Friend) {
+	for _, peer := range one.Peers {
+		st, end, err := f.open(ctx, peer, witness.Protocol)
+		if err == nil {
+			err = f.vouch(ctx, peer, st)
+			end()
+		}
+		if err != nil {
+			f.log.Debug("a friend's box does not vouch", "friend", one.Petname, "peer", peer.String(), "error", err)
+		}
+	}
+}
+
+// greet speaks with the first box of a friend that answers, and has all of them vouch.
 func (f *friends) greet(ctx context.Context, id services.FriendID) bool {
 	m, _ := f.members.Watch()
 	one, _ := m.Friend(id)
+	defer f.askToVouch(ctx, one)
 	for _, peer := range one.Peers {
-		st, end, err := f.open(ctx, peer)
+		st, end, err := f.open(ctx, peer, identity.FriendProtocol)
 		if err == nil {
 			err = f.Greet(ctx, peer, st)
 			end()

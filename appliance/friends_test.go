@@ -129,7 +129,7 @@ func TestFriendsOverLinks(t *testing.T) {
 	eventually(t, "Jones is still let in", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
-		st, end, err := jones.open(ctx, smith.self)
+		st, end, err := jones.open(ctx, smith.self, identity.FriendProtocol)
 		if err != nil {
 			return refused(err)
 		}
@@ -152,7 +152,7 @@ func TestStrangersWithoutInvitation(t *testing.T) {
 		t.Errorf("withdrawn: %v", err)
 	}
 	jones.trying[smith.self] = made.Candidates
-	if _, _, err := jones.open(t.Context(), smith.self); !refused(err) {
+	if _, _, err := jones.open(t.Context(), smith.self, identity.FriendProtocol); !refused(err) {
 		t.Errorf("a stranger is heard: %v", err)
 	}
 	late := made

@@ -27,6 +27,7 @@ import (
 	"hearth.alt/services/identity"
 	"hearth.alt/services/link"
 	"hearth.alt/services/mesh"
+	"hearth.alt/services/witness"
 	"hearth.alt/webui"
 )
 
@@ -50,6 +51,7 @@ type appliance struct {
 	link        *link.Service
 	links       *links
 	friends     *friends
+	witness     *witness.Service
 	linkSockets *linkSockets
 	joining     *joining
 	claim       *claimKeeper
@@ -216,6 +218,13 @@ func (a *appliance) wireLinks() (err error) {
 		links: a.links, identity: a.identity, invitations: identity.NewInvitations(invitations), own: a.linkedAt, near: a.discovery.Found, port: a.opts.MeshPort,
 	}
 	a.friends = newFriends(a.identity, a.linkedAt, a.account.Audit, a.log)
+	if a.witness, err = witness.New(witness.Config{
+		Dir: filepath.Join(a.opts.State, "witness"), Self: a.info.PeerID, Own: a.identity.Leaves, Sign: a.keeper.SignCheckpoint,
+		Knows: a.friends.knows, Now: a.clock.Now, Log: a.log,
+	}); err != nil {
+		return err
+	}
+	a.friends.vouch = a.witness.Serve
 	a.links.beside = []func(context.Context){a.friends.keep}
 	a.link, err = link.New(link.Config{
 		Self: a.info.PeerID, Sign: a.keeper.SignHandshake, UDP: a.linkSockets.udp, TCP: a.linkSockets.tcp,
@@ -223,7 +232,7 @@ func (a *appliance) wireLinks() (err error) {
 			return append(where.paths(peer), a.friends.paths(peer)...)
 		},
 		Knows:     func(peer services.PeerID) bool { return a.links.knows(peer) || a.friends.linked(peer) },
-		Protocols: append(a.links.protocols(), a.joining.protocol(), a.friends.protocol()), Now: a.clock.Now, Log: a.log,
+		Protocols: append(a.links.protocols(), a.joining.protocol(), a.friends.protocol(), a.friends.witness()), Now: a.clock.Now, Log: a.log,
 	})
 	a.links.link, a.friends.link = a.link, a.link
 	return err
@@ -257,7 +266,7 @@ func (a *appliance) wireHouse() (err error) {
 	a.health = newHealthBoard()
 	house := &api.House{
 		Version: Version, Log: a.log, Clock: a.clock, Zone: a.zone, TimeSet: a.certificate.Reload, Identity: a.identity, Account: a.account, Mesh: a.mesh, Names: a.discovery, DNS: a.dns,
-		Link: a.link, Invitations: a.joining.invitations, Joining: a.joining, Friends: a.friends, Rekey: rekey{a},
+		Link: a.link, Invitations: a.joining.invitations, Joining: a.joining, Friends: a.friends, Witness: a.witness, Rekey: rekey{a},
 		Health: a.health.All, Door: a.door, Addresses: func() []netip.Addr { return lookHome().addresses },
 		Networks: func() []netip.Prefix { return lookHome().networks },
 	}
@@ -314,5 +323,5 @@ func (a *appliance) guarded() bool {
 
 // services lists what is supervised, in the order it is shown. It stops in reverse.
 func (a *appliance) services() []services.Service {
-	return []services.Service{a.identity, a.account, a.certificate, a.mesh, a.firewall, a.dns, a.discovery, a.links, a.faces, a.console, a.room, a.claim}
+	return []services.Service{a.identity, a.account, a.certificate, a.mesh, a.firewall, a.dns, a.discovery, a.links, a.witness, a.faces, a.console, a.room, a.claim}
 }

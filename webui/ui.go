@@ -260,6 +260,7 @@ func (u *UI) Routes() []Route {
 		post("friends", "/friends/{id}/invitation", admin, mates.Withdraw),
 		get("friends", "/friends/{id}", member, mates.One),
 		fresh(post("friends", "/friends/{id}", admin, mates.Change)),
+		post("friends", "/friends/{id}/dismiss", admin, mates.Dismiss),
 		get("friends", "/friends/{id}/remove", admin, mates.AskRemove),
 		post("friends", "/friends/{id}/remove", admin, mates.Remove),
 		// The boxes.

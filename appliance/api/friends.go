@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,6 +36,9 @@ type FriendOutput struct {
 	Peers    []services.PeerID `json:"peers" show:"-"`
 	// Warning says that the name they give themselves looks like one that the household knows; empty when it does not.
 	Warning string `json:"warning,omitempty"`
+	// Record is "older" or "different" while one of their boxes showed a record of who belongs that does not go on from what
+	// it had shown before, and nobody has dismissed that.
+	Record string `json:"record,omitempty"`
 }
 
 // FriendInput names a friend.
@@ -131,10 +135,42 @@ func (h *House) friendOutput(f services.Friend) FriendOutput {
 	if at := h.Friends.Seen(f.ID).UTC().Truncate(time.Second); !at.IsZero() {
 		out.AsOf = &at
 	}
+	out.Record = h.Record(f)
 	if other := identity.Mistakable(m, f.ID, f.Nickname); other != "" {
 		out.Warning = LooksLike(f.Nickname, other).String()
 	}
 	return out
+}
+
+// Record says what was found of a friend's record of who belongs: "older", "different", or "" for nothing.
+func (h *House) Record(f services.Friend) string {
+	out := ""
+	for peer, found := range h.Witness.Findings() {
+		if slices.Contains(f.Peers, peer) && out != "different" {
+			if out = "different"; found.Older() {
+				out = "older"
+			}
+		}
+	}
+	return out
+}
+
+// DismissFriend says that somebody looked into what was found of a friend's record: it goes on from what was shown last.
+func (h *House) DismissFriend(ctx context.Context, caller services.Caller, in FriendInput) (None, error) {
+	if err := least(caller, services.RoleAdmin); err != nil {
+		return None{}, err
+	}
+	f, err := h.friend(in.ID)
+	if err != nil {
+		return None{}, err
+	}
+	for _, peer := range f.Peers {
+		if err := h.Witness.Dismiss(peer); err != nil {
+			return None{}, notKept(err)
+		}
+	}
+	h.audit(ctx, caller, "friend-record-dismissed", f.Petname)
+	return None{}, nil
 }
 
 // LooksLike warns of what a household calls itself.

@@ -14,6 +14,7 @@ import (
 	"hearth.alt/services/identity"
 	"hearth.alt/services/link"
 	"hearth.alt/services/mesh"
+	"hearth.alt/services/witness"
 )
 
 // House is what the household can do: the functions of the table, which combine the services. Fill the fields, then
@@ -34,6 +35,7 @@ type House struct {
 	Invitations *identity.Invitations
 	Joining     Joining
 	Friends     Friends
+	Witness     *witness.Service
 	// Health lists what every service says, in the order they are shown.
 	Health func() []services.Health
 	// Door is the host, with the port where it is not 443, at which a browser at home opens https.

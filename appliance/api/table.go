@@ -77,6 +77,10 @@ var table = []Operation{
 	}, (*House).AcceptFriend),
 	define(Operation{Name: "friend rename", Summary: "Call a friend by another name", Method: "POST", Path: "/friends/{id}", Rule: withPassword(services.RoleAdmin)}, (*House).RenameFriend),
 	define(Operation{Name: "friend grant", Summary: "Say all that a friend is allowed, in place of what was", Method: "POST", Path: "/friends/{id}/grants", Rule: withPassword(services.RoleAdmin)}, (*House).GrantFriend),
+	define(Operation{
+		Name: "friend dismiss", Summary: "Say that you know why a friend's box showed another record than before", Method: "POST", Path: "/friends/{id}/dismiss",
+		Rule: withPassword(services.RoleAdmin),
+	}, (*House).DismissFriend),
 	define(Operation{Name: "friend remove", Summary: "Remove a friend and end all that was allowed", Method: "DELETE", Path: "/friends/{id}", Rule: anyone(services.RoleAdmin)}, (*House).RemoveFriend),
 	define(Operation{Name: "contact show", Summary: "Show what friends see of this household", Method: "GET", Path: "/contact", Rule: anyone(services.RoleMember)}, (*House).ShowContact),
 

@@ -243,6 +243,11 @@ func (c *Client) SignRecord(ctx context.Context, message []byte) ([]byte, error)
 	return c.sign(ctx, callSignRecord, message)
 }
 
+// SignCheckpoint implements Keeper.
+func (c *Client) SignCheckpoint(ctx context.Context, message []byte) ([]byte, error) {
+	return c.sign(ctx, callSignCheckpoint, message)
+}
+
 // SignStatement implements Keeper.
 func (c *Client) SignStatement(ctx context.Context, message []byte) ([]byte, error) {
 	return c.sign(ctx, callSignStatement, message)

@@ -91,21 +91,26 @@ func contract(t *testing.T, open func(t *testing.T, cfg keeper.Config) keeper.Ke
 		}
 	})
 
-	t.Run("statements", func(t *testing.T) {
+	t.Run("statements and checkpoints", func(t *testing.T) {
 		k := fresh(t)
 		id := k.PeerID()
-		statement := []byte(keeper.StatementDomain + "the rest of it")
-		if sig, err := k.SignStatement(ctx, statement); err != nil || !ed25519.Verify(id[:], statement, sig) {
-			t.Errorf("signature does not fit: %v", err)
-		}
-		for name, sign := range map[string]func(context.Context, []byte) ([]byte, error){"record": k.SignRecord, "root": k.SignWithRoot, "handshake": k.SignHandshake} {
-			if _, err := sign(ctx, statement); !errors.Is(err, keeper.ErrNotAllowed) {
-				t.Errorf("a statement as a %s: %v, want ErrNotAllowed", name, err)
+		statement, checkpoint := []byte(keeper.StatementDomain+"the rest of it"), []byte(keeper.CheckpointDomain+"the rest of it")
+		for name, c := range map[string]struct {
+			sign func(context.Context, []byte) ([]byte, error)
+			good []byte
+		}{"statement": {k.SignStatement, statement}, "checkpoint": {k.SignCheckpoint, checkpoint}} {
+			if sig, err := c.sign(ctx, c.good); err != nil || !ed25519.Verify(id[:], c.good, sig) {
+				t.Errorf("%s: signature does not fit: %v", name, err)
 			}
-		}
-		for _, m := range [][]byte{nil, record, handshake("client", 32), append(statement, make([]byte, 20<<10)...)} {
-			if _, err := k.SignStatement(ctx, m); !errors.Is(err, keeper.ErrNotAllowed) {
-				t.Errorf("%d bytes: %v, want ErrNotAllowed", len(m), err)
+			for other, sign := range map[string]func(context.Context, []byte) ([]byte, error){"record": k.SignRecord, "root": k.SignWithRoot, "handshake": k.SignHandshake} {
+				if _, err := sign(ctx, c.good); !errors.Is(err, keeper.ErrNotAllowed) {
+					t.Errorf("a %s as a %s: %v, want ErrNotAllowed", name, other, err)
+				}
+			}
+			for _, m := range [][]byte{nil, record, handshake("client", 32), statement, checkpoint, append(bytes.Clone(c.good), make([]byte, 20<<10)...)} {
+				if _, err := c.sign(ctx, m); !bytes.Equal(m, c.good) && !errors.Is(err, keeper.ErrNotAllowed) {
+					t.Errorf("%s, %d bytes: %v, want ErrNotAllowed", name, len(m), err)
+				}
 			}
 		}
 	})

@@ -42,6 +42,9 @@ type Keeper interface {
 	// SignRecord signs a record of the household log with the device key. The message must begin with
 	// Config.RecordPrefix (ErrNotAllowed).
 	SignRecord(ctx context.Context, message []byte) ([]byte, error)
+	// SignCheckpoint signs with the device key what this box shows to friends' boxes of its log. The message must begin
+	// with CheckpointDomain (ErrNotAllowed).
+	SignCheckpoint(ctx context.Context, message []byte) ([]byte, error)
 	// SignStatement signs with the device key what this box states to the others of its household. The message must begin
 	// with StatementDomain (ErrNotAllowed).
 	SignStatement(ctx context.Context, message []byte) ([]byte, error)

@@ -34,6 +34,9 @@ import (
 // RecordDomain is what begins every message that identity has signed; see Config.RecordPrefix.
 const RecordDomain = "hearth.alt household record 1\x00"
 
+// CheckpointDomain is what begins every message that SignCheckpoint signs: witness.Domain.
+const CheckpointDomain = "hearth.alt household checkpoint 1\x00"
+
 // StatementDomain is what begins every message that SignStatement signs: account.SignDomain.
 const StatementDomain = "hearth.alt credential statement 1\x00"
 
@@ -236,10 +239,20 @@ func (l *Local) SignRecord(_ context.Context, message []byte) ([]byte, error) {
 	return ed25519.Sign(l.device, message), nil
 }
 
+// SignCheckpoint implements Keeper.
+func (l *Local) SignCheckpoint(_ context.Context, message []byte) ([]byte, error) {
+	return l.signIn(CheckpointDomain, message)
+}
+
 // SignStatement implements Keeper.
 func (l *Local) SignStatement(_ context.Context, message []byte) ([]byte, error) {
-	if !bytes.HasPrefix(message, []byte(StatementDomain)) || len(message) > maxMessage {
-		return nil, because(ErrNotAllowed, errors.New("this is no statement about a credential"))
+	return l.signIn(StatementDomain, message)
+}
+
+// signIn signs with the device key what begins with domain.
+func (l *Local) signIn(domain string, message []byte) ([]byte, error) {
+	if !bytes.HasPrefix(message, []byte(domain)) || len(message) > maxMessage {
+		return nil, because(ErrNotAllowed, fmt.Errorf("only what begins with %q is signed so", domain))
 	}
 	if l.device == nil {
 		return nil, l.bad[fileDevice]

@@ -154,6 +154,7 @@ const (
 	callApplyFirewall   = "apply-firewall"
 	callSetHostname     = "set-hostname"
 	callSignRecord      = "sign-record"
+	callSignCheckpoint  = "sign-checkpoint"
 	callSignStatement   = "sign-statement"
 	callSignHandshake   = "sign-handshake"
 	callNextDevice      = "next-device"
@@ -196,6 +197,10 @@ var calls = map[string]call{
 	}),
 	callSignRecord: handle(func(ctx context.Context, k Keeper, in message) (any, *os.File, error) {
 		s, err := k.SignRecord(ctx, in.Message)
+		return signature{s}, nil, err
+	}),
+	callSignCheckpoint: handle(func(ctx context.Context, k Keeper, in message) (any, *os.File, error) {
+		s, err := k.SignCheckpoint(ctx, in.Message)
 		return signature{s}, nil, err
 	}),
 	callSignStatement: handle(func(ctx context.Context, k Keeper, in message) (any, *os.File, error) {

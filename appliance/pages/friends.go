@@ -20,7 +20,7 @@ func (h *House) friendView(ctx context.Context, f services.Friend) house.Friend 
 	f.Grants = f.Granted(h.API.Clock.Now())
 	return house.Friend{
 		Friend: f, Seen: h.API.Friends.Seen(f.ID), Fingerprint: api.Fingerprint(f.ID), MayChange: caller.Role >= services.RoleAdmin,
-		LooksLike: identity.Mistakable(h.API.Identity.Membership(), f.ID, f.Nickname),
+		LooksLike: identity.Mistakable(h.API.Identity.Membership(), f.ID, f.Nickname), Record: h.API.Record(f),
 	}
 }
 
@@ -173,5 +173,11 @@ func (h *House) ChangeFriend(ctx context.Context, id services.FriendID, form hou
 // RemoveFriend ends a friendship.
 func (h *House) RemoveFriend(ctx context.Context, id services.FriendID) error {
 	_, err := h.API.RemoveFriend(ctx, webui.CallerOf(ctx), api.FriendInput{ID: id.String()})
+	return err
+}
+
+// DismissFriend says that there is a reason why a friend's record is another one.
+func (h *House) DismissFriend(ctx context.Context, id services.FriendID) error {
+	_, err := h.API.DismissFriend(ctx, webui.CallerOf(ctx), api.FriendInput{ID: id.String()})
 	return err
 }

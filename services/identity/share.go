@@ -498,3 +498,18 @@ func (s *Service) Join(ctx context.Context, j JoinLog) error {
 	s.cfg.Log.Info("joined a household", "box", s.self.String(), "inviter", j.Inviter.String())
 	return nil
 }
+
+// Leaves are the IDs of the log's records in the order in which this box wrote them down, the genesis first; none before
+// the claim. It is what friends' boxes are shown a hash of.
+func (s *Service) Leaves() [][32]byte {
+	s.writing <- struct{}{}
+	defer s.unlock()
+	if s.shared == nil {
+		return nil
+	}
+	var out [][32]byte
+	for _, r := range s.shared.Set().Records() {
+		out = append(out, r.ID())
+	}
+	return out
+}

@@ -15,12 +15,6 @@ import (
 // Domain begins every message that is signed here.
 const Domain = "hearth.alt household checkpoint 1\x00"
 
-// Log is a box's log as others are shown it.
-type Log struct {
-	Genesis [32]byte   // the ID of its first record, which names the household
-	Leaves  [][32]byte // the IDs of all its records, in the order in which this box wrote them down
-}
-
 // Checkpoint is what a box says of its log: so many records, and a hash of them all.
 type Checkpoint struct {
 	Genesis   [32]byte
@@ -43,15 +37,15 @@ func (c Checkpoint) by(peer services.PeerID) bool {
 	return c.Size > 0 && ed25519.Verify(peer[:], c.message(), c.Signature[:])
 }
 
-// tree is a log with all the hashes that proofs are made of.
+// tree is a log with all the hashes that proofs are made of. Its leaves are the IDs of its records, the genesis first.
 type tree struct {
-	log    Log
+	leaves [][32]byte
 	hashes []tlog.Hash
 }
 
-func newTree(l Log) (*tree, error) {
-	t := &tree{log: l}
-	for i, id := range l.Leaves {
+func newTree(leaves [][32]byte) (*tree, error) {
+	t := &tree{leaves: leaves}
+	for i, id := range leaves {
 		more, err := tlog.StoredHashes(int64(i), id[:], t)
 		if err != nil {
 			return nil, fmt.Errorf("hashing record %d: %w", i, err)
@@ -73,7 +67,15 @@ func (t *tree) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
 	return out, nil
 }
 
-func (t *tree) size() int64 { return int64(len(t.log.Leaves)) }
+func (t *tree) size() int64 { return int64(len(t.leaves)) }
+
+// genesis names the household.
+func (t *tree) genesis() [32]byte {
+	if len(t.leaves) == 0 {
+		return [32]byte{}
+	}
+	return t.leaves[0]
+}
 
 // root is the hash of the first n records.
 func (t *tree) root(n int64) ([32]byte, error) {
@@ -96,7 +98,7 @@ func (t *tree) proof(n int64) ([][32]byte, error) {
 
 // denies says whether the log does not go on from c, which this box is said to have signed.
 func (t *tree) denies(c Checkpoint) (bool, error) {
-	if c.Genesis != t.log.Genesis || c.Size > t.size() {
+	if c.Genesis != t.genesis() || c.Size > t.size() {
 		return true, nil
 	}
 	root, err := t.root(c.Size)

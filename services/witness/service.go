@@ -21,8 +21,9 @@ type Config struct {
 	Dir string
 	// Self is this box. Required.
 	Self services.PeerID
-	// Own is this box's log now; without leaves while there is none. Required.
-	Own func() Log
+	// Own are the IDs of the records of this box's log now, in the order in which it wrote them down, the genesis first;
+	// none while there is no log. Required.
+	Own func() [][32]byte
 	// Sign signs a message that begins with Domain, with the device key. Required.
 	Sign func(ctx context.Context, message []byte) ([]byte, error)
 	// Knows says whether peer is a box of a friend: others are forgotten. Required.
@@ -121,7 +122,7 @@ func (s *Service) Serve(ctx context.Context, peer services.PeerID, rw io.ReadWri
 }
 
 func (s *Service) checkpoint(ctx context.Context, own *tree) (c Checkpoint, err error) {
-	c = Checkpoint{Genesis: own.log.Genesis, Size: own.size(), Time: s.cfg.Now().UTC().Truncate(time.Second)}
+	c = Checkpoint{Genesis: own.genesis(), Size: own.size(), Time: s.cfg.Now().UTC().Truncate(time.Second)}
 	if c.Root, err = own.root(c.Size); err != nil {
 		return c, err
 	}

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -21,16 +22,16 @@ type box struct {
 	*Service
 	id     services.PeerID
 	config Config
-	log    Log
+	log    [][32]byte
 }
 
 func newBox(t *testing.T, name string) *box {
 	t.Helper()
 	seed := sha256.Sum256([]byte(name))
 	key := ed25519.NewKeyFromSeed(seed[:])
-	b := &box{id: services.PeerID(key.Public().(ed25519.PublicKey)), log: Log{Genesis: sha256.Sum256([]byte(name + " genesis"))}}
+	b := &box{id: services.PeerID(key.Public().(ed25519.PublicKey))}
 	b.config = Config{
-		Dir: filepath.Join(t.TempDir(), "witness"), Self: b.id, Own: func() Log { return b.log }, Now: time.Now,
+		Dir: filepath.Join(t.TempDir(), "witness"), Self: b.id, Own: func() [][32]byte { return b.log }, Now: time.Now,
 		Sign:  func(_ context.Context, m []byte) ([]byte, error) { return ed25519.Sign(key, m), nil },
 		Knows: func(services.PeerID) bool { return true },
 	}
@@ -50,7 +51,7 @@ func (b *box) open(t *testing.T) {
 // write adds n records that no other call adds.
 func (b *box) write(n int) {
 	for range n {
-		b.log.Leaves = append(b.log.Leaves, sha256.Sum256(fmt.Append(nil, b.id, len(b.log.Leaves), time.Now().UnixNano())))
+		b.log = append(b.log, sha256.Sum256(fmt.Append(nil, b.id, len(b.log), time.Now().UnixNano())))
 	}
 }
 
@@ -102,8 +103,8 @@ func TestGoesOn(t *testing.T) {
 			t.Errorf("found %v, %t", b.Findings(), own)
 		}
 	}
-	if got := ben.kept.Boxes[ann.id].Last.Size; got != int64(len(ann.log.Leaves)) {
-		t.Errorf("ben saw %d records of %d", got, len(ann.log.Leaves))
+	if got := ben.kept.Boxes[ann.id].Last.Size; got != int64(len(ann.log)) {
+		t.Errorf("ben saw %d records of %d", got, len(ann.log))
 	}
 }
 
@@ -112,19 +113,20 @@ func TestFound(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		older bool
-		spoil func(l *Log)
+		spoil func(l [][32]byte) [][32]byte
 	}{
-		{"an old copy", true, func(l *Log) { l.Leaves = l.Leaves[:2] }},
-		{"another record", false, func(l *Log) { l.Leaves[1] = [32]byte{1}; l.Leaves = append(l.Leaves, [32]byte{2}, [32]byte{3}) }},
-		{"as long, and another", false, func(l *Log) { l.Leaves[2] = [32]byte{1} }},
-		{"another household", false, func(l *Log) { l.Genesis = [32]byte{9} }},
+		{"an old copy", true, func(l [][32]byte) [][32]byte { return l[:2] }},
+		{"another record", false, func(l [][32]byte) [][32]byte {
+			return append(l[:1], [32]byte{1}, [32]byte{2}, [32]byte{3}, [32]byte{4})
+		}},
+		{"as long, and another", false, func(l [][32]byte) [][32]byte { return append(l[:2], [32]byte{1}) }},
+		{"another household", false, func(l [][32]byte) [][32]byte { return [][32]byte{{9}, l[1], l[2], {4}} }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			ann, ben := newBox(t, "ann"), newBox(t, "ben")
 			good(t, ann, ben)
 			before := ann.log
-			ann.log.Leaves = append([][32]byte(nil), before.Leaves...)
-			c.spoil(&ann.log)
+			ann.log = c.spoil(slices.Clone(before))
 			good(t, ann, ben)
 			found, ok := ben.Findings()[ann.id]
 			if !ok || found.Older() != c.older || found.Had.Size != 3 || !found.Had.by(ann.id) || !found.Shown.by(ann.id) || ben.Health().OK {
@@ -183,7 +185,7 @@ func TestLies(t *testing.T) {
 	if _, errB := meet(t, eve, ben); !errors.Is(errB, ErrMalformed) {
 		t.Errorf("a checkpoint that somebody else signed: %v", errB)
 	}
-	eve.log = Log{}
+	eve.log = nil
 	if err, _ := meet(t, eve, ben); err == nil {
 		t.Error("a box without a log shows one")
 	}

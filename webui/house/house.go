@@ -306,6 +306,8 @@ type Friends interface {
 	AcceptFriend(ctx context.Context, form FriendForm) (services.FriendID, error)
 	// ChangeFriend sets the petname and all that is allowed. Problems have the fields of the form.
 	ChangeFriend(ctx context.Context, id services.FriendID, form FriendForm) error
+	// DismissFriend says that there is a reason for what Friend.Record says.
+	DismissFriend(ctx context.Context, id services.FriendID) error
 	// RemoveFriend ends the friendship and all that was allowed, within 5 s.
 	RemoveFriend(ctx context.Context, id services.FriendID) error
 }
@@ -324,6 +326,7 @@ type Friend struct {
 	services.Friend
 	Seen        time.Time // when they were last heard of
 	LooksLike   string    // what the name they give themselves could be taken for; "" for nothing
+	Record      string    // "older" or "different": their record does not go on from what it was; "" for nothing
 	Fingerprint string    // their ID, to be compared by telephone
 	MayChange   bool
 }

@@ -151,6 +151,8 @@ func (h *House) AcceptFriend(context.Context, house.FriendForm) (services.Friend
 func (h *House) ChangeFriend(context.Context, services.FriendID, house.FriendForm) error {
 	return h.Err
 }
+func (h *House) DismissFriend(context.Context, services.FriendID) error { return h.Err }
+
 func (h *House) RemoveFriend(context.Context, services.FriendID) error { return h.Err }
 
 func (h *House) Devices(context.Context) ([]house.Device, error) { return h.TheDevices, nil }

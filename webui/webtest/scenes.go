@@ -496,6 +496,7 @@ func Scenes() []Scene {
 			h.TheMate.Name, h.TheMate.LooksLike = "J0nes", "Jones"
 		})), url.Values{"link": {"hearth:friend?AQ"}}, nil, 200),
 		get("friends-one", "friends", "one", "/friends/"+jones.String(), owner, befriended()),
+		get("friends-one-record", "friends", "broken", "/friends/"+jones.String(), owner, with(befriended(), func(h *House) { h.TheFriends.Friends[1].Record = "older" })),
 		get("friends-one-like", "friends", "wrong", "/friends/"+brown.String(), owner, befriended()),
 		get("friends-one-member", "friends", "one", "/friends/"+jones.String(), member, with(asBen(befriended()), func(h *House) { h.TheFriends.Friends[1].MayChange = false })),
 		get("friends-remove", "friends", "one", "/friends/"+jones.String()+"/remove", owner, befriended()),

@@ -292,6 +292,18 @@ func (p *Pages) AskRemove(rq *web.Request) error {
 	return rq.Render(pg)
 }
 
+// Dismiss is POST /friends/{id}/dismiss.
+func (p *Pages) Dismiss(rq *web.Request) error {
+	f, err := p.friend(rq)
+	if err != nil {
+		return err
+	}
+	if err := p.House.DismissFriend(rq.R.Context(), f.ID); err != nil {
+		return err
+	}
+	return rq.Done(nav+"/"+f.ID.String(), services.Say("webui.friend.dismissed", "What {name}'s boxes show now is what they are to go on from.", "name", f.Petname))
+}
+
 // Remove is POST /friends/{id}/remove.
 func (p *Pages) Remove(rq *web.Request) error {
 	f, err := p.friend(rq)
