@@ -8,7 +8,6 @@ import (
 	"crypto/ed25519"
 	"flag"
 	"fmt"
-	"hash/fnv"
 	"io"
 	"os"
 	"os/exec"
@@ -45,10 +44,10 @@ func model(t *testing.T) string {
 	return dir
 }
 
-// command runs a program in dir for ten minutes at most and returns what it said.
+// command runs a program in dir for half an hour at most and returns what it said.
 func command(t testing.TB, dir, name string, args ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = dir
@@ -88,7 +87,7 @@ func states(report string) (n int, err error) {
 func TestSpinRulesHold(t *testing.T) {
 	runs := []string{"-DN=4", "-DN=3 -DROGUE=1 -DROOTS=2"}
 	if os.Getenv("HEARTH_TEST_ALL") != "" {
-		runs = append(runs, "-DN=3 -DROGUE=2", "-DN=4 -DROOTS=2", "-DN=4 -DROGUE=1", "-DN=5")
+		runs = append(runs, "-DN=3 -DROGUE=2", "-DN=4 -DROOTS=2", "-DN=4 -DROGUE=1")
 	}
 	for _, define := range runs {
 		t.Run(define, func(t *testing.T) {
@@ -196,13 +195,13 @@ func TestSpinTraces(t *testing.T) {
 	})
 }
 
-// All that the model says of three records, fold says, too; of those with the stolen key of a box, an eighth is tried.
+// All that the model says of three records, and of two with the stolen key of a box, fold says, too.
 func TestSpinEveryState(t *testing.T) {
-	runs := map[string]uint32{"-DN=3 -DROOTS=2": 1, "-DN=3 -DROGUE=1": 8} // one in how many
+	runs := []string{"-DN=3 -DROOTS=2", "-DN=2 -DROGUE=1"}
 	if os.Getenv("HEARTH_TEST_ALL") != "" {
-		runs = map[string]uint32{"-DN=4": 1, "-DN=3 -DROGUE=1": 1}
+		runs = []string{"-DN=4", "-DN=3 -DROGUE=1"}
 	}
-	for define, one := range runs {
+	for _, define := range runs {
 		t.Run(define, func(t *testing.T) {
 			dir := verifier(t, define, "-O0", "-DPRINTF")
 			cmd := exec.CommandContext(t.Context(), "./pan", "-m100000")
@@ -220,10 +219,6 @@ func TestSpinEveryState(t *testing.T) {
 			for lines.Scan() {
 				l := strings.TrimSpace(lines.Text())
 				_, what, ok := strings.Cut(l, " knows ") // whichever box it is
-				if sum := fnv.New32a(); one > 1 {
-					sum.Write([]byte(what))
-					ok = ok && sum.Sum32()%one == 0
-				}
 				if !ok || said[what] {
 					continue
 				}

@@ -63,12 +63,12 @@ short state[3];
 #define BEGIN		(OWNERS | BIT(C))
 
 /* What settle works with; it begins anew each time, so none of it is part of a state. */
-hidden byte from, what, k, l, x, e, g, all, winner, inside, forked, ended, powerless, pardoned, unfounded, candidates, voided, idle, effect, adds, standing, fallen, opened, last, hits, more;
+hidden byte from, what, k, l, x, e, g, all, winner, inside, proof, forked, ended, powerless, pardoned, unfounded, candidates, voided, idle, effect, adds, standing, fallen, opened, last, hits, more;
 hidden byte number[N];
 hidden byte before[N];
 hidden byte attacks[N];	/* of each removal: what it makes void unless it falls */
 hidden byte party[N];	/* of each removal: what its subject did unseen, and whom they took in did */
-hidden byte again, fine, good, own, epoch;
+hidden byte again, retry, fine, good, own, epoch;
 hidden short who, was, result, other;
 
 /* descend leaves in more what of all is in the past of the record i, itself, or made in knowledge of it. */
@@ -113,13 +113,13 @@ inline settled() {
 }
 
 /* fork finds the sequence from which the records of C are in doubt, NONE when its key is used in one place; and ended:
-   the root has removed C in knowledge of that. */
+   the root has removed C in knowledge of that. Only what is in proof proves it. */
 inline fork() {
 	forked = NONE; ended = false;
 	for (k : 0 .. n - 1) {
 		for (l : k + 1 .. n - 1) {
 			if
-			:: HAS(inside, k) && HAS(inside, l) && box[k] == C - 1 && box[l] == C - 1 && seq[k] == seq[l] ->
+			:: HAS(proof, k) && HAS(proof, l) && box[k] == C - 1 && box[l] == C - 1 && seq[k] == seq[l] ->
 				forked = (seq[k] < forked -> seq[k] : forked);
 				for (x : 0 .. n - 1) { ended = ended || HAS(inside, x) && box[x] == ROOT && op[x] == REMOVE(C) && HAS(past[x], k) && HAS(past[x], l) }
 			:: else
@@ -228,12 +228,27 @@ inline judge() {
 inline settle(set) {
 	all = set;
 	settled();
-	fork();
 	powerless = 0; pardoned = 0; more = 1;
 	do
 	:: more ->
-		removals();
-		label();
+		proof = inside; retry = true;
+		do
+		:: retry ->
+			fork();
+			removals();
+			label();
+			retry = false;
+			for (x : 0 .. n - 1) {	/* what a removed box signed unseen proves nothing */
+				for (k : 0 .. n - 1) {
+					if
+					:: forked != NONE && HAS(standing, x) && op[x] == REMOVE(C) && HAS(attacks[x] & proof, k) && box[k] == C - 1 ->
+						proof = proof & ~BIT(k); retry = true
+					:: else
+					fi
+				}
+			}
+		:: else -> break
+		od;
 		who = BEGIN; idle = 0; effect = 0;
 		for (k : 0 .. n - 1) {
 			if
@@ -293,8 +308,8 @@ inline lawful() {
 		}
 		if
 		:: HAS(candidates, k) && ACTIVE(result, SUBJECT(k)) ->
-			/* a removal has its effect unless its maker is out or suspended ... */
-			assert(by[k] != NOBODY && !ACTIVE(result, by[k]) || box[k] == C - 1 && !ACTIVE(result, C));
+			/* a removal has its effect unless its maker is out or suspended (or M, whom the thief added once more) ... */
+			assert(ROGUE > 0 && by[k] == M || by[k] != NOBODY && !ACTIVE(result, by[k]) || box[k] == C - 1 && !ACTIVE(result, C));
 			/* ... by somebody else than the subject and those whom the subject took in unseen */
 			hits = 0;
 			for (x : 0 .. n - 1) {
