@@ -19,6 +19,7 @@ import (
 	"hearth.alt/services/identity"
 	"hearth.alt/services/identity/identitytest"
 	"hearth.alt/services/link"
+	"hearth.alt/services/secret"
 )
 
 // linking has the house keep its links until it stops.
@@ -355,8 +356,25 @@ func TestBoxJoinsOnPages(t *testing.T) {
 	if w := ask("POST", path, ""); w.Code != http.StatusUnprocessableEntity || len(old.identity.Membership().Boxes) != 2 {
 		t.Errorf("this box is removed without saying so: %d", w.Code)
 	}
-	if w := ask("POST", "/boxes/"+fresh.info.PeerID.String()+"/remove", ""); w.Header().Get("Location") != "/boxes" || len(old.identity.Membership().Boxes) != 1 {
+	// What was last set on the other box is spared, since that was not stolen.
+	changed := &testPerson{name: old.who[services.RoleMember].name, password: "kettle harbour onion velvet"}
+	fresh.soon("the person comes", func() bool { return fresh.account.HasPassword(old.who[services.RoleMember].id) })
+	if err := fresh.account.SetPassword(t.Context(), local, old.who[services.RoleMember].id, secret.NewText(changed.password)); err != nil {
+		t.Fatal(err)
+	}
+	old.soon("the change comes", func() bool {
+		p, _, err := old.account.RestsOn(t.Context(), fresh.info.PeerID)
+		return p == 1 && err == nil
+	})
+	if w := ask("POST", "/boxes/"+fresh.info.PeerID.String()+"/remove", "spare=yes"); w.Header().Get("Location") != "/boxes" || len(old.identity.Membership().Boxes) != 1 {
 		t.Errorf("the other box is not removed: %d", w.Code)
+	}
+	old.soon("its statements go", func() bool {
+		p, _, err := old.account.RestsOn(t.Context(), fresh.info.PeerID)
+		return p == 0 && err == nil
+	})
+	if _, err := old.signsIn(changed); err != nil {
+		t.Errorf("with what was set on the removed box: %v", err)
 	}
 }
 

@@ -52,8 +52,8 @@ func (h *House) WithdrawBox(ctx context.Context) error {
 }
 
 // RemoveBox removes a box for good.
-func (h *House) RemoveBox(ctx context.Context, id services.PeerID, this bool) error {
-	_, err := h.API.RemoveBox(ctx, webui.CallerOf(ctx), api.BoxInput{ID: id.String(), This: this})
+func (h *House) RemoveBox(ctx context.Context, id services.PeerID, this, spare bool) error {
+	_, err := h.API.RemoveBox(ctx, webui.CallerOf(ctx), api.BoxInput{ID: id.String(), This: this, Keep: spare})
 	if p := services.AsProblem(err); p != nil && p.Field == "this_box" {
 		c := *p
 		c.Field = "this"

@@ -18,8 +18,9 @@ type Boxes interface {
 	InviteBox(ctx context.Context) error
 	// WithdrawBox ends it. That there is none is no error.
 	WithdrawBox(ctx context.Context) error
-	// RemoveBox removes a box for good. this says that the very box that answers is meant; Problems: field "this".
-	RemoveBox(ctx context.Context, id services.PeerID, this bool) error
+	// RemoveBox removes a box for good. this says that the very box that answers is meant; Problems: field "this". spare
+	// says that it was not stolen: the passwords that were last set on it go on counting.
+	RemoveBox(ctx context.Context, id services.PeerID, this, spare bool) error
 }
 
 // Box is a box as a page shows it.

@@ -16,7 +16,7 @@ func (h *House) BoxInvitation(context.Context) (house.BoxInvitation, error) {
 }
 func (h *House) InviteBox(context.Context) error                        { return h.Err }
 func (h *House) WithdrawBox(context.Context) error                      { return h.Err }
-func (h *House) RemoveBox(context.Context, services.PeerID, bool) error { return h.Err }
+func (h *House) RemoveBox(context.Context, services.PeerID, bool, bool) error { return h.Err }
 func (h *House) JoinHousehold(context.Context, string, house.JoinForm) (string, error) {
 	return "Smith", h.Err
 }

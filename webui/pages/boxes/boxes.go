@@ -153,7 +153,7 @@ func (p *Pages) Remove(rq *web.Request) error {
 	if err != nil {
 		return err
 	}
-	e, err := rq.Form(p.House.RemoveBox(rq.R.Context(), b.ID, rq.Checked("this")), "this")
+	e, err := rq.Form(p.House.RemoveBox(rq.R.Context(), b.ID, rq.Checked("this"), rq.Checked("spare")), "this")
 	if err != nil {
 		return err
 	}
