@@ -316,6 +316,8 @@ func TestSecondLineOfPages(t *testing.T) {
 		{"Pairing", services.RoleGuest, func(ctx context.Context) error { _, err := rooms.Pairing(ctx, none); return err }},
 		{"RenewPairing", services.RoleMember, func(ctx context.Context) error { _, err := rooms.RenewPairing(ctx, none); return err }},
 		{"Network", services.RoleMember, func(ctx context.Context) error { _, err := rooms.Network(ctx); return err }},
+		{"Log", services.RoleAdmin, func(ctx context.Context) error { _, err := rooms.Log(ctx, 1); return err }},
+		{"CheckLog", services.RoleAdmin, func(ctx context.Context) error { _, err := rooms.CheckLog(ctx); return err }},
 		{"Apps", services.RoleGuest, func(ctx context.Context) error { _, err := rooms.Apps(ctx); return err }},
 		{"Certificate", services.RoleGuest, func(ctx context.Context) error { _, err := rooms.Certificate(ctx, "pem"); return err }},
 		{"NewAppPassword", services.RoleGuest, func(ctx context.Context) error { _, err := rooms.NewAppPassword(ctx, ""); return err }},

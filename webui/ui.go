@@ -24,6 +24,7 @@ import (
 	"hearth.alt/webui/pages/home"
 	"hearth.alt/webui/pages/join"
 	"hearth.alt/webui/pages/landing"
+	"hearth.alt/webui/pages/log"
 	"hearth.alt/webui/pages/network"
 	"hearth.alt/webui/pages/notices"
 	"hearth.alt/webui/pages/people"
@@ -172,6 +173,7 @@ func (u *UI) Routes() []Route {
 		logins    = &sessions.Pages{House: h}
 		units     = &boxes.Pages{House: h}
 		nets      = &network.Pages{House: h}
+		logs      = &log.Pages{House: h}
 		tools     = &apps.Pages{House: h}
 		happens   = &events.Pages{House: h}
 		others    = &notices.Pages{House: h}
@@ -282,6 +284,8 @@ func (u *UI) Routes() []Route {
 		fresh(post("network", "/network/time", admin, nets.SetTime)),
 		get("network", "/network/zone", member, nets.Reload),
 		post("network", "/network/zone", admin, nets.SetZone),
+		get("log", "/network/log", admin, logs.Show),
+		post("log", "/network/log", admin, logs.Check),
 		get("apps", "/apps", guest, tools.Show),
 		fresh(post("apps", "/apps", guest, tools.Add)),
 		post("apps", "/apps/revoke", guest, tools.Revoke),

@@ -199,7 +199,7 @@ func TestEveryPage(t *testing.T) {
 	v.sees("output", "")
 	w.look(v, false, "/", "/events", "/devices", "/devices/add", "/devices/"+device.ID+"/pair", "/devices/"+own.ID+"/pair",
 		"/devices/"+paired.ID, "/devices/"+paired.ID+"/remove", "/people", "/people/invite", "/people/"+ann, "/people/"+ben.ID+"/invitation", "/people/"+ben.ID+"/remove",
-		"/sessions", "/password", "/network", "/network/time", "/network/zone", "/apps", "/boxes", "/boxes/add", "/boxes/"+boxes[0].ID+"/remove",
+		"/sessions", "/password", "/network", "/network/time", "/network/zone", "/network/log", "/apps", "/boxes", "/boxes/add", "/boxes/"+boxes[0].ID+"/remove",
 		"/again")
 	v.open("/sessions?lang=en")
 	v.press(`form[action="/signout"] button`)

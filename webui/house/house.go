@@ -35,6 +35,7 @@ type House interface {
 	Boxes
 	Joining
 	Settling
+	Logging
 }
 
 // Framing is what surrounds every page.

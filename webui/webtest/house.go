@@ -39,6 +39,7 @@ type House struct {
 	TheBoxes      []house.Box
 	TheBoxInvite  house.BoxInvitation
 	TheDispute    house.Dispute
+	TheLog        house.Log
 	Restarts      bool // after a settlement
 	// Err is what every act answers with; nil is success.
 	Err error

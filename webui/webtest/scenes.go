@@ -573,5 +573,5 @@ func Scenes() []Scene {
 		{Name: "error-notallowed", Page: "failure", State: "broken", Method: "GET", Path: "/network", Caller: guest, House: well(), Want: 403},
 		{Name: "error-misdirected", Page: "failure", State: "broken", Method: "GET", Path: "/misdirected", Caller: nobodySecure, House: well(), Want: 421},
 		{Name: "error-internal", Page: "failure", State: "broken", Method: "GET", Path: "/internal", Caller: owner, House: well(), Want: 500},
-	}, slices.Concat(boxScenes(), disputeScenes())...)
+	}, slices.Concat(boxScenes(), disputeScenes(), logScenes())...)
 }
