@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"regexp"
 	"runtime"
 	"strings"
 	"sync"
@@ -517,10 +518,22 @@ func TestRemovedBox(t *testing.T) {
 	if err := h.identity.RemoveBox(t.Context(), self); err != nil {
 		t.Fatal(err)
 	}
-	for _, face := range []services.Face{services.FaceTunnel, services.FaceSecure} {
-		for _, path := range []string{"/", "/claim", "/signin", "/people", "/forgotten"} {
-			if w := h.ask(face, h.request(face, "GET", path, http.NoBody)); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "removed from its household") {
+	for face, paths := range map[services.Face][]string{
+		services.FaceTunnel: {"/", "/claim", "/signin", "/people", "/forgotten", "/help", "/dispute"},
+		services.FaceSecure: {"/", "/claim", "/signin", "/people", "/forgotten", "/help", "/dispute"},
+		services.FaceLAN:    {"/", "/help"},
+	} {
+		for _, path := range paths {
+			w := h.ask(face, as(h.request(face, "GET", path, http.NoBody), h.who[services.RoleOwner]))
+			text := w.Body.String()
+			if w.Code != http.StatusServiceUnavailable || !strings.Contains(text, "removed from its household") || !strings.Contains(text, "fresh card") {
 				t.Errorf("%v %s: %d", face, path, w.Code)
+			}
+			// Links to other pages once led to this same one.
+			for _, m := range regexp.MustCompile(`<a [^>]*href="([^"]*)"`).FindAllStringSubmatch(text, -1) {
+				if !strings.HasPrefix(m[1], "#") && !strings.HasPrefix(m[1], "?lang=") {
+					t.Errorf("%v %s leads to %s", face, path, m[1])
+				}
 			}
 		}
 	}

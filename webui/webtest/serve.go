@@ -64,6 +64,9 @@ func (s Scene) serve(ui *webui.UI, w http.ResponseWriter, r *http.Request) {
 			Say: services.Say("webui.misdirected", "This box answers to its own names and addresses only. Open it as hearth.local, or by the address on its sheet."),
 		})
 		return
+	case "/removed":
+		ui.Fail(w, r, &services.Problem{Kind: services.KindUnavailable, Code: "box-removed", Say: services.Sentence{Key: "access.removed"}})
+		return
 	case "/internal":
 		ui.Fail(w, r, errors.New("the scene wants it so"))
 		return

@@ -38,7 +38,7 @@ type Trouble struct {
 	Status       int
 	Title        string
 	Sentence     string
-	Action, Link string // one way on
+	Action, Link string // one way on; "" where there is no other page
 }
 
 // mostFields bounds the fields of a form, which cost much more memory parsed than sent. The longest settles 64 removals, as
@@ -214,6 +214,7 @@ type Page struct {
 	Status int
 	Steps  *Steps // the claim's rail instead of the menu
 	Plain  bool   // nobody is signed in, or it does not matter: no menu
+	Alone  bool   // there is no other page to go to
 	Flash  *Flash
 	Errors Errors
 	// Here is where the language links lead, when asking for this page anew does not bring it back; "" is its own address.
@@ -282,7 +283,7 @@ func (rq *Request) Fail(err error) {
 	if rq.R.Context().Err() != nil && errors.Is(err, rq.R.Context().Err()) {
 		return // nobody is there any more
 	}
-	page := &Page{Title: t.Title, Status: t.Status, Plain: rq.Caller.Role == services.RoleNone, Flash: &Flash{}}
+	page := &Page{Title: t.Title, Status: t.Status, Plain: rq.Caller.Role == services.RoleNone || t.Link == "", Alone: t.Link == "", Flash: &Flash{}}
 	page.Request = rq
 	page.Body = rq.Server.ErrorBody(page, t)
 	_ = rq.Render(page)
@@ -312,6 +313,12 @@ func (rq *Request) trouble(p *services.Problem) Trouble {
 		}
 	default:
 		t.Status, t.Title = http.StatusInternalServerError, rq.T("error.internal")
+	}
+	switch p.Code { // of what lets nobody in there is no other page
+	case "box-removed":
+		t.Title, t.Action, t.Link = rq.T("error.removed"), "", ""
+	case "household-lost":
+		t.Title, t.Action, t.Link = rq.T("error.lost"), "", ""
 	}
 	if p.Code == "misdirected" {
 		t.Status, t.Title = http.StatusMisdirectedRequest, rq.T("error.misdirected")
