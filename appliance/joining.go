@@ -64,7 +64,7 @@ func (j *joining) ByLink(ctx context.Context, l identity.InviteLink, name string
 		return err
 	}
 	j.links.where.note(l.Inviter, l.Candidates...)
-	st, err := j.links.link.Open(ctx, l.Inviter, identity.JoinProtocol)
+	st, err := patient(ctx, func() (*link.Stream, error) { return j.links.link.Open(ctx, l.Inviter, identity.JoinProtocol) })
 	if err != nil {
 		return err
 	}
@@ -97,11 +97,27 @@ func (j *joining) ByCode(ctx context.Context, at string, code identity.SpokenCod
 	return err
 }
 
+// patient opens a stream to a box that may still be ending what was tried just before.
+func patient(ctx context.Context, open func() (*link.Stream, error)) (*link.Stream, error) {
+	for tries := 5; ; tries-- {
+		st, err := open()
+		var refused *link.RefusedError
+		if tries == 0 || !errors.As(err, &refused) || refused.Code != link.RefusedBusy {
+			return st, err
+		}
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
+}
+
 // openAt opens a stream to the box at the first of its addresses that answers.
 func (j *joining) openAt(ctx context.Context, addresses []netip.AddrPort) (st *link.Stream, err error) {
 	for _, a := range addresses {
 		one, cancel := context.WithTimeout(ctx, eachAt)
-		st, err = j.links.link.OpenAt(one, a, identity.JoinProtocol)
+		st, err = patient(one, func() (*link.Stream, error) { return j.links.link.OpenAt(one, a, identity.JoinProtocol) })
 		cancel()
 		var refused *link.RefusedError
 		if err == nil || errors.As(err, &refused) || ctx.Err() != nil {
