@@ -33,3 +33,16 @@ func TestNewBoxHost(t *testing.T) {
 		}
 	}
 }
+
+// What a DELETE asks besides its path goes into the query: "box remove --this-box" was dropped on its way.
+func TestDocumentOfDelete(t *testing.T) {
+	paths := Document()["paths"].(map[string]any)
+	operation := paths[Prefix+"/boxes/{id}"].(map[string]any)["delete"].(map[string]any)
+	in := map[any]any{}
+	for _, p := range operation["parameters"].([]any) {
+		in[p.(map[string]any)["name"]] = p.(map[string]any)["in"]
+	}
+	if in["id"] != "path" || in["this_box"] != "query" {
+		t.Errorf("parameters are in %v", in)
+	}
+}

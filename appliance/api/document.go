@@ -44,7 +44,7 @@ func Document() map[string]any {
 			switch {
 			case f.Path != "":
 				parameters = append(parameters, map[string]any{"name": f.Path, "in": "path", "required": true, "schema": s})
-			case o.Method == "GET":
+			case o.Method != "POST":
 				parameters = append(parameters, map[string]any{"name": f.Name, "in": "query", "required": !f.Optional, "schema": s})
 			default:
 				properties[f.Name] = s

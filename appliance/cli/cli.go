@@ -436,7 +436,7 @@ func Call(ctx context.Context, state string, o api.Operation, in map[string]any)
 		case f.Path != "":
 			path = strings.ReplaceAll(path, "{"+f.Path+"}", url.PathEscape(fmt.Sprint(v)))
 			delete(in, f.Name)
-		case o.Method == http.MethodGet && given:
+		case o.Method != http.MethodPost && given:
 			query.Set(f.Name, fmt.Sprint(v))
 		}
 	}
