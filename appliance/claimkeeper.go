@@ -41,6 +41,7 @@ type claimKeeper struct {
 	secret claimcode.Code
 	tls    tls.Certificate
 	sealed time.Time // of the last request inside the seal; zero is none since the start
+	joined bool      // since the start the box joined a household, in which nobody is to be paired by it
 	told   *services.Membership
 	retold chan struct{} // closed when told is no longer the newest
 	health services.Health
@@ -93,6 +94,13 @@ func (c *claimKeeper) used() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.sealed = time.Now()
+}
+
+// join is told that the box joined a household.
+func (c *claimKeeper) join() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.joined = true
 }
 
 // Watch is the membership as the home network is told of it: a box whose claim goes on in a browser is not named yet.
@@ -232,7 +240,7 @@ func (c *claimKeeper) settle(ctx context.Context, m *services.Membership, claime
 }
 
 // done says whether the claim secret has done its work: the words are confirmed, and where a browser is at it inside
-// the seal, somebody is paired and it had time to show so; or a day has passed.
+// the seal, somebody is paired or nobody is to be, and it had time to show so; or a day has passed.
 func (c *claimKeeper) done(m *services.Membership, claimedFor time.Duration) bool {
 	if claimedFor > claimGrace {
 		return true
@@ -241,11 +249,11 @@ func (c *claimKeeper) done(m *services.Membership, claimedFor time.Duration) boo
 		return false
 	}
 	c.mu.Lock()
-	last := c.sealed
+	last, joined := c.sealed, c.joined
 	c.mu.Unlock()
 	if last.IsZero() {
 		return true
 	}
 	paired := slices.ContainsFunc(m.Devices, func(d services.Device) bool { return d.State == services.StateActive })
-	return paired && time.Since(last) > lastLook
+	return (paired || joined) && time.Since(last) > lastLook
 }

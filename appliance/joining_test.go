@@ -353,6 +353,19 @@ func TestBoxJoinsOnPages(t *testing.T) {
 		t.Errorf("joining: %d\n%s", res.Status, res.Body)
 	}
 	has("joined", ask("GET", "/boxes/add", ""), "Barn")
+	// The claim secret has done its work once the browser had time to show so: nobody is to be paired there.
+	fresh.claim.mu.Lock()
+	fresh.claim.sealed = time.Now().Add(-2 * lastLook)
+	fresh.claim.mu.Unlock()
+	for range 500 {
+		if _, held := fresh.claim.code(); !held {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if _, held := fresh.claim.code(); held {
+		t.Error("the claim secret still opens the box that joined")
+	}
 	has("the list", ask("GET", "/boxes", ""), "Barn")
 
 	path := "/boxes/" + old.info.PeerID.String() + "/remove"

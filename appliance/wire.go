@@ -266,7 +266,7 @@ func (a *appliance) wireHouse() (err error) {
 	a.health = newHealthBoard()
 	house := &api.House{
 		Version: Version, Log: a.log, Clock: a.clock, Zone: a.zone, TimeSet: a.certificate.Reload, Identity: a.identity, Account: a.account, Mesh: a.mesh, Names: a.discovery, DNS: a.dns,
-		Link: a.link, Invitations: a.joining.invitations, Joining: a.joining, Friends: a.friends, Witness: a.witness, Rekey: rekey{a},
+		Link: a.link, Invitations: a.joining.invitations, Joining: a.joining, Joined: a.claim.join, Friends: a.friends, Witness: a.witness, Rekey: rekey{a},
 		Health: a.health.All, Door: a.door, Addresses: func() []netip.Addr { return lookHome().addresses },
 		Networks: func() []netip.Prefix { return lookHome().networks },
 	}

@@ -230,6 +230,7 @@ func (h *House) JoinHousehold(ctx context.Context, caller services.Caller, in Jo
 	}
 	m := h.Identity.Membership()
 	box, _ := m.Box()
+	h.Joined()
 	h.audit(ctx, caller, "joined", m.Household.Name)
 	return JoinOutput{Household: m.Household.Name, Domain: m.Household.Domain, Box: box.Name}, nil
 }

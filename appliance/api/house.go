@@ -34,8 +34,10 @@ type House struct {
 	// Invitations are those of boxes; Joining is how boxes meet.
 	Invitations *identity.Invitations
 	Joining     Joining
-	Friends     Friends
-	Witness     *witness.Service
+	// Joined is told that this box joined a household.
+	Joined  func()
+	Friends Friends
+	Witness *witness.Service
 	// Health lists what every service says, in the order they are shown.
 	Health func() []services.Health
 	// Door is the host, with the port where it is not 443, at which a browser at home opens https.

@@ -103,7 +103,7 @@ func (p person) object(w io.Writer, all object) error {
 	if err := tw.Flush(); err != nil || scan == "" {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "\nThe app scans this:\n\n%s", textqr.Draw(scan))
+	_, err := fmt.Fprintf(w, "\nScan this:\n\n%s", textqr.Draw(scan))
 	return err
 }
 
