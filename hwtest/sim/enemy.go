@@ -204,7 +204,11 @@ func (e *enemy) write() {
 	}
 	switch what {
 	case 0:
-		r.op, r.payload = opAddPerson, addPerson(w.personID(), w.unique("Eve"), services.Role(1+w.draw(4)))
+		id := w.personID()
+		if w.draw(4) == 0 { // one who is there, or was removed
+			id = services.PersonID(some())
+		}
+		r.op, r.payload = opAddPerson, addPerson(id, w.unique("Eve"), services.Role(1+w.draw(4)))
 	case 1:
 		r.op, r.payload = opRenamePerson, text(rawID(some()), w.unique("Mallory"))
 	case 2:
@@ -212,9 +216,13 @@ func (e *enemy) write() {
 	case 3:
 		r.op, r.payload = opAddDevice, addDevice(w.deviceID(), services.PersonID(some()), w.unique("Tap"), w.clientKey(), byte(2+w.draw(250)))
 	case 4:
-		puppet := keyOf("puppet %d", w.next())
-		e.keys = append(e.keys, puppet)
-		r.op, r.payload = opAddBox, addBox(public(puppet), w.unique("Puppet"), "puppet", byte(2+w.draw(250)))
+		id := w.someBox().id
+		if w.draw(4) > 0 {
+			puppet := keyOf("puppet %d", w.next())
+			e.keys = append(e.keys, puppet)
+			id = public(puppet)
+		}
+		r.op, r.payload = opAddBox, addBox(id, w.unique("Puppet"), "puppet", byte(2+w.draw(250)))
 	case 5:
 		r.op, r.payload = opSetLAN, append(rawID(some()), byte(w.draw(2)))
 	case 6:

@@ -12,7 +12,10 @@ import (
 	"pgregory.net/rapid"
 )
 
-var oneSeed = flag.Int64("seed", -1, "play the schedule of this seed only, and say what happens")
+var (
+	oneSeed = flag.Int64("seed", -1, "play the schedule of this seed only, and say what happens")
+	howMany = flag.Int("schedules", 1000, "play so many, from seed 0 on")
+)
 
 // A thousand schedules; a hundred thousand with HEARTH_TEST_ALL=1.
 func TestSchedules(t *testing.T) {
@@ -23,7 +26,7 @@ func TestSchedules(t *testing.T) {
 		}
 		return
 	}
-	schedules := 1000
+	schedules := *howMany
 	if os.Getenv("HEARTH_TEST_ALL") != "" {
 		schedules = 100_000
 	}
