@@ -37,8 +37,8 @@ import (
 //   - it would remove or demote the last active owner, or remove the last box.
 //
 // Removing a person removes their devices. Becoming a guest ends reaching the home network. A name that two boxes
-// gave away at the same time stays with the first in the order; the other shows with a number behind it. What becomes of
-// friends stands in friends.go.
+// gave away at the same time stays with the first in the order; the other shows with a number behind it. A box whose address
+// was given away at the same time gets the highest that is free. What becomes of friends stands in friends.go.
 type household struct {
 	self    services.PeerID
 	genesis *record.Record
@@ -172,14 +172,18 @@ func (h *household) effect(r *record.Record) error {
 	switch p := r.Payload.(type) {
 	case record.AddBox:
 		_, there := h.boxes[p.Box]
-		if _, was := h.gone[p.Box]; there || was || h.hosts[p.Host] {
+		host := p.Host
+		if h.hosts[host] { // given away elsewhere at the same time: a box is not left out for that
+			host = h.lastHost()
+		}
+		if _, was := h.gone[p.Box]; there || was || host == 0 {
 			return errUsed
 		}
 		b := services.Box{ID: p.Box, State: services.StateActive}
 		b.Name = h.name(scopeBox, p.Box.String(), "", p.Name)
 		b.Label = unique(p.Label, "-", h.boxLabelled)
-		b.Addr4, b.Addr6 = h.address(p.Host)
-		h.hosts[p.Host] = true
+		b.Addr4, b.Addr6 = h.address(host)
+		h.hosts[host] = true
 		h.boxes[p.Box] = b
 	case record.AddPerson:
 		if !h.use(string(p.Person)) {
@@ -470,6 +474,16 @@ func (h *household) address(host uint8) (netip.Addr, netip.Addr) {
 }
 
 func hostOf(a netip.Addr) uint8 { return a.As4()[3] }
+
+// lastHost returns the highest free last byte, 2 to 254, which is a box's; 0 when there is none.
+func (h *household) lastHost() uint8 {
+	for host := uint8(254); host >= 2; host-- {
+		if !h.hosts[host] {
+			return host
+		}
+	}
+	return 0
+}
 
 // freeHost returns the lowest free last byte, 2 to 254; 0 when there is none. Each of n boxes prefers every n-th one, so
 // that boxes that do not hear one another seldom give the same to two devices, of which one would be in vain.

@@ -239,7 +239,6 @@ func TestRecordsWithoutEffect(t *testing.T) {
 		"through another's device":      {Sequence: 4, By: ann, Via: phone, Payload: record.SetLAN{Person: ben}},
 		"a person again":                {Sequence: 4, Payload: person(ben, services.RoleOwner)},
 		"a box again":                   {Sequence: 4, Payload: record.AddBox{Name: "X", Label: "x", Host: 9}},
-		"a box at a taken address":      {Sequence: 4, Payload: record.AddBox{Box: services.PeerID{1}, Name: "X", Label: "x", Host: 2}},
 		"a device again":                {Sequence: 4, Payload: device(phone, ann, 9)},
 		"an address again":              {Sequence: 4, Payload: device("aphoneaphoneapho", ann, 2)},
 		"the box's address":             {Sequence: 4, Payload: device("aphoneaphoneapho", ann, 1)},

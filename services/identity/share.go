@@ -394,7 +394,7 @@ func (s *Service) AddBox(ctx context.Context, n NewBox) (services.Box, error) {
 				Say: services.Say("identity.box.taken", "The household already has a box called {name}.", "name", name),
 			}
 		}
-		host := h.freeHost()
+		host := h.lastHost()
 		if host == 0 || len(h.boxes) >= maxBoxes {
 			return nil, &services.Problem{
 				Kind: services.KindConflict, Code: "boxes-full",

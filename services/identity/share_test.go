@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -172,6 +173,28 @@ func TestFarewell(t *testing.T) {
 	}
 	if err := study.Farewell(study.Keys.PeerID(), a); err == nil {
 		t.Error("a box that belongs is bidden farewell")
+	}
+}
+
+// Two boxes that are apart give one address to a new box and to another: both belong all the same, and so does what the one
+// without the address does.
+func TestTwoBoxesOfOneAddress(t *testing.T) {
+	study := identitytest.Household(t)
+	attic := identitytest.Joined(t, study, "Attic")
+	shed, cellar := identitytest.Joined(t, study, "Shed"), identitytest.Joined(t, attic, "Cellar")
+	person(t, shed.Service, "Ben", services.RoleMember)
+	person(t, cellar.Service, "Cleo", services.RoleMember)
+	share(t, study.Service, shed.Service)
+	share(t, attic.Service, cellar.Service)
+	share(t, study.Service, attic.Service)
+	agree(t, study.Service, attic.Service, reopened(t, attic))
+	seen := map[netip.Addr]bool{}
+	m := study.Membership()
+	for _, b := range m.Boxes {
+		seen[b.Addr4] = true
+	}
+	if len(m.Boxes) != 4 || len(seen) != 4 || len(m.People) != 3 {
+		t.Errorf("boxes are %+v, people %+v", m.Boxes, m.People)
 	}
 }
 
