@@ -329,9 +329,9 @@ func (c *court) remove() {
 // beyondDoubt says whether nothing can be said against who made k: nobody removes them, and so on for those who took
 // them in.
 func (c *court) beyondDoubt(k *known) bool {
-	if k.at < c.w.base { // all know it from the beginning
+	if k.at < c.w.base { // all honest boxes know it from the beginning
 		s, forked := c.forked[k.author.key]
-		return !forked || k.seq < s
+		return !(forked && k.seq >= s) && !slices.ContainsFunc(c.removals[string(k.author.key[:])], func(r *known) bool { return !r.past.has(k.at) })
 	}
 	if k.author.kind == kindBox && (c.w.enemy != nil && c.w.enemy.owns(k.author.key) || !c.beyond(string(k.author.key[:]))) {
 		return false
@@ -346,11 +346,16 @@ func (c *court) beyond(subject string) bool {
 	}
 	c.trust[subject] = false
 	adds := c.adds[subject]
-	// A box or a device may not have come in although nothing speaks against it: two boxes gave its address away at the
-	// same time.
-	ok := len(adds) == 1 && len(c.removals[subject]) == 0 && c.beyondDoubt(adds[0]) && (adds[0].op == opAddPerson || c.there(subject))
+	ok := len(adds) == 1 && len(c.removals[subject]) == 0 && c.beyondDoubt(adds[0]) && c.alone(adds[0])
 	c.trust[subject] = ok
 	return ok
+}
+
+// alone says whether nothing else has the address of the device that k takes in: one of two does not come in.
+func (c *court) alone(k *known) bool {
+	return k.op != opAddDevice || !slices.ContainsFunc(c.in, func(x *known) bool {
+		return x != k && (x.op == opAddDevice || x.op == opAddBox) && x.host() == k.host()
+	})
 }
 
 // there says whether the subject belongs.
@@ -399,6 +404,12 @@ func (c *court) noEffect(k *known) {
 		}
 	case k.op == opRenameDevice:
 		if d, _ := c.m.Device(services.DeviceID(subject)); d.Name == k.name() {
+			c.w.fail("%s has an effect:\n%s", k, who(c.m))
+		}
+	case k.op == opRemovePerson:
+		adds := c.adds[subject]
+		void := !slices.ContainsFunc(c.removals[subject], func(r *known) bool { return !c.void.has(r.at) })
+		if void && len(adds) == 1 && c.beyondDoubt(adds[0]) && !c.there(subject) {
 			c.w.fail("%s has an effect:\n%s", k, who(c.m))
 		}
 	case k.op == opSetRole:

@@ -202,6 +202,14 @@ func (r *record) name() string {
 	return string(r.payload[at+1 : at+1+n])
 }
 
+// host is the last byte of the address that the record gives.
+func (r *record) host() byte {
+	if r.op == opAddDevice {
+		return r.payload[len(r.payload)-9]
+	}
+	return r.payload[len(r.payload)-1]
+}
+
 func (r *record) isRemoval() bool {
 	return r.op == opRemovePerson || r.op == opRemoveDevice || r.op == opRemoveBox
 }
