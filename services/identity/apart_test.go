@@ -55,6 +55,7 @@ func BenchmarkLoad10000Apart(b *testing.B) {
 			b.Fatalf("%+v, %d records", l.fault, l.state.taken)
 		}
 	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/1000/float64(b.N), "open-ms")
 }
 
 func BenchmarkFold10000Apart(b *testing.B) {

@@ -194,6 +194,7 @@ func BenchmarkLoad10000(b *testing.B) {
 			b.Fatalf("%+v, %d records", l.fault, l.state.taken)
 		}
 	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/1000/float64(b.N), "open-ms")
 }
 
 func BenchmarkFold10000(b *testing.B) {
