@@ -74,11 +74,18 @@ func (f *friends) paths(peer services.PeerID) []netip.AddrPort {
 	return append(out, f.Paths(peer)...)
 }
 
-// protocol is how others speak with this household. A stranger may while an invitation is open.
+// hears says whether anybody may speak: while an invitation is open, and while there are friends, since a friend's box that
+// got a new key is a stranger until it has shown its proof.
+func (f *friends) hears() bool {
+	m, _ := f.members.Watch()
+	return len(m.Friends) > 0 || f.Open()
+}
+
+// protocol is how others speak with this household.
 func (f *friends) protocol() link.Protocol {
 	return link.Protocol{
 		Name: identity.FriendProtocol, Strangers: true, Most: 2,
-		Allow: func(peer services.PeerID) bool { return f.knows(peer) || f.Open() },
+		Allow: func(services.PeerID) bool { return f.hears() },
 		Serve: func(ctx context.Context, st *link.Stream) error {
 			_ = st.SetDeadline(time.Now().Add(befriendTime))
 			before := f.knows(st.Peer())

@@ -138,7 +138,7 @@ func TestFriendsOverLinks(t *testing.T) {
 	})
 }
 
-// Where no invitation is open, a stranger finds nothing that speaks.
+// Where no invitation is open and there is no friend, a stranger finds nothing that speaks.
 func TestStrangersWithoutInvitation(t *testing.T) {
 	smith, jones := newFriendHouse(t, "Smith"), newFriendHouse(t, "Jones")
 	made, open, err := smith.Invite(t.Context(), identity.FriendInvite{})

@@ -360,6 +360,11 @@ func (b *Befriending) about(ctx context.Context) (befriend.About, error) {
 			if r.Author.Kind == record.KindBox {
 				needed[r.Author.Key] = true
 			}
+		case record.ReplaceBox:
+			if !needed[p.Key] {
+				continue
+			}
+			needed[p.Box] = true
 		case record.Epoch:
 		default:
 			continue
@@ -374,9 +379,9 @@ func (b *Befriending) about(ctx context.Context) (befriend.About, error) {
 func comparePeers(a, b services.PeerID) int { return slices.Compare(a[:], b[:]) }
 
 // verify returns whose a is. peer, who sent it, and every box that it names must have been taken in by the root that the
-// first record of the proof is of, or by a box that was, in the order of the proof.
-func verify(a befriend.About, peer services.PeerID) (services.FriendID, error) {
-	var id services.FriendID
+// first record of the proof is of, or by a box that was, in the order of the proof. was is the key in whose place the root
+// put peer's, zero for none.
+func verify(a befriend.About, peer services.PeerID) (id services.FriendID, was services.PeerID, err error) {
 	roots, boxes := map[[32]byte]bool{}, map[services.PeerID]bool{}
 	for i, raw := range a.Proof {
 		r, err := record.Parse(raw)
@@ -384,10 +389,10 @@ func verify(a befriend.About, peer services.PeerID) (services.FriendID, error) {
 			err = r.Verify()
 		}
 		if err != nil {
-			return id, fmt.Errorf("record %d of the proof: %w", i+1, err)
+			return id, was, fmt.Errorf("record %d of the proof: %w", i+1, err)
 		}
 		if (i == 0) != (r.Op() == record.OpGenesis) {
-			return id, errors.New("the proof does not begin with genesis")
+			return id, was, errors.New("the proof does not begin with genesis")
 		}
 		if i == 0 {
 			id = r.Author.Key
@@ -399,6 +404,13 @@ func verify(a befriend.About, peer services.PeerID) (services.FriendID, error) {
 		switch p := r.Payload.(type) {
 		case record.AddBox:
 			boxes[p.Box] = true
+		case record.ReplaceBox:
+			if r.Author.Kind == record.KindRoot && boxes[p.Box] {
+				boxes[p.Key] = true
+				if p.Key == peer {
+					was = p.Box
+				}
+			}
 		case record.Epoch:
 			if r.Author.Kind == record.KindRoot {
 				roots[p.Root] = true
@@ -406,14 +418,14 @@ func verify(a befriend.About, peer services.PeerID) (services.FriendID, error) {
 		}
 	}
 	if !slices.Contains(a.Peers, peer) {
-		return id, errors.New("the box that speaks is not among those named")
+		return id, was, errors.New("the box that speaks is not among those named")
 	}
 	for _, p := range a.Peers {
 		if !boxes[p] {
-			return id, fmt.Errorf("the box %s is not proven", p)
+			return id, was, fmt.Errorf("the box %s is not proven", p)
 		}
 	}
-	return id, nil
+	return id, was, nil
 }
 
 // Serve answers the peer at the other end of rw, which has proven that it is peer. The answer is written when it
@@ -445,7 +457,7 @@ func (b *Befriending) asked(ctx context.Context, peer services.PeerID, m befrien
 	if !b.invited(m.Secret) { // asked first: a proof costs up to befriend.MaxProof signatures
 		return b.guessed(peer), errors.New("no invitation has this secret")
 	}
-	id, err := verify(m.About, peer)
+	id, _, err := verify(m.About, peer)
 	if err != nil {
 		return befriend.Malformed, err
 	}
@@ -546,6 +558,9 @@ func (b *Befriending) guessed(peer services.PeerID) befriend.Code {
 func (b *Befriending) greeted(ctx context.Context, peer services.PeerID, a befriend.About) (befriend.Code, error) {
 	f, ok := b.s.Membership().FriendAt(peer)
 	if !ok {
+		f, ok = b.replaced(peer, a)
+	}
+	if !ok {
 		return befriend.NotFriends, errors.New("no friend's box")
 	}
 	if err := b.heard(ctx, f.ID, peer, a); err != nil {
@@ -554,9 +569,23 @@ func (b *Befriending) greeted(ctx context.Context, peer services.PeerID, a befri
 	return 0, nil
 }
 
+// replaced returns the friend whose root put peer's key in the place of one of their boxes', as it does with a cloned card.
+// That a box was taken in at some time is not enough: it may have been removed since.
+func (b *Befriending) replaced(peer services.PeerID, a befriend.About) (services.Friend, bool) {
+	if b.guessed(peer) == befriend.Busy {
+		return services.Friend{}, false
+	}
+	id, was, err := verify(a, peer)
+	if err != nil || was.IsZero() {
+		return services.Friend{}, false
+	}
+	f, ok := b.s.Membership().Friend(id)
+	return f, ok && slices.Contains(f.Peers, was)
+}
+
 // heard takes in what the friend id says of itself.
 func (b *Befriending) heard(ctx context.Context, id services.FriendID, peer services.PeerID, a befriend.About) error {
-	got, err := verify(a, peer)
+	got, _, err := verify(a, peer)
 	if err == nil && got != id {
 		err = errors.New("it says that it is another household")
 	}
@@ -617,7 +646,7 @@ func (b *Befriending) Accept(ctx context.Context, link InviteLink, petname strin
 	if err != nil {
 		return services.Friend{}, err
 	}
-	id, err := verify(welcome.About, link.Inviter)
+	id, _, err := verify(welcome.About, link.Inviter)
 	if err != nil || id != services.FriendID(link.Root) {
 		return services.Friend{}, friendInvalid()
 	}

@@ -251,9 +251,42 @@ func TestVerify(t *testing.T) {
 		"a forged record":              {[][]byte{genesis.Bytes(), forged}, []services.PeerID{peer}, false},
 		"no record":                    {[][]byte{genesis.Bytes(), []byte("x")}, []services.PeerID{peer}, false},
 	} {
-		id, err := verify(befriend.About{Peers: c.peers, Proof: c.proof}, peer)
+		id, was, err := verify(befriend.About{Peers: c.peers, Proof: c.proof}, peer)
+		if !was.IsZero() {
+			t.Errorf("%s: it says that the root replaced %s", name, was)
+		}
 		if (err == nil) != c.good || c.good && id != d.root.Key {
 			t.Errorf("%s: %v, %v", name, id, err)
+		}
+	}
+}
+
+// A friend's box that the root gave another key, as it does with a cloned card, is known again by its proof; one that was
+// only taken in at some time, and may have been removed since, is not.
+func TestReplacedKeyOfAFriend(t *testing.T) {
+	d := newDAG(t, 2)
+	genesis, first, second := d.records[0], d.records[1], d.records[2]
+	next := services.PeerID{5}
+	replaced := d.add(d.root, record.ReplaceBox{Box: services.PeerID(d.boxes[0].Key), Key: next}, d.last())
+	byBox := d.add(d.boxes[1], record.ReplaceBox{Box: services.PeerID(d.boxes[0].Key), Key: services.PeerID{6}}, second)
+	for _, c := range []struct {
+		name string
+		peer services.PeerID
+		by   *record.Record
+		was  services.PeerID
+		good bool
+	}{
+		{"by the root", next, replaced, services.PeerID(d.boxes[0].Key), true},
+		{"by a box", services.PeerID{6}, byBox, services.PeerID{}, false},
+		{"not at all", services.PeerID(d.boxes[1].Key), second, services.PeerID{}, true},
+	} {
+		var proof [][]byte
+		for _, r := range []*record.Record{genesis, first, second, c.by} {
+			proof = append(proof, r.Bytes())
+		}
+		id, was, err := verify(befriend.About{Peers: []services.PeerID{c.peer}, Proof: proof}, c.peer)
+		if (err == nil) != c.good || was != c.was || c.good && id != d.root.Key {
+			t.Errorf("%s: %v was %v, %v", c.name, id, was, err)
 		}
 	}
 }

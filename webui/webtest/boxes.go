@@ -14,8 +14,8 @@ func (h *House) Boxes(context.Context) ([]house.Box, error) { return h.TheBoxes,
 func (h *House) BoxInvitation(context.Context) (house.BoxInvitation, error) {
 	return h.TheBoxInvite, nil
 }
-func (h *House) InviteBox(context.Context) error                        { return h.Err }
-func (h *House) WithdrawBox(context.Context) error                      { return h.Err }
+func (h *House) InviteBox(context.Context) error                              { return h.Err }
+func (h *House) WithdrawBox(context.Context) error                            { return h.Err }
 func (h *House) RemoveBox(context.Context, services.PeerID, bool, bool) error { return h.Err }
 func (h *House) JoinHousehold(context.Context, string, house.JoinForm) (string, error) {
 	return "Smith", h.Err
