@@ -111,9 +111,11 @@ func (w *world) end() {
 			if !a.removed(b) || !b.lists(a) {
 				continue
 			}
-			// Words that were typed in at a removed box reach nobody.
-			words := slices.ContainsFunc(w.all, func(k *known) bool { return k.op == opEpoch && b.set.has(k.at) && !a.set.has(k.at) })
-			if !words && !b.s.Membership().ReadOnly && !a.s.Membership().Frozen {
+			// Nobody listens to a removed box: not to words that were typed in there, nor to who removed whom removed it.
+			more := slices.ContainsFunc(w.all, func(k *known) bool {
+				return (k.op == opEpoch || k.isRemoval()) && b.set.has(k.at) && !a.set.has(k.at)
+			})
+			if !more && !b.s.Membership().ReadOnly && !a.s.Membership().Frozen {
 				w.fail("box %s removed %s, which goes on", a, b)
 			}
 		}
