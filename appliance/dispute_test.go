@@ -202,6 +202,7 @@ func TestSettleWithoutASession(t *testing.T) {
 			t.Errorf("people are %+v", m.People)
 		}
 	}
+	h.signIn(olga) // her password outlived the dispute
 	if w, _ := send(h, services.FaceTunnel, "/dispute/settle", url.Values{"words": {words}, who(olga): {"goes"}}); w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/dispute" {
 		t.Errorf("once more: %d %q", w.Code, w.Header().Get("Location"))
 	}
