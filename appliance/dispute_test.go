@@ -313,3 +313,36 @@ func TestSettleACopyElsewhere(t *testing.T) {
 		t.Errorf("frozen %t, boxes %+v", m.Frozen, m.Boxes)
 	}
 }
+
+// A suspended phone was shown as one that waits to be scanned, and its page as just paired.
+func TestSuspendedDevice(t *testing.T) {
+	h := takenIn(t, t.TempDir())
+	olga := h.who[services.RoleOwner]
+	var ids []services.DeviceID
+	for i, name := range []string{"Phone", "Tablet"} {
+		d, err := h.identity.AddDevice(t.Context(), identity.NewDevice{Person: olga.id, Name: name, Key: services.ClientKey{byte(i + 9)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, d.ID)
+	}
+	barn, _, _ := anotherBox(t, h, "Barn")
+	for i, box := range []*identity.Service{h.identity, barn} {
+		if err := box.RemoveDevice(identity.Acting(t.Context(), olga.id, ids[i]), ids[1-i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exchange(t, h.identity, barn)
+	w := h.ask(services.FaceSecure, as(h.request(services.FaceSecure, "GET", "/devices", http.NoBody), olga))
+	text := html.UnescapeString(w.Body.String())
+	if strings.Count(text, "Suspended until a dispute is settled") != 2 || strings.Contains(text, "/pair") {
+		t.Errorf("the devices: %d\n%s", w.Code, text)
+	}
+	if w := h.ask(services.FaceSecure, as(h.request(services.FaceSecure, "GET", "/devices/"+string(ids[0]), http.NoBody), olga)); w.Code != http.StatusOK {
+		t.Errorf("the page of one: %d %s", w.Code, w.Header().Get("Location"))
+	}
+	words := url.Values{"words": {theWords(t, h)}}
+	if _, text := send(h, services.FaceSecure, "/dispute", words); !strings.Contains(text, "The device Phone (Olga), removed by Olga") {
+		t.Errorf("the dispute:\n%s", text)
+	}
+}

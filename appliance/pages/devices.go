@@ -25,7 +25,7 @@ func (h *House) deviceView(ctx context.Context, m *services.Membership, d servic
 	_, held := h.API.WaitingKey(d.ID)
 	s := status.Devices[d.ID]
 	v := house.Device{
-		Device: d, PersonName: p.Name, Paired: d.State == services.StateActive, OwnKey: d.State == services.StatePending && !held,
+		Device: d, PersonName: p.Name, Paired: d.State != services.StatePending, OwnKey: d.State == services.StatePending && !held,
 		Handshake: s.LastHandshake, Here: caller.Device == d.ID && d.ID != "", MayChange: true,
 	}
 	if time.Since(s.LastHandshake) < 3*time.Minute && s.Endpoint.IsValid() {

@@ -79,6 +79,12 @@ func disputeScenes() []Scene {
 		follow(post("dispute-done", "done", "/dispute/settle", answers("stays", "goes"), owner, frozen())),
 		post("dispute-restart", "done", "/dispute/settle", nil, nobodySecure, with(clonedBox(true), func(h *House) { h.Restarts = true })),
 		{Name: "signin-frozen", Page: "signin", State: "broken", Method: "GET", Path: "/signin", Caller: nobodySecure, House: frozen()},
+		{Name: "people-suspended", Page: "people", State: "broken", Method: "GET", Path: "/people", Caller: owner, House: with(frozen(), func(h *House) {
+			h.ThePeople[1].State = services.StateQuarantined
+		})},
+		{Name: "devices-suspended", Page: "devices", State: "broken", Method: "GET", Path: "/devices", Caller: owner, House: with(frozen(), func(h *House) {
+			h.TheDevices[2].State = services.StateQuarantined
+		})},
 		{Name: "home-frozen", Page: "home", State: "broken", Method: "GET", Path: "/", Caller: owner, House: with(frozen(), func(h *House) {
 			h.TheOverview.Troubles = []house.Trouble{trouble("Who belongs to this house is disputed.", "Take the paper with the 24 recovery words and settle it. No one has to be signed in for that.")}
 		})},

@@ -52,6 +52,8 @@ func (p *Pages) Show(rq *web.Request) error {
 			r.icon = "laptop"
 		}
 		switch {
+		case d.State == services.StateQuarantined:
+			r.note, r.seen = rq.T("boxes.suspended"), rq.Ago(d.Handshake)
 		case d.Paired:
 			r.note, r.seen = rq.T("devices.paired", "at", d.Added), rq.Ago(d.Handshake)
 			if rq.Now.Sub(d.Handshake).Hours() < 24 {

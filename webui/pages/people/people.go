@@ -39,6 +39,9 @@ func (p *Pages) Show(rq *web.Request) error {
 			r.invited, r.note, r.seen = true, rq.T("people.invited", "until", who.Expires), rq.T("format.never")
 			r.path += "/invitation"
 			r.do = rq.T("people.link")
+		case who.State == services.StateQuarantined:
+			r.note = rq.T("boxes.suspended")
+			active++
 		case !who.WayIn.IsZero():
 			r.note = rq.T("people.wayin", "until", who.WayIn)
 			active++
