@@ -191,6 +191,24 @@ func TestUnclaimedDoesNothing(t *testing.T) {
 	stop()
 }
 
+// A box that was removed says so, lets nobody in, and goes on if the removal turns out to count for nothing.
+func TestRemovedBox(t *testing.T) {
+	f := newFamily(t)
+	h := newHouse(f.m)
+	s, err := New(Config{Members: h, Keys: fixedKey(f.key), Dir: filepath.Join(t.TempDir(), "mesh"), Port: 51820})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer runs(t, s)()
+	eventually(t, "told", func() bool { return errors.Is(s.Closed(), ErrNoTunnel) })
+	removed := *f.m
+	removed.Boxes, removed.Removed = nil, []services.PeerID{removed.Self}
+	h.set(&removed)
+	eventually(t, "told that it was removed", func() bool { return s.Health().Message.Key == "mesh.health.removed" && s.Closed() == nil })
+	h.set(f.m)
+	eventually(t, "told again", func() bool { return errors.Is(s.Closed(), ErrNoTunnel) })
+}
+
 func sockets(t *testing.T) (n int) {
 	t.Helper()
 	fds, err := os.ReadDir("/proc/self/fd")

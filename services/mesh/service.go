@@ -79,15 +79,8 @@ func (s *Service) Closed() error {
 // Run implements services.Service. It ends only with ctx, within about two seconds (the time to give a mapping
 // back); a device that dies and an interface that cannot be made are tried again with growing pauses.
 func (s *Service) Run(ctx context.Context) error {
-	m, changed := s.watch()
-	for !m.Claimed() {
-		s.say(true, true, services.Say("mesh.health.unclaimed", "The way in for phones opens once this box has an owner."))
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-changed:
-			m, changed = s.watch()
-		}
+	if !s.belongs(ctx) {
+		return nil
 	}
 	if err := durable.MakeDir(s.cfg.Dir, 0o700); err != nil {
 		return err
@@ -99,11 +92,14 @@ func (s *Service) Run(ctx context.Context) error {
 	s.mu.Lock()
 	s.state = st
 	s.mu.Unlock()
-	for pause := time.Second; ; {
+	for pause := time.Second; s.belongs(ctx); {
 		start := time.Now()
 		err := s.runPlane(ctx)
 		if ctx.Err() != nil {
 			return nil
+		}
+		if err == nil {
+			continue
 		}
 		if time.Since(start) > time.Minute {
 			pause = time.Second
@@ -119,19 +115,44 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 		s.cfg.Log.Warn("client plane ended", "err", err, "pause", pause)
 		// Status and the configurations follow the membership meanwhile.
-		for timer := time.NewTimer(pause); ; {
-			_, changed = s.watch()
+		timer := time.NewTimer(pause)
+		for over := false; !over; {
+			m, changed := s.watch()
+			if _, ours := m.Box(); !ours {
+				break
+			}
 			select {
 			case <-ctx.Done():
 				timer.Stop()
 				return nil
 			case <-changed:
-				continue
 			case <-timer.C:
+				over = true
 			}
-			break
 		}
+		timer.Stop()
 		pause = min(2*pause, time.Minute)
+	}
+	return nil
+}
+
+// belongs waits until this box is one of a household; false is that ctx ended first.
+func (s *Service) belongs(ctx context.Context) bool {
+	for {
+		m, changed := s.watch()
+		switch _, ours := m.Box(); {
+		case m.Claimed() && ours:
+			return true
+		case m.Claimed():
+			s.say(true, true, services.Say("mesh.health.removed", "This box was removed from its household, so phones cannot come in here."))
+		default:
+			s.say(true, true, services.Say("mesh.health.unclaimed", "The way in for phones opens once this box has an owner."))
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-changed:
+		}
 	}
 }
 
@@ -154,7 +175,7 @@ func (s *Service) onHeard(k bind.Key, at netip.AddrPort) {
 	}
 }
 
-// runPlane runs WireGuard until ctx ends or the device dies.
+// runPlane runs WireGuard until ctx ends or the device dies; it returns nil once this box was removed, too.
 func (s *Service) runPlane(ctx context.Context) error {
 	key, err := s.cfg.Keys.ClientKey(ctx)
 	if err != nil {
@@ -203,6 +224,9 @@ func (s *Service) runPlane(ctx context.Context) error {
 	}()
 	var saves pace
 	for {
+		if _, ours := m.Box(); !ours {
+			return nil
+		}
 		want, next := wanted(m, s.cfg.Now())
 		added, removed, err := p.apply(want, s.lastPlace)
 		if err != nil {
