@@ -134,11 +134,11 @@ func (n *nameSockets) stale() bool { return n.tunnel() && !n.had.Load() }
 
 func (n *nameSockets) open(ctx context.Context, m *services.Membership) (dns.Sockets, error) {
 	var s dns.Sockets
-	box, _ := m.Box()
+	box, ours := m.Box()
 	places := []netip.AddrPort{n.lan}
 	up := n.tunnel()
 	n.had.Store(up)
-	if up {
+	if up && ours { // the tunnel of a box that was removed is about to go
 		places = append(places, netip.AddrPortFrom(box.Addr4, 53), netip.AddrPortFrom(box.Addr6, 53))
 	}
 	for _, at := range places {
