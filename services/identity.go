@@ -165,14 +165,19 @@ type Device struct {
 // Membership is who belongs, as of one record of the household log. It is immutable: a change makes a new one.
 // Every service takes it and makes it so; nobody else stores who belongs.
 type Membership struct {
-	Revision  uint64     // grows by at least one with each change; 0 is an unclaimed box
-	Self      PeerID     // this box
-	Household *Household // nil until the claim
-	Boxes     []Box      // by Label; holds Self once claimed
-	People    []Person   // by Name, then ID; pending ones included
-	Devices   []Device   // by Name, then ID; pending ones included
-	Removed   []PeerID   // boxes that belonged once; never again one of Boxes
-	Friends   []Friend   // other households, by Petname, then ID
+	Revision uint64 // grows by at least one with each change; 0 is an unclaimed box
+	// Generation changes whenever a removal of a person, device or box, or an epoch, takes effect, or loses it; only
+	// then, but for 1 in 2^64. It is equal on boxes that have the same records, 0 before the first, and has no order.
+	// Secrets that must outlive nobody's removal are made anew when it changes: the key of the https certificate is
+	// (services/certificate); the content key and the mesh's keys will be, where they are made.
+	Generation uint64
+	Self       PeerID     // this box
+	Household  *Household // nil until the claim
+	Boxes      []Box      // by Label; holds Self once claimed
+	People     []Person   // by Name, then ID; pending ones included
+	Devices    []Device   // by Name, then ID; pending ones included
+	Removed    []PeerID   // boxes that belonged once; never again one of Boxes
+	Friends    []Friend   // other households, by Petname, then ID
 	// ReadOnly is set while the log is damaged or Frozen: everything already known keeps working, nothing can change.
 	ReadOnly bool
 	// Frozen is set while who belongs is disputed; ReadOnly is, too. The disputed are suspended (StateQuarantined).

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"container/heap"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -59,6 +60,8 @@ type household struct {
 	epoch  record.Epoch                 // the newest; before the first, number 0 with the root of genesis
 	gone   map[services.PeerID]struct{} // boxes that were removed
 	frozen bool                         // somebody is suspended: nothing can change before the next epoch
+
+	generation uint64 // of services.Membership
 
 	sequence map[record.Author]uint64    // of each author's newest record
 	newest   map[record.Author]record.ID // each author's newest record
@@ -165,7 +168,21 @@ func (h *household) judge(r *record.Record, last uint64) error {
 			return errOnBehalf
 		}
 	}
-	return h.effect(r)
+	if err := h.effect(r); err != nil {
+		return err
+	}
+	if isRemoval(r) || r.Op() == record.OpEpoch {
+		h.outlived(r)
+	}
+	return nil
+}
+
+// outlived begins the next generation, after a removal or an epoch. It is a hash over those that have an effect, in their
+// order, and no number of them: an epoch that ends a removal leaves as many as there were.
+func (h *household) outlived(r *record.Record) {
+	id := r.ID()
+	sum := sha256.Sum256(binary.BigEndian.AppendUint64(id[:], h.generation))
+	h.generation = binary.BigEndian.Uint64(sum[:])
 }
 
 func (h *household) effect(r *record.Record) error {
@@ -523,7 +540,7 @@ func (h *household) parents(author record.Author) []record.ID {
 func (h *household) membership() *services.Membership {
 	is := h.is
 	m := &services.Membership{
-		Revision: h.taken, Self: h.self, Household: &is, ReadOnly: h.newer > 0 || h.frozen, Frozen: h.frozen,
+		Revision: h.taken, Generation: h.generation, Self: h.self, Household: &is, ReadOnly: h.newer > 0 || h.frozen, Frozen: h.frozen,
 		Boxes:   slices.SortedFunc(maps.Values(h.boxes), func(a, b services.Box) int { return cmp.Compare(a.Label, b.Label) }),
 		Removed: slices.SortedFunc(maps.Keys(h.gone), func(a, b services.PeerID) int { return slices.Compare(a[:], b[:]) }),
 		People: slices.SortedFunc(maps.Values(h.people), func(a, b services.Person) int {

@@ -165,6 +165,9 @@ func (h *household) knows(a record.Author) bool {
 
 // removeToo gives a removal its effect although its past is not there.
 func (h *household) removeToo(r *record.Record) {
+	if isRemoval(r) {
+		h.outlived(r)
+	}
 	switch p := r.Payload.(type) {
 	case record.RemovePerson:
 		h.removePerson(p.Person)
