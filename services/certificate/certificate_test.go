@@ -443,6 +443,45 @@ func TestLifeOfALeaf(t *testing.T) {
 	})
 }
 
+// Somebody was removed, and the box went on with the key it had.
+func TestRemovalMakesANewKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Until(time.Date(2026, time.December, 1, 0, 0, 0, 0, time.UTC)))
+		h := &house{m: claimed("attic"), known: true}
+		s := newHouse(t, h)
+		h.makeCA(t, params(time.Now()))
+		go s.Run(t.Context())
+		synctest.Wait()
+		first, root := leaf(t, s), s.RootDER()
+		step := func(generation uint64) {
+			m := claimed("attic")
+			m.Revision, m.Generation = h.m.Revision+1, generation
+			h.set(m)
+			synctest.Wait()
+		}
+		step(0)
+		if leaf(t, s) != first {
+			t.Error("a change without a removal made a new leaf")
+		}
+		step(7)
+		second := leaf(t, s)
+		if bytes.Equal(second.RawSubjectPublicKeyInfo, first.RawSubjectPublicKeyInfo) {
+			t.Error("somebody was removed, and the leaf has the old key")
+		}
+		if !bytes.Equal(s.RootDER(), root) {
+			t.Error("the devices would have to install another root")
+		}
+		step(7)
+		if leaf(t, s) != second {
+			t.Error("one removal made two leaves")
+		}
+		step(3) // an epoch undid it: generations have no order
+		if bytes.Equal(leaf(t, s).RawSubjectPublicKeyInfo, second.RawSubjectPublicKeyInfo) {
+			t.Error("an epoch settled who belongs, and the leaf has the old key")
+		}
+	})
+}
+
 // A claim while NTP was forged made an authority, and a leaf, that began in the future: phones refused both until then,
 // and nothing made them anew when the time was right again.
 func TestClaimAtAForgedTime(t *testing.T) {

@@ -28,5 +28,12 @@
 // vouches for the time a leaf is made from the known lower bound, long enough for a box that lay in a drawer for a year;
 // it is replaced as soon as the time is known.
 //
-// The service keeps nothing on disk.
+// A leaf has a key of its own, made with it. Whenever somebody or something is removed, or an epoch settles who belongs
+// (services.Membership.Generation), a new one is made, a phone's removal included: it costs a key and a signature, nobody
+// sees it, and one rule is easier to trust than four. Do not expect much of it. No phone and no other box ever held the
+// key. Only who had the machine itself, or could read its memory, may have copied it, and what they copied goes on to
+// be believed until it ends, since there is no revocation: the new key keeps them out of handshakes to come, not from
+// standing in for the box where they can put themselves between. Against that helps a new authority alone.
+//
+// The service keeps nothing on disk: every start makes a new key, so that none is missed.
 package certificate

@@ -86,6 +86,7 @@ type want struct {
 	addresses    []netip.Addr
 	intermediate string // DER
 	known        bool
+	generation   uint64 // of the membership
 }
 
 // New checks the configuration.
@@ -194,7 +195,7 @@ func (s *Service) issue(ctx context.Context, m *services.Membership, ask bool) e
 		return err
 	}
 	now := s.c.Now()
-	w := s.want(m.Household, box, intermediate)
+	w := s.want(m, box, intermediate)
 	if len(w.names) == 0 {
 		return fmt.Errorf("the authority permits none of this box's names; it permits %v", intermediate.PermittedDNSDomains)
 	}
@@ -225,8 +226,9 @@ func (s *Service) issue(ctx context.Context, m *services.Membership, ask bool) e
 }
 
 // want lists what the leaf should hold, less what the authority does not permit.
-func (s *Service) want(h *services.Household, box services.Box, ca *x509.Certificate) want {
-	w := want{intermediate: string(ca.Raw), known: s.c.Known()}
+func (s *Service) want(m *services.Membership, box services.Box, ca *x509.Certificate) want {
+	h := m.Household
+	w := want{intermediate: string(ca.Raw), known: s.c.Known(), generation: m.Generation}
 	host := box.Label + "." + h.Domain
 	names := []string{host, box.Label + ".local", h.Domain}
 	for _, sub := range s.c.Subnames {
@@ -249,7 +251,7 @@ func (s *Service) want(h *services.Household, box services.Box, ca *x509.Certifi
 
 // coveredBy says whether a leaf made for have is right for w. An address that went away does no harm.
 func (w want) coveredBy(have want) bool {
-	return w.intermediate == have.intermediate && w.known == have.known && slices.Equal(w.names, have.names) &&
+	return w.intermediate == have.intermediate && w.known == have.known && w.generation == have.generation && slices.Equal(w.names, have.names) &&
 		!slices.ContainsFunc(w.addresses, func(a netip.Addr) bool { return !slices.Contains(have.addresses, a) })
 }
 
