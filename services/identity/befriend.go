@@ -54,6 +54,14 @@ type Befriending struct {
 	book  friendBook
 	wrong map[services.PeerID]int // secrets that nobody knows, in the minute that began then
 	since time.Time
+	news  map[services.PeerID]credit      // of friends' boxes
+	wrote map[services.FriendID]time.Time // when what was seen of a friend was written down; monotonic
+}
+
+// credit is how often somebody may do something, and since when it is so.
+type credit struct {
+	left float64
+	at   time.Time // monotonic
 }
 
 // friendBook is what friends.json holds, version 1.
@@ -84,6 +92,9 @@ const (
 	mostInvites  = 32
 	mostBook     = 1 << 20
 	seenEvery    = 6 * time.Hour // at least between two writings of the same
+	movedEvery   = time.Hour     // and of other addresses
+	newsBurst    = 8             // records of this log that a friend's box may cause at once
+	newsEvery    = time.Hour     // and one more after each such time, for ever: a log never shrinks
 	freeGuesses  = 5             // of a peer in a minute
 	mostGuesses  = 60            // of all peers
 	guessMinutes = time.Minute
@@ -91,7 +102,10 @@ const (
 
 // NewBefriending returns what speaks for s. candidates are the addresses of this box that a friend may try.
 func NewBefriending(s *Service, candidates func() []netip.AddrPort) *Befriending {
-	b := &Befriending{s: s, candidates: candidates, path: filepath.Join(s.cfg.Dir, "friends.json"), wrong: map[services.PeerID]int{}}
+	b := &Befriending{
+		s: s, candidates: candidates, path: filepath.Join(s.cfg.Dir, "friends.json"), wrong: map[services.PeerID]int{},
+		news: map[services.PeerID]credit{}, wrote: map[services.FriendID]time.Time{},
+	}
 	raw, err := durable.ReadSmall(b.path, mostBook)
 	if err == nil {
 		err = json.Unmarshal(raw, &b.book)
@@ -299,12 +313,56 @@ func (b *Befriending) saw(id services.FriendID, peer services.PeerID, at []netip
 	maps.DeleteFunc(paths, func(p services.PeerID, _ []netip.AddrPort) bool { return !slices.Contains(f.Peers, p) })
 	paths[peer] = at
 	b.book.Seen[id] = sighted{now, paths}
-	if now.Sub(old.At).Abs() < seenEvery && slices.Equal(old.Paths[peer], at) {
+	least := seenEvery
+	if !slices.Equal(old.Paths[peer], at) {
+		least = movedEvery
+	}
+	if last, ok := b.wrote[id]; ok && time.Since(last) < least {
 		return
 	}
+	b.wrote[id] = time.Now()
 	if err := b.save(); err != nil {
 		b.s.cfg.Log.Warn("when a friend was heard of is not written down", "error", err)
 	}
+}
+
+// mayTell says whether peer may have it written down that its household is another, and counts it: a friend could otherwise
+// fill the log. Boxes that are named for the first time then, fresh, wait for a turn of their own.
+func (b *Befriending) mayTell(peer services.PeerID, fresh []services.PeerID) bool {
+	m := b.s.Membership()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	maps.DeleteFunc(b.news, func(p services.PeerID, _ credit) bool {
+		_, ok := m.FriendAt(p)
+		return !ok
+	})
+	c, ok := b.news[peer]
+	if !ok {
+		c = credit{newsBurst, now}
+	}
+	c = credit{min(newsBurst, c.left+now.Sub(c.at).Hours()/newsEvery.Hours()), now}
+	may := c.left >= 1
+	if may {
+		c.left--
+		for _, p := range fresh {
+			b.news[p] = credit{0, now}
+		}
+	}
+	b.news[peer] = c
+	return may
+}
+
+// update writes down what peer tells of its household, the friend id.
+func (b *Befriending) update(ctx context.Context, id services.FriendID, peer services.PeerID, nickname string, peers []services.PeerID) error {
+	return b.s.updateFriend(ctx, id, nickname, peers, func(f services.Friend) bool {
+		fresh := slices.DeleteFunc(slices.Clone(peers), func(p services.PeerID) bool { return p == peer || slices.Contains(f.Peers, p) })
+		may := b.mayTell(peer, fresh)
+		if !may {
+			b.s.cfg.Log.Warn("a friend's box tells something else too often", "friend", id.String(), "peer", peer.String())
+		}
+		return may
+	})
 }
 
 // try runs decide as change would, and changes nothing.
@@ -479,7 +537,7 @@ func (b *Befriending) asked(ctx context.Context, peer services.PeerID, m befrien
 	}
 	if _, ok := b.s.Membership().Friend(id); ok {
 		// Perhaps they could not write it down, or removed us and want us back.
-		if err := b.s.UpdateFriend(ctx, id, nickname, peers); err != nil {
+		if err := b.update(ctx, id, peer, nickname, peers); err != nil {
 			return befriend.Unavailable, err
 		}
 	} else {
@@ -595,7 +653,7 @@ func (b *Befriending) heard(ctx context.Context, id services.FriendID, peer serv
 	if err != nil {
 		return err
 	}
-	for _, err := range []error{b.s.UpdateFriend(ctx, id, a.Name, a.Peers), b.s.RenewGrants(ctx, id)} {
+	for _, err := range []error{b.update(ctx, id, peer, a.Name, a.Peers), b.s.RenewGrants(ctx, id)} {
 		if err != nil {
 			b.s.cfg.Log.Warn("what a friend tells is not written down", "friend", id.String(), "error", err)
 		}

@@ -363,6 +363,11 @@ func (s *Service) RenameFriend(ctx context.Context, id services.FriendID, petnam
 
 // UpdateFriend notes what a friend told of themselves. Codes: friend-not-found, friend-invalid, peer-taken, own-household.
 func (s *Service) UpdateFriend(ctx context.Context, id services.FriendID, nickname string, peers []services.PeerID) error {
+	return s.updateFriend(ctx, id, nickname, peers, func(services.Friend) bool { return true })
+}
+
+// updateFriend is UpdateFriend that asks may once there is something to be written down; if not, nothing changes.
+func (s *Service) updateFriend(ctx context.Context, id services.FriendID, nickname string, peers []services.PeerID, may func(f services.Friend) bool) error {
 	nickname, peers, err := told(id, nickname, peers)
 	if err != nil {
 		return err
@@ -373,6 +378,9 @@ func (s *Service) UpdateFriend(ctx context.Context, id services.FriendID, nickna
 		}
 		if err := h.checkPeers(id, peers); err != nil {
 			return nil, err
+		}
+		if !may(f.Friend) {
+			return nil, nil
 		}
 		return record.UpdateFriend{Friend: id, Count: count, Nickname: nickname, Peers: peers}, nil
 	})
