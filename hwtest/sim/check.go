@@ -136,6 +136,7 @@ type court struct {
 	adds     map[string][]*known // of a subject
 	removals map[string][]*known
 	void     bits
+	kept     bits                // what epochs keep of keys that were used twice
 	forked   map[[32]byte]uint64 // keys of which two records have one sequence, and that
 	unsure   bool                // whether one of them counts as forked
 	frozen   bool                // one of them does
@@ -211,6 +212,19 @@ func (c *court) epochs(set []*known) {
 		chain = append(chain, e)
 		past := e.past
 		e = newest(func(k *known) bool { return past.has(k.at) })
+	}
+	for _, e := range chain {
+		for _, tip := range set {
+			if !e.past.has(tip.at) || !slices.Contains(e.keeps(), tip.id) {
+				continue
+			}
+			c.kept.add(tip.at)
+			for _, k := range set {
+				if k.author == tip.author && tip.past.has(k.at) {
+					c.kept.add(k.at)
+				}
+			}
+		}
 	}
 	for _, k := range set {
 		counts := true
@@ -292,7 +306,7 @@ func (c *court) forks() {
 		}
 	}
 	for _, k := range c.in {
-		if s, ok := sure[k.author.key]; ok && k.author.kind == kindBox && k.seq >= s {
+		if s, ok := sure[k.author.key]; ok && k.author.kind == kindBox && k.seq >= s && !c.kept.has(k.at) {
 			c.void.add(k.at)
 		}
 	}
@@ -333,7 +347,7 @@ func (c *court) remove() {
 func (c *court) beyondDoubt(k *known) bool {
 	if k.at < c.w.base { // all honest boxes know it from the beginning
 		s, forked := c.forked[k.author.key]
-		return !(forked && k.seq >= s) && !slices.ContainsFunc(c.removals[string(k.author.key[:])], func(r *known) bool { return !r.past.has(k.at) })
+		return !(forked && k.seq >= s && !c.kept.has(k.at)) && !slices.ContainsFunc(c.removals[string(k.author.key[:])], func(r *known) bool { return !r.past.has(k.at) })
 	}
 	if k.author.kind == kindBox && (c.w.enemy != nil && c.w.enemy.owns(k.author.key) || !c.beyond(string(k.author.key[:]))) {
 		return false

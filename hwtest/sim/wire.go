@@ -170,15 +170,25 @@ func addDevice(id services.DeviceID, of services.PersonID, name string, key serv
 
 func epoch(number uint64, root [32]byte) []byte {
 	b := append(binary.BigEndian.AppendUint64(nil, number), root[:]...)
-	return append(b, make([]byte, 33)...)
+	return append(b, make([]byte, 34)...)
 }
 
-// voids are the records that an epoch names as void.
-func (r *record) voids() (out []recordID) {
-	for b := r.payload[73:]; len(b) > 0; b = b[32:] {
-		out = append(out, recordID(b[:32]))
+// voids are the records that an epoch names as void, keeps the newest of the branches that it keeps.
+func (r *record) voids() []recordID { voids, _ := recordIDs(r.payload[72:]); return voids }
+
+func (r *record) keeps() []recordID {
+	_, rest := recordIDs(r.payload[72:])
+	keeps, _ := recordIDs(rest)
+	return keeps
+}
+
+// recordIDs reads a list with its length before it.
+func recordIDs(b []byte) (out []recordID, rest []byte) {
+	n, b := int(b[0]), b[1:]
+	for range n {
+		out, b = append(out, recordID(b[:32])), b[32:]
 	}
-	return out
+	return out, b
 }
 
 // subject is whom the record adds, changes or removes: the text of an identifier, or a box's key as a string.

@@ -126,7 +126,9 @@ type Settlement struct {
 }
 
 // Settle has the household root, which the words stand for, settle a dispute: an epoch that says what counts, and the
-// removal of those who do not stay, in one piece. Nobody is suspended after it. Codes: words-*, as CheckWords; no-dispute;
+// removal of those who do not stay, in one piece. Nobody is suspended after it. Of a box whose key is used twice, what this
+// box heard of first goes on to count. Records with an operation of a newer program are void from then on: a stolen key
+// could write one to stop every change. Codes: words-*, as CheckWords; no-dispute;
 // key-needed (this box is forked, and Key is zero); last-owner (no owner would be left); not-settled.
 func (s *Service) Settle(ctx context.Context, c Settlement) error {
 	if err := s.lock(ctx); err != nil {
@@ -149,7 +151,7 @@ func (s *Service) Settle(ctx context.Context, c Settlement) error {
 	if err != nil {
 		return err
 	}
-	if !v.frozen() {
+	if !v.frozen() && s.state.newer == 0 {
 		return &services.Problem{
 			Kind: services.KindConflict, Code: "no-dispute",
 			Say: services.Say("identity.settle.none", "There is nothing to settle: nobody disputes who belongs. Nothing was changed."),
@@ -189,7 +191,22 @@ func (s *Service) epoch(root ed25519.PrivateKey, taken []*record.Record, v *verd
 	for _, r := range v.open {
 		e.Void = append(e.Void, r.ID())
 	}
+	for _, r := range taken {
+		if _, unknown := r.Payload.(record.Unknown); unknown && !v.void[r.ID()] {
+			e.Void = append(e.Void, r.ID())
+		}
+	}
 	slices.SortFunc(e.Void, record.ID.Compare)
+	e.Void = slices.Compact(e.Void)
+	for _, box := range v.forked {
+		if tip := s.ownBranch(record.Box(box)); tip != nil && len(e.Keep) < record.MaxKeep {
+			e.Keep = append(e.Keep, tip.ID())
+		}
+	}
+	slices.SortFunc(e.Keep, record.ID.Compare)
+	if len(e.Void) > record.MaxVoid {
+		return nil, nil, fmt.Errorf("an epoch voids at most %d records, not %d", record.MaxVoid, len(e.Void))
+	}
 	sequence := s.state.sequence[author]
 	var made []*record.Record
 	set := slices.Clone(taken)
@@ -245,6 +262,17 @@ func (s *Service) epoch(root ed25519.PrivateKey, taken []*record.Record, v *verd
 		return nil, nil, errStillOpen // the last box cannot be removed
 	}
 	return made, next, nil
+}
+
+// ownBranch is the newest record of the branch of a box's records that this box heard of first: of its own, what it wrote.
+func (s *Service) ownBranch(a record.Author) (tip *record.Record) {
+	for _, r := range s.shared.Set().Records() {
+		if r.Author != a || tip == nil && r.Sequence != 1 || tip != nil && (r.Sequence != tip.Sequence+1 || !s.shared.Set().Follows(r, tip)) {
+			continue
+		}
+		tip = r
+	}
+	return tip
 }
 
 func (h *household) has(s Subject) bool {

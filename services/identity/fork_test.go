@@ -1,7 +1,11 @@
 package identity
 
 import (
+	"context"
+	"crypto/ed25519"
 	"errors"
+	"log/slog"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -121,10 +125,10 @@ func TestRemovedKeyProvesNothing(t *testing.T) {
 func TestForkOfTheLastBox(t *testing.T) {
 	d := newDAG(t, 1)
 	one := d.add(d.boxes[0], person(ann, services.RoleOwner), d.last())
-	d.add(d.boxes[0], record.AddBox{Box: services.PeerID{1}, Name: "Attic", Label: "attic", Host: 2}, one)
+	d.add(d.boxes[0], person(ben, services.RoleOwner), one) // is heard of first, and kept
 	d.seq[d.boxes[0]]--
-	d.add(d.boxes[0], person(ben, services.RoleOwner), one)
-	s := &Service{self: services.PeerID{1}, cfg: Config{Now: time.Now}}
+	d.add(d.boxes[0], record.AddBox{Box: services.PeerID{1}, Name: "Attic", Label: "attic", Host: 2}, one)
+	s := &Service{self: services.PeerID{1}, cfg: Config{Now: time.Now}, shared: exchange.New(exchange.NewSet(d.records...), (*record.Record).Verify)}
 	taken, state, v, err := s.verdict(d.records)
 	if err != nil || len(v.forked) != 1 {
 		t.Fatalf("forked are %v, %v", v.forked, err)
@@ -138,11 +142,11 @@ func TestForkOfTheLastBox(t *testing.T) {
 // What a settlement names as void is proof of a fork all the same: what else the box signed from there on does not come back.
 func TestVoidedProof(t *testing.T) {
 	d, _, b, _, base := settled(t)
+	d.add(b, record.RemovePerson{Person: ben}, base) // is heard of first
+	d.seq[b] = 0
 	one := d.add(b, record.RenamePerson{Person: ben, Name: "Benno"}, base)
 	d.add(b, person(dan, services.RoleOwner), one)
-	d.seq[b] = 0
-	d.add(b, record.RemovePerson{Person: ben}, base)
-	s := &Service{self: d.self(), cfg: Config{Now: time.Now}}
+	s := &Service{self: d.self(), cfg: Config{Now: time.Now}, shared: exchange.New(exchange.NewSet(d.records...), (*record.Record).Verify)}
 	taken, state, v, err := s.verdict(d.records)
 	if err != nil || len(v.forked) != 1 || len(v.open) != 1 {
 		t.Fatalf("forked are %v, open %v, %v", v.forked, v.open, err)
@@ -156,4 +160,90 @@ func TestVoidedProof(t *testing.T) {
 	if diff := cmp.Diff(want, who(next.membership())); diff != "" {
 		t.Errorf("household (-want +got):\n%s", diff)
 	}
+}
+
+// A stolen key may sign against the first record of its box: everything that the box ever did is in doubt then, and comes
+// back with the words, since the box heard of its own branch first.
+func TestBackdatedFork(t *testing.T) {
+	d := newDAG(t, 1)
+	box := d.boxes[0]
+	base := d.last()
+	d.add(box, person(ann, services.RoleOwner), base)
+	d.add(box, person(ben, services.RoleAdmin), d.last())
+	d.add(box, record.RemovePerson{Person: ben}, d.last())
+	d.add(box, person(cat, services.RoleMember), d.last())
+	d.seq[box] = 0
+	d.add(box, person("evaevaevaevaevae", services.RoleOwner), base)
+	d.add(box, record.RemovePerson{Person: ann}, d.last())
+	s := &Service{self: d.self(), cfg: Config{Now: time.Now}, shared: exchange.New(exchange.NewSet(d.records...), (*record.Record).Verify)}
+	taken, state, v, err := s.verdict(d.records)
+	if err != nil || len(v.forked) != 1 {
+		t.Fatalf("forked are %v, %v", v.forked, err)
+	}
+	s.state = state
+	next := services.PeerID{7}
+	made, _, err := s.epoch(d.keys[d.root], taken, v, Settlement{Key: next, Stay: []Subject{{Person: ann}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := fold(next, taken[0].ID(), append(taken, made...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"ann owner", "cat member", "box at 1"}
+	if diff := cmp.Diff(want, who(after.membership())); diff != "" {
+		t.Errorf("household (-want +got):\n%s", diff)
+	}
+}
+
+// A stolen key that writes an operation which nobody knows stops changes, but not its own removal, nor the words.
+func TestUnknownOperationDoesNotLock(t *testing.T) {
+	d := newDAG(t, 2)
+	a, b := d.boxes[0], d.boxes[1]
+	d.add(a, person(ann, services.RoleOwner), d.last())
+	d.add(b, record.Unknown{Code: 200, Bytes: []byte("x")}, d.last())
+	keys := d.keys
+	s := &Service{self: d.self(), path: filepath.Join(t.TempDir(), "log"), writing: make(chan struct{}, 1), changed: make(chan struct{}), conns: map[*LogConn]struct{}{}}
+	s.cfg = Config{Now: time.Now, Log: slog.New(slog.DiscardHandler), Keys: boxKeys{onlyID{id: d.self()}, keys[a]}}
+	if err := os.WriteFile(s.path, must(encodeRecords(d.records)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.adopt(load(nil, s.self, s.path))
+	if !s.Membership().ReadOnly {
+		t.Fatal("changes go on")
+	}
+	if err := s.change(t.Context(), func(*household) (record.Payload, error) { return person(ben, services.RoleOwner), nil }); !isCode(err, "read-only") {
+		t.Errorf("somebody is taken in: %v", err)
+	}
+	if err := s.RemoveBox(t.Context(), services.PeerID(b.Key)); err != nil {
+		t.Errorf("the thief's box is not removed: %v", err)
+	}
+	taken, _, v, err := s.verdict(s.shared.Set().Records())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, next, err := s.epoch(keys[d.root], taken, v, Settlement{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := next.membership(); m.ReadOnly || len(m.Boxes) != 1 || len(m.People) != 1 {
+		t.Errorf("after the words: read-only %t, %v", m.ReadOnly, who(m))
+	}
+}
+
+// boxKeys signs as one box.
+type boxKeys struct {
+	onlyID
+	key ed25519.PrivateKey
+}
+
+func (k boxKeys) SignRecord(_ context.Context, m []byte) ([]byte, error) {
+	return ed25519.Sign(k.key, m), nil
+}
+
+func must(b []byte, err error) []byte {
+	if err != nil {
+		panic(err)
+	}
+	return b
 }

@@ -636,12 +636,12 @@ func replay(self services.PeerID, taken []*record.Record, void, powerless map[re
 	return h, idle, able, nil
 }
 
-// isChain says whether each record is the only child of the one before it, as it is while there is one box, and no
-// author used a sequence twice.
+// isChain says whether each record is the only child of the one before it, as it is while there is one box, no author used
+// a sequence twice, and no epoch says what counts.
 func isChain(taken []*record.Record) bool {
 	last := map[record.Author]uint64{}
 	for i, r := range taken {
-		if i > 0 && (len(r.Parents) != 1 || r.Parents[0] != taken[i-1].ID()) || r.Sequence <= last[r.Author] {
+		if i > 0 && (len(r.Parents) != 1 || r.Parents[0] != taken[i-1].ID()) || r.Sequence <= last[r.Author] || r.Op() == record.OpEpoch {
 			return false
 		}
 		last[r.Author] = r.Sequence

@@ -346,8 +346,9 @@ func (s *Service) changeLocked(ctx context.Context, act actor, decide func(h *ho
 
 // changeAllLocked is changeLocked for several records that are written together or not at all.
 func (s *Service) changeAllLocked(ctx context.Context, act actor, decide func(h *household) ([]record.Payload, error)) error {
-	if err := s.writable(); err != nil {
-		return err
+	cannot := s.writable()
+	if cannot != nil && !(isCode(cannot, "read-only") && s.newerOnly()) {
+		return cannot
 	}
 	if err := s.state.belongs(act); err != nil {
 		return err
@@ -355,6 +356,9 @@ func (s *Service) changeAllLocked(ctx context.Context, act actor, decide func(h 
 	payloads, err := decide(s.state)
 	if len(payloads) == 0 || err != nil {
 		return err
+	}
+	if cannot != nil && slices.ContainsFunc(payloads, func(p record.Payload) bool { return !removesSomebody(p) }) {
+		return cannot
 	}
 	next := s.state.clone()
 	var records []*record.Record
@@ -408,6 +412,23 @@ func (s *Service) writable() error {
 		}
 	}
 	return nil
+}
+
+// newerOnly says whether nothing but a record of a newer program keeps the log from changing. Removals go on even then: such
+// a record may be a thief's.
+func (s *Service) newerOnly() bool {
+	s.mu.Lock()
+	fault := s.fault
+	s.mu.Unlock()
+	return !fault.any() && s.state != nil && s.state.newer > 0 && !s.state.frozen
+}
+
+func removesSomebody(p record.Payload) bool {
+	switch p.(type) {
+	case record.RemovePerson, record.RemoveDevice, record.RemoveBox, record.RemoveFriend:
+		return true
+	}
+	return false
 }
 
 func notClaimed() error {

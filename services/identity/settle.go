@@ -37,7 +37,8 @@ import (
 // Two different records of one box with one sequence prove that its key is used in two places: a cloned card, or theft.
 // All that the box signed from there on is void, but its removals are open; the box is suspended, and all is frozen. That
 // ends when the root removes or replaces the box in knowledge of the proof: then its removals in doubt fall. What a
-// removal that stands had not seen of its box proves nothing.
+// removal that stands had not seen of its box proves nothing. An epoch may name the newest record of the branch that was the
+// box's own: that one, and what the box signed before it, counts as ever.
 
 // verdict is what became of a set.
 type verdict struct {
@@ -217,6 +218,27 @@ func (j *judgement) inside(epochs []int) (in, known []bool) {
 	return in, known
 }
 
+// kept are the records of boxes whose key was used twice that the epochs keep.
+func (j *judgement) kept(epochs []int) map[record.ID]bool {
+	out := map[record.ID]bool{}
+	for _, e := range epochs {
+		known := j.past(e)
+		for _, id := range j.taken[e].Payload.(record.Epoch).Keep {
+			tip, ok := j.at[id]
+			if !ok || !known[tip] {
+				continue
+			}
+			out[id] = true
+			for i, before := range j.past(tip) {
+				if r := j.taken[i]; before && r.Author == j.taken[tip].Author {
+					out[r.ID()] = true
+				}
+			}
+		}
+	}
+	return out
+}
+
 // adds returns whom or what r adds, the zero Subject for nobody. Identifiers are used once.
 func adds(r *record.Record) Subject {
 	switch p := r.Payload.(type) {
@@ -387,7 +409,9 @@ func labelled(removals []int, attackers map[int][]int, doubtful func(removal int
 // verdict applies the three rules. Removals in powerless are known to have no effect of their own and attack nothing.
 func (j *judgement) verdict(powerless map[record.ID]bool) *verdict {
 	v := &verdict{void: map[record.ID]bool{}, powerless: powerless}
-	in, proof := j.inside(j.epochs()) // what an epoch names as void is proof of a fork all the same
+	epochs := j.epochs()
+	in, proof := j.inside(epochs) // what an epoch names as void is proof of a fork all the same
+	kept := j.kept(epochs)
 	for i, r := range j.taken {
 		if !in[i] {
 			v.void[r.ID()] = true
@@ -403,7 +427,7 @@ func (j *judgement) verdict(powerless map[record.ID]bool) *verdict {
 	)
 	doubtful := func(r *record.Record) bool {
 		s, ok := forks[r.Author]
-		return ok && r.Sequence >= s
+		return ok && r.Sequence >= s && !kept[r.ID()]
 	}
 	// What a removed box signed without the removal having seen it is void, and proves nothing either: a removed key does
 	// not freeze anybody. With less in doubt more removals stand, so all is tried again until nothing changes.

@@ -74,6 +74,9 @@ func (s *Set) founded(r *record.Record) error {
 	return nil
 }
 
+// Follows says whether before, which is in the set, is in r's past.
+func (s *Set) Follows(r, before *record.Record) bool { return s.descends(r, []int{s.at[before.ID()]}) }
+
 // descends says whether the record at one of the places, which ascend, is in r's past.
 func (s *Set) descends(r *record.Record, places []int) bool {
 	if len(places) == 0 {

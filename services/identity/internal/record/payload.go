@@ -133,6 +133,7 @@ type (
 		Root     [32]byte // the root's public key from here on: the author's, or the one it had announced
 		NextRoot [32]byte // SHA-256 of the root's public key that may follow; all zero for none
 		Void     []ID     // records of its past that do not count, strictly ascending, at most MaxVoid
+		Keep     []ID     // of each box whose key was used twice, the newest record that counts; strictly ascending, at most MaxKeep
 	}
 	// ReplaceBox removes a box's key for good and puts another in its place; name, label and addresses stay. Its author is
 	// the household root.
@@ -210,6 +211,10 @@ func (p Epoch) append(b []byte) []byte {
 	for _, id := range p.Void {
 		b = append(b, id[:]...)
 	}
+	b = append(b, byte(len(p.Keep)))
+	for _, id := range p.Keep {
+		b = append(b, id[:]...)
+	}
 	return b
 }
 
@@ -259,6 +264,9 @@ func parsePayload(op Op, d *decoder) Payload {
 		p := Epoch{Number: d.uint64(), Root: d.key(), NextRoot: d.key()}
 		for n := d.byte(); n > 0 && d.err == nil; n-- {
 			p.Void = append(p.Void, d.key())
+		}
+		for n := d.byte(); n > 0 && d.err == nil; n-- {
+			p.Keep = append(p.Keep, d.key())
 		}
 		return p
 	case OpAddFriend, OpRenameFriend, OpUpdateFriend, OpSetGrants, OpRemoveFriend:
@@ -345,11 +353,17 @@ func (p RemoveDevice) check() error { return require(p.Device.Valid(), "device")
 func (p RemoveBox) check() error { return require(!p.Box.IsZero(), "box") }
 
 func (p Epoch) check() error {
-	ascend := true
-	for i := 1; i < len(p.Void); i++ {
-		ascend = ascend && p.Void[i-1].Compare(p.Void[i]) < 0
+	return require(p.Number > 0, "number", p.Root != [32]byte{}, "root",
+		len(p.Void) <= MaxVoid && ascending(p.Void), "void", len(p.Keep) <= MaxKeep && ascending(p.Keep), "keep")
+}
+
+func ascending(ids []ID) bool {
+	for i := 1; i < len(ids); i++ {
+		if ids[i-1].Compare(ids[i]) >= 0 {
+			return false
+		}
 	}
-	return require(p.Number > 0, "number", p.Root != [32]byte{}, "root", len(p.Void) <= MaxVoid && ascend, "void")
+	return true
 }
 
 func (p ReplaceBox) check() error {

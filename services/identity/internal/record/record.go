@@ -21,6 +21,7 @@ const (
 	MaxParents = 16
 	MaxPayload = 4096
 	MaxVoid    = 64
+	MaxKeep    = 16
 	// MaxSize is the length in bytes of the longest record.
 	MaxSize = 52 + 2*idSize + 1 + MaxParents*len(ID{}) + 2 + MaxPayload + ed25519.SignatureSize
 
