@@ -68,6 +68,7 @@ func (b *villager) args() []string {
 func (b *villager) startAgain() {
 	b.t.Helper()
 	b.start(box.Options{State: b.State, Args: b.args()})
+	b.up()
 }
 
 // other plugs another host into the box's switch.
@@ -156,7 +157,7 @@ func (b *villager) known() string {
 			continue
 		}
 		for _, r := range rows {
-			for _, own := range []string{"self", "linked", "last_handshake", "as_of"} {
+			for _, own := range []string{"self", "linked", "heard", "last_handshake", "as_of"} {
 				delete(r, own)
 			}
 			line, err := json.Marshal(r)
@@ -283,10 +284,11 @@ func (b *villager) friends() (names []string) {
 
 // Protocols, as peer protocols lists them.
 const (
-	logProtocol     = "/identity/log/v1"
-	addressProtocol = "/link/addresses/v1"
-	friendProtocol  = "/identity/friend/v1"
-	pingProtocol    = "/link/ping/v1"
+	logProtocol        = "/identity/log/v1"
+	credentialProtocol = "/account/credentials/v1"
+	addressProtocol    = "/link/addresses/v1"
+	friendProtocol     = "/identity/friend/v1"
+	pingProtocol       = "/link/ping/v1"
 )
 
 // Five boxes of three households. The three of one household are the same to everybody, whichever is asked and whichever
@@ -333,7 +335,7 @@ func TestFiveBoxes(t *testing.T) {
 			t.Errorf("the friends are %q on %s", got, b.host.Name())
 		}
 	}
-	ours, friends := []string{logProtocol, addressProtocol, pingProtocol}, []string{friendProtocol, pingProtocol}
+	ours, friends := []string{logProtocol, addressProtocol, credentialProtocol, pingProtocol}, []string{friendProtocol, pingProtocol}
 	for _, c := range []struct {
 		asker, asked *villager
 		speak        []string
@@ -344,7 +346,7 @@ func TestFiveBoxes(t *testing.T) {
 	} {
 		within(t, time.Minute, c.asker.host.Name()+" asks "+c.asked.host.Name(), func() error {
 			names, refused := c.asker.speaks(c.asked.peerID())
-			for _, n := range []string{logProtocol, addressProtocol, "/account/credentials/v1", friendProtocol, pingProtocol} {
+			for _, n := range []string{logProtocol, addressProtocol, credentialProtocol, friendProtocol, pingProtocol} {
 				if slices.Contains(c.speak, n) != slices.Contains(names, n) && !(c.speak == nil && n == friendProtocol) {
 					return fmt.Errorf("it speaks %q, %s", names, refused)
 				}

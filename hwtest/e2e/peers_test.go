@@ -38,7 +38,6 @@ func TestWrongKeyAtRightAddress(t *testing.T) {
 	jones.Stop()
 	jones.host, attic.host, jones.at, attic.at = attic.host, jones.host, attic.at, jones.at
 	jones.startAgain()
-	jones.up()
 	within(t, 30*time.Second, "the Joneses' box is not met", func() error {
 		if _, refused := study.ping("Attic"); refused != "wrong-peer" {
 			return errors.New("a ping is refused with " + refused)
@@ -235,7 +234,7 @@ func TestNegotiation(t *testing.T) {
 	t.Run("a stranger", func(t *testing.T) {
 		self, sign := stranger(t)
 		p := play(t, attic.host, self, sign, netip.AddrPortFrom(study.at, linkPort))
-		for _, names := range [][]string{{logProtocol}, {pingProtocol}, {addressProtocol}, {"/identity/farewell/v1"}, {logProtocol, addressProtocol, pingProtocol, "/account/credentials/v1"}} {
+		for _, names := range [][]string{{logProtocol}, {pingProtocol}, {addressProtocol}, {"/identity/farewell/v1"}, {logProtocol, addressProtocol, pingProtocol, credentialProtocol}} {
 			st, err := p.Open(limit(t, 20*time.Second), asked, names...)
 			var refused *link.RefusedError
 			if !errors.As(err, &refused) || refused.Code != link.RefusedUnknown {
