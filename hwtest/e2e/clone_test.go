@@ -143,3 +143,39 @@ func TestClone(t *testing.T) {
 		study.knows(name, false)
 	}
 }
+
+// A box that gets its new key while it reaches no other is known by it as soon as it does.
+func TestNewKeyOfBoxAlone(t *testing.T) {
+	t.Parallel()
+	v := newVillage(t)
+	boxes, words := v.smiths("Shed")
+	study, shed := boxes[0], boxes[1]
+	shed.Stop()
+	v.cable.Down()
+	clone := v.copied(shed)
+	shed.Restart()
+	shed.up()
+	shed.add("Ben", "member")
+	clone.add("Eve", "owner")
+	v.cable.Up()
+	frozen(t, []*villager{study, shed, clone}, "clone Shed")
+
+	v.cable.Down()
+	old := shed.peerID()
+	shed.Do(nil, "recover", "settle", "--words-file", wordsFile(t, words))
+	within(t, 30*time.Second, "the shed has no new key", func() error {
+		var s struct {
+			Box struct {
+				PeerID string `json:"peer_id"`
+			}
+		}
+		if f := shed.TryDo(&s, "status"); f != nil || s.Box.PeerID == old {
+			return fmt.Errorf("it is %+v, %+v", s.Box, f)
+		}
+		return nil
+	})
+	shed.up()
+	v.cable.Up()
+	thawed(t, study, shed)
+	v.agree(study, shed)
+}
