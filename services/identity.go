@@ -178,6 +178,7 @@ type Membership struct {
 	Devices    []Device   // by Name, then ID; pending ones included
 	Removed    []PeerID   // boxes that belonged once; never again one of Boxes
 	Friends    []Friend   // other households, by Petname, then ID
+	Leaving    []Leaving  // people who were removed, by Name, then ID; never one of People
 	// ReadOnly is set while the log is damaged or Frozen: everything already known keeps working, nothing can change.
 	ReadOnly bool
 	// Frozen is set while who belongs is disputed; ReadOnly is, too. The disputed are suspended (StateQuarantined).

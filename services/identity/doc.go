@@ -22,6 +22,7 @@
 //   - words.go: the 24 recovery words and the root key they stand for;
 //   - friends.go: the address book: other households, and what they are allowed;
 //   - befriend.go, internal/befriend: how households become friends, and hear of one another;
+//   - leaving.go: what becomes of what removed people kept;
 //   - service.go and its neighbours claim.go, people.go, devices.go, snapshot.go: the changes, one record each;
 //   - share.go: boxes joining, leaving, and sharing the log.
 //

@@ -39,16 +39,18 @@ import (
 //
 // Removing a person removes their devices. Becoming a guest ends reaching the home network. A name that two boxes
 // gave away at the same time stays with the first in the order; the other shows with a number behind it. A box whose address
-// was given away at the same time gets the highest that is free. What becomes of friends stands in friends.go.
+// was given away at the same time gets the highest that is free. What becomes of friends stands in friends.go, of what
+// the removed kept in leaving.go.
 type household struct {
-	self    services.PeerID
-	genesis *record.Record
-	is      services.Household
-	boxes   map[services.PeerID]services.Box
-	people  map[services.PersonID]services.Person
-	devices map[services.DeviceID]services.Device
-	friends friends
-	hosts   [256]bool // taken last bytes of addresses
+	self     services.PeerID
+	genesis  *record.Record
+	is       services.Household
+	boxes    map[services.PeerID]services.Box
+	people   map[services.PersonID]services.Person
+	devices  map[services.DeviceID]services.Device
+	friends  friends
+	hosts    [256]bool // taken last bytes of addresses
+	departed map[services.PersonID]departure
 	// names finds who has a name: scope and folded name to identifier. Boxes have the scope "box", people
 	// "person", devices their person's identifier.
 	names map[string]string
@@ -82,6 +84,7 @@ var (
 	errGenesis   = because(services.Say("identity.why.genesis", "it begins another household"))
 	errLastBox   = because(services.Say("identity.why.last-box", "it would take away the last box"))
 	errEpoch     = because(services.Say("identity.why.epoch", "it is not the next decision of the 24 words"))
+	errChosen    = because(services.Say("identity.why.chosen", "another choice came later, or is more careful"))
 	errVoid      = because(services.Say("identity.why.void", "it is disputed, whoever made it was removed, or the 24 words left it out"))
 )
 
@@ -103,6 +106,7 @@ func newHousehold(self services.PeerID, genesis *record.Record) (*household, err
 		names:    map[string]string{},
 		used:     map[string]struct{}{},
 		waits:    map[string]services.PeerID{},
+		departed: map[services.PersonID]departure{},
 		epoch:    record.Epoch{Root: genesis.Author.Key, NextRoot: g.NextRoot},
 		gone:     map[services.PeerID]struct{}{},
 		sequence: map[record.Author]uint64{},
@@ -118,7 +122,7 @@ func (h *household) clone() *household {
 	c := *h
 	c.boxes, c.people, c.devices = maps.Clone(h.boxes), maps.Clone(h.people), maps.Clone(h.devices)
 	c.names, c.gone, c.waits = maps.Clone(h.names), maps.Clone(h.gone), maps.Clone(h.waits)
-	c.friends = h.friends.clone()
+	c.friends, c.departed = h.friends.clone(), maps.Clone(h.departed)
 	c.used, c.sequence, c.newest, c.heads = maps.Clone(h.used), maps.Clone(h.sequence), maps.Clone(h.newest), maps.Clone(h.heads)
 	return &c
 }
@@ -228,6 +232,7 @@ func (h *household) effect(r *record.Record) error {
 			return nil
 		})
 	case record.ActivatePerson:
+		h.cameIn(p.Person)
 		return h.person(p.Person, func(q *services.Person) error {
 			q.State, q.Expires = services.StateActive, time.Time{}
 			return nil
@@ -238,7 +243,7 @@ func (h *household) effect(r *record.Record) error {
 			return nil
 		})
 	case record.RemovePerson:
-		return h.removePerson(p.Person)
+		return h.removePerson(p.Person, r.Time)
 	case record.AddDevice:
 		if _, ok := h.people[p.Person]; !ok {
 			return errUnknown
@@ -273,6 +278,8 @@ func (h *household) effect(r *record.Record) error {
 		h.is.Root = slices.Clone(p.Root[:])
 	case record.AddFriend, record.RenameFriend, record.UpdateFriend, record.SetGrants, record.RemoveFriend:
 		return h.friendEffect(p)
+	case record.SetLeaving:
+		return h.choose(p)
 	case record.Unknown:
 		h.newer++
 		return errNewer
@@ -312,7 +319,7 @@ func (h *household) device(id services.DeviceID, change func(*services.Device)) 
 	return nil
 }
 
-func (h *household) removePerson(id services.PersonID) error {
+func (h *household) removePerson(id services.PersonID, at time.Time) error {
 	p, ok := h.people[id]
 	if !ok {
 		return errUnknown
@@ -321,6 +328,9 @@ func (h *household) removePerson(id services.PersonID) error {
 		return errLastOwner
 	}
 	delete(h.people, id)
+	h.departed[id] = departure{
+		services.Leaving{Person: id, Name: p.Name, Removed: at, Then: services.ThenErase}, p.State != services.StatePending,
+	}
 	delete(h.names, nameKey(scopePerson, p.Name))
 	for _, d := range h.devices {
 		if d.Person == id {
@@ -549,10 +559,10 @@ func (h *household) membership() *services.Membership {
 		Devices: slices.SortedFunc(maps.Values(h.devices), func(a, b services.Device) int {
 			return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
 		}),
-		Friends: h.friends.list(),
+		Friends: h.friends.list(), Leaving: h.leaving(),
 	}
 	if _, removed := h.gone[h.self]; removed { // it lets nobody in any more
-		m.People, m.Devices, m.ReadOnly = nil, nil, true
+		m.People, m.Devices, m.Leaving, m.ReadOnly = nil, nil, nil, true
 	}
 	return m
 }

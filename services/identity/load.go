@@ -170,7 +170,7 @@ func (h *household) removeToo(r *record.Record) {
 	}
 	switch p := r.Payload.(type) {
 	case record.RemovePerson:
-		h.removePerson(p.Person)
+		h.removePerson(p.Person, r.Time)
 	case record.RemoveDevice:
 		h.removeDevice(p.Device)
 	case record.RemoveBox:

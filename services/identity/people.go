@@ -267,14 +267,10 @@ func (s *Service) SetLAN(ctx context.Context, id services.PersonID, lan bool) er
 	})
 }
 
-// RemovePerson removes a person and all their devices, for good. Codes: person-not-found, last-owner.
+// RemovePerson removes a person and all their devices, for good, and nobody has chosen what becomes of what they kept.
+// Codes: person-not-found, last-owner.
 func (s *Service) RemovePerson(ctx context.Context, id services.PersonID) error {
-	return s.changePerson(ctx, id, func(h *household, p services.Person) (record.Payload, error) {
-		if h.lastOwner(id) {
-			return nil, lastOwner()
-		}
-		return record.RemovePerson{Person: id}, nil
-	})
+	return s.RemovePersonThen(ctx, id, 0)
 }
 
 // MayChange says whether somebody with the role by may change target: rename, remove, change the role, manage the

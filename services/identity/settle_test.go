@@ -339,6 +339,7 @@ func history(rt *rapid.T, d *dag, tips []*record.Record, length int) {
 			person(p, services.RoleAdmin), record.RemovePerson{Person: p}, record.RemovePerson{Person: p},
 			record.RemoveDevice{Device: rapid.SampledFrom(devices).Draw(rt, "device")}, device("aphoneaphoneapho", p, 3),
 			record.SetRole{Person: p, Role: services.RoleOwner}, record.RemoveBox{Box: d.boxes[rapid.IntRange(1, 2).Draw(rt, "which box")].Key},
+			choice(p, rapid.Uint32Range(1, 2).Draw(rt, "choice"), rapid.SampledFrom([]services.Then{services.ThenExport, services.ThenErase, services.ThenNow}).Draw(rt, "then")),
 		}).Draw(rt, "what")
 		tips[i] = d.addFor(by, via, d.boxes[i], payload, parents...)
 	}

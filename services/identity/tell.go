@@ -75,6 +75,14 @@ func (c called) tell(r *record.Record) services.Sentence {
 		return services.Say("identity.log.lan-off", "The devices of {name} may no longer reach the home network.", "name", person(p.Person))
 	case record.RemovePerson:
 		return services.Say("identity.log.remove-person", "{name} was removed, with all devices.", "name", person(p.Person))
+	case record.SetLeaving:
+		switch p.Then {
+		case services.ThenExport:
+			return services.Say("identity.log.leaving-export", "What {name} kept here stays until somebody fetched it.", "name", person(p.Person))
+		case services.ThenNow:
+			return services.Say("identity.log.leaving-now", "What {name} kept here is to be erased at once.", "name", person(p.Person))
+		}
+		return services.Say("identity.log.leaving-erase", "What {name} kept here is to be erased after 30 days.", "name", person(p.Person))
 	case record.AddDevice:
 		return services.Say("identity.log.add-device", "The device {name} was added for {person}.", "name", p.Name, "person", person(p.Person))
 	case record.ActivateDevice:

@@ -14,7 +14,7 @@ func TestTell(t *testing.T) {
 		record.Genesis{}, record.AddBox{}, record.AddPerson{}, record.SetRole{}, record.RenamePerson{}, record.ActivatePerson{}, record.SetLAN{},
 		record.RemovePerson{}, record.AddDevice{}, record.ActivateDevice{}, record.RenameDevice{}, record.RemoveDevice{}, record.RemoveBox{},
 		record.Epoch{}, record.AddFriend{}, record.RenameFriend{}, record.UpdateFriend{}, record.SetGrants{}, record.RemoveFriend{},
-		record.ReplaceBox{},
+		record.ReplaceBox{}, record.SetLeaving{},
 	} {
 		r := &record.Record{Payload: p}
 		if say := (called{}).tell(r); say.Key == "identity.log.newer" {

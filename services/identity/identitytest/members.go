@@ -58,6 +58,7 @@ func (f *Members) Set(m *services.Membership) {
 func (f *Members) Update(change func(m *services.Membership)) {
 	c := *f.Membership()
 	c.Boxes, c.People, c.Devices, c.Friends = slices.Clone(c.Boxes), slices.Clone(c.People), slices.Clone(c.Devices), slices.Clone(c.Friends)
+	c.Leaving = slices.Clone(c.Leaving)
 	if c.Household != nil {
 		h := *c.Household
 		c.Household = &h

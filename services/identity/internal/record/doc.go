@@ -64,6 +64,9 @@
 //	                     each time that they change; the same again renews them · grants
 //	19  remove-friend    32 bytes the friend · count
 //	20  replace-box      32 bytes the box's public key until now · 32 bytes the one from here on; author is the root
+//	21  set-leaving      id of a removed person · 4 bytes number of the choice, one more than that of the newest one known,
+//	                     1 for the first · 1 byte what becomes of what they kept: 1 it is kept until it was exported, 2 it
+//	                     is erased after 30 days, 3 it is erased at once
 //
 // A friend is the public key of the root that another household's log began with. A "count" is 4 bytes, 1 for the first
 // time that this friend is added and one more each time after a removal, so that a removal ends what it knew of and no

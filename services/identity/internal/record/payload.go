@@ -37,12 +37,13 @@ const (
 	OpSetGrants
 	OpRemoveFriend
 	OpReplaceBox
+	OpSetLeaving
 )
 
 var opNames = [...]string{
 	"", "genesis", "add-box", "add-person", "set-role", "rename-person", "activate-person", "set-lan", "remove-person",
 	"add-device", "activate-device", "rename-device", "remove-device", "remove-box", "epoch",
-	"add-friend", "rename-friend", "update-friend", "set-grants", "remove-friend", "replace-box",
+	"add-friend", "rename-friend", "update-friend", "set-grants", "remove-friend", "replace-box", "set-leaving",
 }
 
 // known says whether o has a payload of its own here.
@@ -138,6 +139,13 @@ type (
 	// ReplaceBox removes a box's key for good and puts another in its place; name, label and addresses stay. Its author is
 	// the household root.
 	ReplaceBox struct{ Box, Key services.PeerID }
+	// SetLeaving says what becomes of what a removed person kept. Of two choices the one with the greater Number counts, of
+	// two with one Number the more careful.
+	SetLeaving struct {
+		Person services.PersonID
+		Number uint32
+		Then   services.Then
+	}
 	// Unknown is an operation of a newer program, kept as it came.
 	Unknown struct {
 		Code  Op
@@ -160,6 +168,7 @@ func (RemoveDevice) op() Op   { return OpRemoveDevice }
 func (RemoveBox) op() Op      { return OpRemoveBox }
 func (Epoch) op() Op          { return OpEpoch }
 func (ReplaceBox) op() Op     { return OpReplaceBox }
+func (SetLeaving) op() Op     { return OpSetLeaving }
 func (u Unknown) op() Op      { return u.Code }
 
 func (p Genesis) append(b []byte) []byte {
@@ -220,6 +229,10 @@ func (p Epoch) append(b []byte) []byte {
 
 func (p ReplaceBox) append(b []byte) []byte { return append(append(b, p.Box[:]...), p.Key[:]...) }
 
+func (p SetLeaving) append(b []byte) []byte {
+	return append(binary.BigEndian.AppendUint32(appendID(b, string(p.Person)), p.Number), byte(p.Then))
+}
+
 func (u Unknown) append(b []byte) []byte { return append(b, u.Bytes...) }
 
 // parsePayload always returns a payload; d.err says whether it is to be used.
@@ -273,6 +286,8 @@ func parsePayload(op Op, d *decoder) Payload {
 		return parseFriend(op, d)
 	case OpReplaceBox:
 		return ReplaceBox{Box: d.key(), Key: d.key()}
+	case OpSetLeaving:
+		return SetLeaving{Person: person(), Number: d.uint32(), Then: services.Then(d.byte())}
 	case 0:
 		d.fail("no operation")
 	}
@@ -368,6 +383,10 @@ func ascending(ids []ID) bool {
 
 func (p ReplaceBox) check() error {
 	return require(!p.Box.IsZero() && !p.Key.IsZero() && p.Box != p.Key, "box")
+}
+
+func (p SetLeaving) check() error {
+	return require(p.Person.Valid(), "person", p.Number > 0, "number", p.Then.Valid(), "choice")
 }
 
 func (u Unknown) check() error {

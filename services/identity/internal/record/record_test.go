@@ -61,6 +61,7 @@ func everyPayload() []record.Payload {
 		record.UpdateFriend{Friend: services.FriendID{4}, Count: 1, Nickname: "Jønes", Peers: []services.PeerID{{5}}},
 		record.SetGrants{Friend: services.FriendID{4}, Count: 1, Number: 2},
 		record.RemoveFriend{Friend: services.FriendID{4}, Count: 1},
+		record.SetLeaving{Person: person, Number: 1, Then: services.ThenErase},
 	}
 }
 
