@@ -54,14 +54,19 @@ func (p *Pages) JoinIt(rq *web.Request) error {
 	return rq.Render(pg)
 }
 
-// joinField puts what is wrong with the invitation, or with the way to the other box, beside the invitation: the form
+// joinField puts what is wrong with the invitation, or with the way to the other box, beside what was typed: the form
 // stays, and the same invitation may be tried again.
 func joinField(err error) error {
 	p := services.AsProblem(err)
-	if p == nil || p.Field != "" || p.Kind == services.KindInternal || p.Kind == services.KindSignIn {
+	if p == nil || p.Kind == services.KindInternal || p.Kind == services.KindSignIn {
 		return err
 	}
 	c := *p
-	c.Field = "link"
+	if c.Field == "" {
+		c.Field = "link"
+	}
+	if c.Kind == services.KindNotFound || c.Kind == services.KindUnavailable {
+		c.Kind = services.KindConflict // the other box, not this page
+	}
 	return &c
 }
