@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -183,34 +184,31 @@ func (s *Service) Settle(ctx context.Context, c Settlement) error {
 
 var errStillOpen = errors.New("the dispute would go on")
 
-// epoch makes the root's records: the epoch, which voids the open removals; the removal of those who do not stay; and an
-// end for each fork.
+// epoch makes the root's records: epochs, which void the open removals, one where an epoch has room for all of them; the
+// removal of those who do not stay; and an end for each fork.
 func (s *Service) epoch(root ed25519.PrivateKey, taken []*record.Record, v *verdict, c Settlement) ([]*record.Record, *household, error) {
 	author := record.Root(root.Public().(ed25519.PublicKey))
-	e := record.Epoch{Number: s.state.epoch.Number + 1, Root: s.state.epoch.Root, NextRoot: s.state.epoch.NextRoot}
+	var void []record.ID
 	for _, r := range v.open {
-		e.Void = append(e.Void, r.ID())
+		void = append(void, r.ID())
 	}
 	for _, r := range taken {
 		if _, unknown := r.Payload.(record.Unknown); unknown && !v.void[r.ID()] {
-			e.Void = append(e.Void, r.ID())
+			void = append(void, r.ID())
 		}
 	}
-	slices.SortFunc(e.Void, record.ID.Compare)
-	e.Void = slices.Compact(e.Void)
+	slices.SortFunc(void, record.ID.Compare)
+	void = slices.Compact(void)
+	var keep []record.ID
 	for _, box := range v.forked {
-		if tip := s.ownBranch(record.Box(box)); tip != nil && len(e.Keep) < record.MaxKeep {
-			e.Keep = append(e.Keep, tip.ID())
+		if tip := s.ownBranch(record.Box(box)); tip != nil && len(keep) < record.MaxKeep {
+			keep = append(keep, tip.ID())
 		}
 	}
-	slices.SortFunc(e.Keep, record.ID.Compare)
-	if len(e.Void) > record.MaxVoid {
-		return nil, nil, fmt.Errorf("an epoch voids at most %d records, not %d", record.MaxVoid, len(e.Void))
-	}
+	slices.SortFunc(keep, record.ID.Compare)
 	sequence := s.state.sequence[author]
 	var made []*record.Record
 	set := slices.Clone(taken)
-	var next *household
 	sign := func(p record.Payload, parents []record.ID) error {
 		sequence++
 		r, err := record.Seal(record.Record{Author: author, Sequence: sequence, Time: s.cfg.Now(), Parents: parents, Payload: p},
@@ -219,15 +217,31 @@ func (s *Service) epoch(root ed25519.PrivateKey, taken []*record.Record, v *verd
 			return fmt.Errorf("signing with the household root: %w", err)
 		}
 		made, set = append(made, r), append(set, r)
-		next, err = fold(s.self, taken[0].ID(), set)
+		return nil
+	}
+	var next *household
+	then := func(p record.Payload) error {
+		err := sign(p, []record.ID{made[len(made)-1].ID()})
+		if err == nil {
+			next, err = fold(s.self, taken[0].ID(), set)
+		}
 		return err
 	}
-	then := func(p record.Payload) error { return sign(p, []record.ID{made[len(made)-1].ID()}) }
 
-	if n := len(s.state.heads); n > record.MaxParents {
-		return nil, nil, fmt.Errorf("the log has %d ends, an epoch names %d", n, record.MaxParents)
+	parents, err := s.ends(author, sign, &made)
+	if err != nil {
+		return nil, nil, err
 	}
-	if err := sign(e, s.state.parents(author)); err != nil {
+	e := record.Epoch{Number: s.state.epoch.Number, Root: s.state.epoch.Root, NextRoot: s.state.epoch.NextRoot, Keep: keep}
+	for first := true; first || len(void) > 0; first = false {
+		n := min(len(void), record.MaxVoid)
+		e.Number, e.Void, void = e.Number+1, void[:n:n], void[n:]
+		if err := sign(e, parents); err != nil {
+			return nil, nil, err
+		}
+		parents, e.Keep = []record.ID{made[len(made)-1].ID()}, nil
+	}
+	if next, err = fold(s.self, taken[0].ID(), set); err != nil {
 		return nil, nil, err
 	}
 	for _, box := range v.forked {
@@ -273,6 +287,34 @@ func (s *Service) ownBranch(a record.Author) (tip *record.Record) {
 		tip = r
 	}
 	return tip
+}
+
+// ends are what an epoch of author names as its parents, so that all there is lies in its past. Where the log has more ends
+// than a record names, as where a stolen key signed many records beside one another, sign joins them first, with
+// records that set something of nobody.
+func (s *Service) ends(author record.Author, sign func(record.Payload, []record.ID) error, made *[]*record.Record) ([]record.ID, error) {
+	if len(s.state.heads) <= record.MaxParents {
+		return s.state.parents(author), nil
+	}
+	nobody := record.SetLAN{Person: NewPersonID()}
+	ends := slices.SortedFunc(maps.Keys(s.state.heads), record.ID.Compare)
+	own, known := s.state.newest[author]
+	with := func(some []record.ID) []record.ID {
+		if known && !slices.Contains(some, own) {
+			some = append(some, own)
+		}
+		slices.SortFunc(some, record.ID.Compare)
+		return some
+	}
+	for len(ends) >= record.MaxParents {
+		n := record.MaxParents - 1
+		if err := sign(nobody, with(slices.Clone(ends[:n]))); err != nil {
+			return nil, err
+		}
+		own, known = (*made)[len(*made)-1].ID(), true
+		ends = append(ends[n:], own)
+	}
+	return with(ends), nil
 }
 
 func (h *household) has(s Subject) bool {
