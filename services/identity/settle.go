@@ -301,14 +301,14 @@ func (j *judgement) founded(i int, in []bool) bool {
 }
 
 // attacks returns the places of what the removal at x attacks.
-func (j *judgement) attacks(x int, in []bool) map[int]bool {
-	out := map[int]bool{}
-	var todo []int
+func (j *judgement) attacks(x int, in []bool) []int {
+	out := make([]bool, len(j.taken))
+	var found []int
 	past := j.past(x)
 	take := func(i int) {
 		if i != x && in[i] && !past[i] && !out[i] {
 			out[i] = true
-			todo = append(todo, i)
+			found = append(found, i)
 		}
 	}
 	subject := removes(j.taken[x])
@@ -318,9 +318,8 @@ func (j *judgement) attacks(x int, in []bool) map[int]bool {
 	for _, i := range j.added[subject] {
 		take(i)
 	}
-	for len(todo) > 0 {
-		i := todo[0]
-		todo = todo[1:]
+	for n := 0; n < len(found); n++ {
+		i := found[n]
 		who := adds(j.taken[i])
 		for _, k := range j.made[who] {
 			supported := func(a int) bool { return in[a] && !out[a] && j.after(a)[k] }
@@ -329,7 +328,7 @@ func (j *judgement) attacks(x int, in []bool) map[int]bool {
 			}
 		}
 	}
-	return out
+	return found
 }
 
 // forks returns the sequence from which each forked box's records are in doubt, and the boxes for which the root has
@@ -380,7 +379,7 @@ const (
 )
 
 // labelled labels the removals: the grounded labelling, in which those in doubt do not stand.
-func labelled(removals []int, attackers map[int][]int, doubtful func(removal int) bool) map[int]label {
+func labelled(removals []int, attackers map[int][]int32, doubtful func(removal int) bool) map[int]label {
 	labels := make(map[int]label, len(removals))
 	for changed := true; changed; {
 		changed = false
@@ -390,11 +389,11 @@ func labelled(removals []int, attackers map[int][]int, doubtful func(removal int
 			}
 			fallen := 0
 			for _, y := range attackers[x] {
-				if labels[y] == stands {
+				if labels[int(y)] == stands {
 					labels[x], changed = falls, true
 					break
 				}
-				if labels[y] == falls {
+				if labels[int(y)] == falls {
 					fallen++
 				}
 			}
@@ -421,8 +420,7 @@ func (j *judgement) verdict(powerless map[record.ID]bool) *verdict {
 		forks     map[record.Author]uint64
 		ended     map[record.Author]bool
 		removals  []int
-		attacks   map[int]map[int]bool
-		attackers map[int][]int
+		attackers map[int][]int32
 		labels    map[int]label
 	)
 	doubtful := func(r *record.Record) bool {
@@ -434,7 +432,7 @@ func (j *judgement) verdict(powerless map[record.ID]bool) *verdict {
 	for again := true; again; {
 		again = false
 		forks, ended = j.forks(proof)
-		removals, attacks, attackers = nil, map[int]map[int]bool{}, map[int][]int{}
+		removals, attackers = nil, map[int][]int32{}
 		for i, r := range j.taken {
 			if !in[i] || !isRemoval(r) || powerless[r.ID()] || doubtful(r) && ended[r.Author] {
 				continue
@@ -444,9 +442,8 @@ func (j *judgement) verdict(powerless map[record.ID]bool) *verdict {
 				continue
 			}
 			removals = append(removals, i)
-			attacks[i] = j.attacks(i, in)
-			for k := range attacks[i] {
-				attackers[k] = append(attackers[k], i)
+			for _, k := range j.attacks(i, in) {
+				attackers[k] = append(attackers[k], int32(i))
 			}
 		}
 		labels = labelled(removals, attackers, func(x int) bool { return doubtful(j.taken[x]) })
@@ -469,7 +466,7 @@ func (j *judgement) verdict(powerless map[record.ID]bool) *verdict {
 	slices.SortFunc(v.forked, func(a, b services.PeerID) int { return slices.Compare(a[:], b[:]) })
 
 	for i, r := range j.taken {
-		if in[i] && (doubtful(r) || slices.ContainsFunc(attackers[i], func(x int) bool { return labels[x] != falls })) {
+		if in[i] && (doubtful(r) || slices.ContainsFunc(attackers[i], func(x int32) bool { return labels[int(x)] != falls })) {
 			v.void[r.ID()] = true
 		}
 	}

@@ -226,8 +226,12 @@ func (s *Service) ServeLog(ctx context.Context, peer services.PeerID, rw io.Read
 			if err == nil {
 				err = c.receive(ctx, f)
 			}
+			cost := 0
 			if err == nil {
-				err = s.flood.wait(ctx, peer, f)
+				cost, err = s.cost(ctx, peer, f)
+			}
+			if err == nil {
+				err = s.flood.wait(ctx, peer, cost)
 			}
 			if err != nil {
 				came <- err

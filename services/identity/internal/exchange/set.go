@@ -104,6 +104,24 @@ func (s *Set) descends(r *record.Record, places []int) bool {
 	return false
 }
 
+// TookIn says whether box took author in, or took in who did.
+func (s *Set) TookIn(box, author record.Author) bool {
+	seen := map[record.Author]bool{author: true}
+	for queue := []record.Author{author}; len(queue) > 0; queue = queue[1:] {
+		for _, i := range s.chain[step{queue[0], 0}] {
+			by := s.records[i].Author
+			if by == box {
+				return true
+			}
+			if !seen[by] {
+				seen[by] = true
+				queue = append(queue, by)
+			}
+		}
+	}
+	return false
+}
+
 // add takes r in, whose past is there and which is not.
 func (s *Set) add(r *record.Record) {
 	at := len(s.records)
