@@ -40,6 +40,7 @@ type Service struct {
 	behind  []*record.Record   // those that can be read behind a damage
 	conns   map[*LogConn]struct{}
 	flood   flood
+	byes    flood // farewells
 
 	mu      sync.Mutex // guards what follows
 	members *services.Membership

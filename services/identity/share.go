@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"hearth.alt/services"
 	"hearth.alt/services/identity/internal/exchange"
@@ -271,10 +272,17 @@ func (c *LogConn) ended() bool {
 // end calls ServeLog, the other Farewell.
 const FarewellProtocol = "/identity/farewell/v1"
 
+// farewellCost is what a farewell counts as in Service.byes. One costs several looks at the whole log, and whoever has the key of
+// a removed box may ask for ever: 32 at once, and then one every 44 minutes.
+const farewellCost = floodBurst / 32
+
 // Farewell tells the removed box peer, at the other end of rw, what it may still know: its removal, and what came before
 // that; and where that does not count against what peer has, what makes it count. What else peer says is not heard. Who else
 // it is told to is the caller's to see to.
 func (s *Service) Farewell(peer services.PeerID, rw io.ReadWriter) error {
+	if s.byes.spend(peer, farewellCost, time.Now()) > 0 {
+		return fmt.Errorf("box %s was told often enough", peer)
+	}
 	in := bufio.NewReader(rw)
 	heard, err := exchange.Read(in)
 	for err == nil && heard.Records != nil {

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -429,4 +431,26 @@ func TestHeal(t *testing.T) {
 	}
 	share(t, damaged, attic.Service)
 	agree(t, damaged, attic.Service, reopened(t, study))
+}
+
+// Whoever has the key of a removed box is not told for ever: each time costs several looks at the whole log.
+func TestFarewellsEnd(t *testing.T) {
+	study := identitytest.Household(t)
+	attic := identitytest.Joined(t, study, "Attic")
+	if err := study.RemoveBox(t.Context(), attic.Keys.PeerID()); err != nil {
+		t.Fatal(err)
+	}
+	told := 0
+	for range 100 {
+		asks := struct {
+			io.Reader
+			io.Writer
+		}{strings.NewReader("\x01\x00\x00"), io.Discard} // it has nothing
+		if study.Farewell(attic.Keys.PeerID(), asks) == nil {
+			told++
+		}
+	}
+	if told < 8 || told > 40 {
+		t.Errorf("it was told %d times", told)
+	}
 }
