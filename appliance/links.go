@@ -29,14 +29,18 @@ type share struct {
 	// bye is what a box that was removed hears instead: its ProtocolName, and how it is told. "" is that it is refused.
 	bye     string
 	tellBye func(peer services.PeerID, rw io.ReadWriter) error
+	// new is what a box hears that got a new key of which nobody has heard: its ProtocolName, and how it is heard.
+	new     string
+	hearNew func(peer services.PeerID, rw io.ReadWriter) error
 }
 
-// names are what is proposed: this box may have been removed without knowing it.
+// names are what is proposed: this box may have been removed, or have a new key, and the other does not know it for one of
+// the household.
 func (s share) names() []string {
 	if s.bye == "" {
 		return []string{s.name}
 	}
-	return []string{s.name, s.bye}
+	return []string{s.name, s.bye, s.new}
 }
 
 // shares are what the boxes of a household keep the same.
@@ -44,7 +48,7 @@ func shares(id *identity.Service, where *whereabouts, self services.PeerID) []sh
 	return []share{
 		{
 			name: identity.LogProtocol, serve: id.ServeLog,
-			bye: identity.FarewellProtocol, tellBye: id.Farewell,
+			bye: identity.FarewellProtocol, tellBye: id.Farewell, new: identity.IntroduceProtocol, hearNew: id.Introduce,
 		},
 		{name: addressProtocol, serve: func(ctx context.Context, peer services.PeerID, rw io.ReadWriter) error {
 			return where.serve(ctx, self, peer, rw)
@@ -144,6 +148,13 @@ func (l *links) protocols() []link.Protocol {
 					return s.tellBye(st.Peer(), st)
 				},
 			})
+			out = append(out, link.Protocol{
+				Name: s.new, Strangers: true, Allow: l.strange, Most: 1,
+				Serve: func(_ context.Context, st *link.Stream) error {
+					_ = st.SetDeadline(time.Now().Add(byeTime))
+					return s.hearNew(st.Peer(), st)
+				},
+			})
 		}
 	}
 	return out
@@ -159,6 +170,12 @@ func (l *links) ours(peer services.PeerID) bool {
 func (l *links) removed(peer services.PeerID) bool {
 	m, _ := l.members.Watch()
 	return slices.Contains(m.Removed, peer)
+}
+
+// strange says whether peer may be a box of the household that got a new key: nobody known, where there are other boxes.
+func (l *links) strange(peer services.PeerID) bool {
+	m, _ := l.members.Watch()
+	return len(m.Boxes) > 1 && !l.knows(peer)
 }
 
 // knows says whether peer is somebody's of whom this box has heard.
