@@ -65,14 +65,14 @@ func (w *world) look(b *box) {
 	key := set.key()
 	want := w.states[key]
 	if slices.Contains(m.Removed, b.id) { // it lets nobody in any more
-		if m.People != nil || m.Devices != nil || !m.ReadOnly {
+		if m.People != nil || m.Devices != nil || m.Leaving != nil || !m.ReadOnly {
 			w.fail("box %s was removed, and serves on", b)
 		}
 		if want == nil {
 			return
 		}
 		less := *want
-		less.People, less.Devices, less.ReadOnly = nil, nil, true
+		less.People, less.Devices, less.Leaving, less.ReadOnly = nil, nil, nil, true
 		want = &less
 	}
 	if want == nil {

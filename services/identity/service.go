@@ -29,9 +29,10 @@ import (
 //   - not-there: the person in whose name it was asked does not belong any more
 //   - not-written: the disk did not take it; log-full: the log has reached its greatest size
 type Service struct {
-	cfg  Config
-	self services.PeerID
-	path string
+	cfg   Config
+	self  services.PeerID
+	path  string
+	begun time.Time // known time of this start
 
 	writing chan struct{} // holds one token while a change is made; guards log, state, shared and conns
 	log     *logfile.Log
@@ -84,6 +85,7 @@ func New(cfg Config) (*Service, error) {
 		cfg: cfg, self: cfg.Keys.PeerID(), path: filepath.Join(cfg.Dir, "log"),
 		writing: make(chan struct{}, 1), changed: make(chan struct{}), since: cfg.Now(), conns: map[*LogConn]struct{}{},
 	}
+	s.begun = cfg.Now()
 	s.adopt(load(cfg.Disk, s.self, s.path))
 	return s, nil
 }

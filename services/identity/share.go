@@ -131,10 +131,43 @@ func (c *LogConn) receive(ctx context.Context, f exchange.Frame) error {
 	s.shared.Stored(c.at, fresh)
 	s.publish(next.membership())
 	s.wakeAll()
+	s.proveClone(ctx, fresh)
 	for _, r := range fresh {
 		s.cfg.Log.Info("household changed elsewhere", "op", r.Op().String(), "record", r.ID().String(), "author", services.PeerID(r.Author.Key).String())
 	}
 	return blame
+}
+
+// proveClone looks for records of this box that it did not make: another has its key, as with a copied card. What was made
+// before this start may be its own, from before it was brought back from an old copy, and is taken; what was made since is
+// answered with another record of the same sequence, so that every box has the proof. The caller holds writing.
+func (s *Service) proveClone(ctx context.Context, fresh []*record.Record) {
+	for _, r := range fresh {
+		if r.Author != record.Box(s.self) || !r.Time.After(s.begun) || s.state.frozen {
+			continue
+		}
+		proof, err := record.Seal(record.Record{
+			Author: r.Author, Sequence: r.Sequence, Time: s.cfg.Now(), Parents: r.Parents, Payload: record.SetLAN{Person: NewPersonID()}, // nobody
+		}, func(message []byte) ([]byte, error) { return s.cfg.Keys.SignRecord(ctx, message) })
+		if err == nil {
+			err = s.write(proof)
+		}
+		if err != nil {
+			s.cfg.Log.Error("another box has this one's key, which could not be proven", "err", err)
+			return
+		}
+		s.shared.Stored(nil, []*record.Record{proof})
+		next, err := s.after([]*record.Record{proof})
+		if err != nil {
+			s.cfg.Log.Error("another box has this one's key", "err", err)
+			return
+		}
+		s.state = next
+		s.publish(next.membership())
+		s.wakeAll()
+		s.cfg.Log.Error("another box has this one's key: its card was copied", "record", r.ID().String())
+		return
+	}
 }
 
 func (s *Service) damaged() bool {
