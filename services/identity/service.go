@@ -32,7 +32,7 @@ type Service struct {
 	cfg   Config
 	self  services.PeerID
 	path  string
-	begun time.Time // known time of this start
+	start time.Time // known time when New was called
 
 	writing chan struct{} // holds one token while a change is made; guards log, state, shared and conns
 	log     *logfile.Log
@@ -85,7 +85,7 @@ func New(cfg Config) (*Service, error) {
 		cfg: cfg, self: cfg.Keys.PeerID(), path: filepath.Join(cfg.Dir, "log"),
 		writing: make(chan struct{}, 1), changed: make(chan struct{}), since: cfg.Now(), conns: map[*LogConn]struct{}{},
 	}
-	s.begun = cfg.Now()
+	s.start = cfg.Now()
 	s.adopt(load(cfg.Disk, s.self, s.path))
 	return s, nil
 }

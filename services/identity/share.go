@@ -143,7 +143,7 @@ func (c *LogConn) receive(ctx context.Context, f exchange.Frame) error {
 // answered with another record of the same sequence, so that every box has the proof. The caller holds writing.
 func (s *Service) proveClone(ctx context.Context, fresh []*record.Record) {
 	for _, r := range fresh {
-		if r.Author != record.Box(s.self) || !r.Time.After(s.begun) || s.state.frozen {
+		if r.Author != record.Box(s.self) || !r.Time.After(s.start) || s.state.frozen {
 			continue
 		}
 		proof, err := record.Seal(record.Record{
