@@ -145,7 +145,7 @@ func TestRightsOfPeople(t *testing.T) {
 				return err
 			})
 			ask(fmt.Sprintf("remove a %v", to), may(by, to), func() error {
-				_, err := do.RemovePerson(ctx, caller, api.PersonInput{ID: id})
+				_, err := do.RemovePerson(ctx, caller, api.RemovePersonInput{ID: id})
 				return err
 			})
 			// What is theirs: devices and sessions, of oneself as well.
@@ -463,7 +463,7 @@ func TestRevocation(t *testing.T) {
 	}
 	for _, way := range []left{
 		{"removed", func(h *testHouse, p *testPerson) error {
-			_, err := h.webConfig.House.RemovePerson(h.t.Context(), local, api.PersonInput{ID: p.id})
+			_, err := h.webConfig.House.RemovePerson(h.t.Context(), local, api.RemovePersonInput{ID: p.id})
 			return err
 		}},
 		{"made a guest", func(h *testHouse, p *testPerson) error {

@@ -52,6 +52,7 @@ type appliance struct {
 	links       *links
 	friends     *friends
 	witness     *witness.Service
+	leaving     *leaving
 	linkSockets *linkSockets
 	joining     *joining
 	claim       *claimKeeper
@@ -109,7 +110,7 @@ func wire(ctx context.Context, o Options, k keeper.Keeper, log *slog.Logger) (*a
 	if a.zone, err = api.OpenZone(filepath.Join(o.State, "zone"), own); err != nil {
 		return nil, err
 	}
-	for _, wire := range []func() error{a.wireMembers, a.wireCertificate, func() error { return a.wireNetwork(ctx) }, a.wireNames, a.wireLinks, a.wireHouse} {
+	for _, wire := range []func() error{a.wireMembers, a.wireCertificate, func() error { return a.wireNetwork(ctx) }, a.wireNames, a.wireLinks, a.wireLeaving, a.wireHouse} {
 		if err := wire(); err != nil {
 			return nil, err
 		}
@@ -238,6 +239,20 @@ func (a *appliance) wireLinks() (err error) {
 	return err
 }
 
+// wireLeaving builds the end of what removed people kept.
+func (a *appliance) wireLeaving() error {
+	a.leaving = newLeaving(&leaving{
+		path: filepath.Join(a.opts.State, "leaving"), members: a.identity, keepers: []services.Snapshotter{a.account, a.dns, a.witness},
+		now: a.clock.Now, known: a.clock.Known, log: a.log,
+		erased: func(ctx context.Context, l services.Leaving) {
+			if err := a.account.Audit(ctx, account.Event{Action: "files-erased", Object: l.Name}); err != nil {
+				a.log.Error("an event could not be written down", "action", "files-erased", "error", err)
+			}
+		},
+	})
+	return nil
+}
+
 // linkAddress is where links are taken in: everywhere, but at home alone on a computer whose pages are, too.
 func (a *appliance) linkAddress() netip.AddrPort {
 	if at := a.asked.http.Addr(); a.opts.Dev && at.IsLoopback() {
@@ -266,7 +281,7 @@ func (a *appliance) wireHouse() (err error) {
 	a.health = newHealthBoard()
 	house := &api.House{
 		Version: Version, Log: a.log, Clock: a.clock, Zone: a.zone, TimeSet: a.certificate.Reload, Identity: a.identity, Account: a.account, Mesh: a.mesh, Names: a.discovery, DNS: a.dns,
-		Link: a.link, Invitations: a.joining.invitations, Joining: a.joining, Joined: a.claim.join, Friends: a.friends, Witness: a.witness, Rekey: rekey{a},
+		Link: a.link, Invitations: a.joining.invitations, Joining: a.joining, Joined: a.claim.join, Friends: a.friends, Witness: a.witness, Leaving: a.leaving, Rekey: rekey{a},
 		Health: a.health.All, Door: a.door, Addresses: func() []netip.Addr { return lookHome().addresses },
 		Networks: func() []netip.Prefix { return lookHome().networks },
 	}
@@ -323,5 +338,5 @@ func (a *appliance) guarded() bool {
 
 // services lists what is supervised, in the order it is shown. It stops in reverse.
 func (a *appliance) services() []services.Service {
-	return []services.Service{a.identity, a.account, a.certificate, a.mesh, a.firewall, a.dns, a.discovery, a.links, a.witness, a.faces, a.console, a.room, a.claim}
+	return []services.Service{a.identity, a.account, a.certificate, a.mesh, a.firewall, a.dns, a.discovery, a.links, a.witness, a.leaving, a.faces, a.console, a.room, a.claim}
 }

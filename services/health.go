@@ -37,3 +37,9 @@ type Snapshotter interface {
 	// ErasePerson forgets everything that belongs to one person. Erasing nobody is no error.
 	ErasePerson(ctx context.Context, id PersonID) error
 }
+
+// Exporter is offered by a Snapshotter that can hand out what it keeps of one person. None does yet.
+type Exporter interface {
+	// Export writes what is kept of a person to w, as a tar archive of files that they can use elsewhere.
+	Export(ctx context.Context, id PersonID, w io.Writer) error
+}

@@ -38,6 +38,7 @@ type House struct {
 	Joined  func()
 	Friends Friends
 	Witness *witness.Service
+	Leaving Leaving
 	// Health lists what every service says, in the order they are shown.
 	Health func() []services.Health
 	// Door is the host, with the port where it is not 443, at which a browser at home opens https.

@@ -138,8 +138,8 @@ func (h *House) ChangePerson(ctx context.Context, caller services.Caller, in Cha
 	return personOutput(p), err
 }
 
-// RemovePerson removes somebody and all that is theirs.
-func (h *House) RemovePerson(ctx context.Context, caller services.Caller, in PersonInput) (None, error) {
+// RemovePerson removes somebody and all that lets them in, and says what becomes of what they kept.
+func (h *House) RemovePerson(ctx context.Context, caller services.Caller, in RemovePersonInput) (None, error) {
 	p, err := h.person(string(in.ID))
 	if err != nil {
 		return None{}, err
@@ -147,7 +147,11 @@ func (h *House) RemovePerson(ctx context.Context, caller services.Caller, in Per
 	if !identity.MayChange(h.Identity.Membership(), caller.Role, p) {
 		return None{}, ErrDenied
 	}
-	if err := h.Identity.RemovePerson(h.acting(ctx, caller), p.ID); err != nil {
+	choice, err := then(in.Files, services.ThenErase, services.ThenExport)
+	if err != nil {
+		return None{}, err
+	}
+	if err := h.Identity.RemovePersonThen(h.acting(ctx, caller), p.ID, choice); err != nil {
 		return None{}, err
 	}
 	h.audit(ctx, caller, "person-removed", p.Name)

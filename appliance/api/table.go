@@ -55,6 +55,8 @@ var table = []Operation{
 	}, (*House).AddPerson),
 	define(Operation{Name: "person change", Summary: "Change a person's name, role or way into the home network", Method: "POST", Path: "/people/{id}", Rule: withPassword(services.RoleMember)}, (*House).ChangePerson),
 	define(Operation{Name: "person remove", Summary: "Remove a person and everything that lets them in", Method: "DELETE", Path: "/people/{id}", Rule: withPassword(services.RoleMember)}, (*House).RemovePerson),
+	define(Operation{Name: "person leaving", Summary: "List who was removed and still has something kept on this box", Method: "GET", Path: "/leaving", Rule: anyone(services.RoleOwner)}, (*House).ListLeaving),
+	define(Operation{Name: "person files", Summary: "Say what becomes of what a removed person kept, on every box", Method: "POST", Path: "/leaving/{id}", Rule: withPassword(services.RoleOwner)}, (*House).ChooseFiles),
 
 	define(Operation{Name: "device list", Summary: "List phones and laptops", Method: "GET", Path: "/devices", Rule: anyone(services.RoleGuest)}, (*House).ListDevices),
 	define(Operation{
@@ -226,9 +228,10 @@ type ChangePersonInput struct {
 	LAN  string            `json:"lan,omitempty" help:"yes or no: their devices reach the home network through the tunnel"`
 }
 
-// PersonInput names a person.
-type PersonInput struct {
-	ID services.PersonID `json:"id" arg:"PERSON" path:"id" help:"their name, or the ID that person list shows"`
+// RemovePersonInput is what "person remove" takes.
+type RemovePersonInput struct {
+	ID    services.PersonID `json:"id" arg:"PERSON" path:"id" help:"their name, or the ID that person list shows"`
+	Files string            `json:"files,omitempty" help:"what becomes of what they kept here: erase (in 30 days) or export (kept until an owner chooses otherwise); erase when not given"`
 }
 
 // DeviceOutput is one device.

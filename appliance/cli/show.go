@@ -39,6 +39,7 @@ func show(w io.Writer, o api.Operation, out []byte) error {
 // nothing is what an empty list of a verb means.
 var nothing = map[string]string{
 	"person list":        "Nobody belongs to the household.",
+	"person leaving":     "Nothing is kept here of people who were removed.",
 	"device list":        "There are no phones or laptops. Add one with hearth device add NAME.",
 	"session list":       "They are signed in nowhere.",
 	"friend list":        "There are no friends. Invite one with hearth friend invite.",

@@ -266,7 +266,7 @@ func yesNo(v bool) string {
 
 // RemovePerson ends all they have.
 func (h *House) RemovePerson(ctx context.Context, id services.PersonID) error {
-	_, err := h.API.RemovePerson(ctx, webui.CallerOf(ctx), api.PersonInput{ID: id})
+	_, err := h.API.RemovePerson(ctx, webui.CallerOf(ctx), api.RemovePersonInput{ID: id})
 	return err
 }
 

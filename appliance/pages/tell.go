@@ -59,6 +59,8 @@ func tell(m *services.Membership, e account.Event) (services.Sentence, bool) {
 		return services.Say("event.joined", "This box joined the household {object}.", "object", e.Object), true
 	case "dispute-settled":
 		return services.Say("event.dispute-settled", "The dispute about who belongs was settled with the 24 words."), true
+	case "files-erased": // by the box itself
+		return services.Say("event.files-erased", "What {object} kept on this box is erased.", "object", e.Object), true
 	case "way-in-by-words": // nobody is signed in who does it
 		return services.Say("event.way-in-by-words", "Someone with the 24 words made a new way in for {name}.", "name", e.Object), true
 	}
@@ -76,6 +78,12 @@ func tell(m *services.Membership, e account.Event) (services.Sentence, bool) {
 		return services.Say("event.person-changed", "{who} changed {object}.", "who", who, "object", e.Object), true
 	case "person-removed":
 		return services.Say("event.person-removed", "{who} removed {object} from the household.", "who", who, "object", e.Object), true
+	case "files-erase":
+		return services.Say("event.files-erase", "{who} had what {object} kept here stay for 30 days more.", "who", who, "object", e.Object), true
+	case "files-export":
+		return services.Say("event.files-export", "{who} had what {object} kept here stay for export.", "who", who, "object", e.Object), true
+	case "files-now":
+		return services.Say("event.files-now", "{who} had what {object} kept here erased at once.", "who", who, "object", e.Object), true
 	case "invitation-accepted":
 		return services.Say("event.invitation-accepted", "{who} accepted the invitation.", "who", who), true
 	case "device-added":

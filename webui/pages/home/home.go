@@ -115,7 +115,7 @@ func partName(rq *web.Request, name string) string {
 var order = []string{"mesh", "dns", "discovery", "firewall", "identity", "account", "certificate", "web"}
 
 // folded are parts that nobody needs to read of while they are well.
-var folded = []string{"console", "claim", "storage"}
+var folded = []string{"console", "claim", "storage", "leaving"}
 
 // ordered returns the parts in their order.
 func ordered(list []services.Health) []services.Health {
