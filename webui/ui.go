@@ -30,6 +30,7 @@ import (
 	"hearth.alt/webui/pages/people"
 	"hearth.alt/webui/pages/person"
 	"hearth.alt/webui/pages/personinvite"
+	"hearth.alt/webui/pages/personleft"
 	"hearth.alt/webui/pages/personremove"
 	"hearth.alt/webui/pages/sessions"
 	"hearth.alt/webui/pages/signin"
@@ -167,6 +168,7 @@ func (u *UI) Routes() []Route {
 		invites   = &personinvite.Pages{House: h}
 		someone   = &person.Pages{House: h}
 		leaves    = &personremove.Pages{House: h}
+		gone      = &personleft.Pages{House: h}
 		mates     = &friends.Pages{House: h}
 		joins     = &join.Pages{House: h}
 		disputes  = &dispute.Pages{House: h}
@@ -251,6 +253,8 @@ func (u *UI) Routes() []Route {
 		fresh(post("person", "/people/{id}", member, someone.Change)),
 		fresh(get("personremove", "/people/{id}/remove", member, leaves.Ask)),
 		fresh(post("personremove", "/people/{id}/remove", member, leaves.Remove)),
+		get("personleft", "/left/{id}", owner, gone.Show),
+		fresh(post("personleft", "/left/{id}", owner, gone.Choose)),
 
 		// Friends: other households.
 		get("friends", "/friends", member, mates.List),

@@ -265,8 +265,25 @@ func yesNo(v bool) string {
 }
 
 // RemovePerson ends all they have.
-func (h *House) RemovePerson(ctx context.Context, id services.PersonID) error {
-	_, err := h.API.RemovePerson(ctx, webui.CallerOf(ctx), api.RemovePersonInput{ID: id})
+func (h *House) RemovePerson(ctx context.Context, id services.PersonID, files string) error {
+	_, err := h.API.RemovePerson(ctx, webui.CallerOf(ctx), api.RemovePersonInput{ID: id, Files: files})
+	return err
+}
+
+// Left lists the removed whose things are on this box still.
+func (h *House) Left(ctx context.Context) (out []house.Left, err error) {
+	if err := h.least(ctx, services.RoleOwner); err != nil {
+		return nil, err
+	}
+	for _, k := range h.API.Leaving.Kept() {
+		out = append(out, house.Left(k))
+	}
+	return out, nil
+}
+
+// ChooseFiles says what becomes of what a removed person kept.
+func (h *House) ChooseFiles(ctx context.Context, id services.PersonID, files string) error {
+	_, err := h.API.ChooseFiles(ctx, webui.CallerOf(ctx), api.FilesInput{ID: id, Files: files})
 	return err
 }
 

@@ -238,8 +238,14 @@ type People interface {
 	WithdrawWayIn(ctx context.Context, id services.PersonID) error
 	// ChangePerson sets name, role and LAN. Problems have the fields of PersonForm.
 	ChangePerson(ctx context.Context, id services.PersonID, form PersonForm) error
-	// RemovePerson ends all they have: devices, sessions, app passwords. Within 5 s nothing of theirs works.
-	RemovePerson(ctx context.Context, id services.PersonID) error
+	// RemovePerson ends all they have: devices, sessions, app passwords. Within 5 s nothing of theirs works. files is what
+	// becomes of what they kept, "erase", "export", or "" for no choice. Problems: field "files".
+	RemovePerson(ctx context.Context, id services.PersonID, files string) error
+	// Left lists, to owners, the removed whose things are on this box still, by name.
+	Left(ctx context.Context) ([]Left, error)
+	// ChooseFiles says, on every box, what becomes of what a removed person kept: "erase", which begins anew, "export" or
+	// "now". Problems: field "files".
+	ChooseFiles(ctx context.Context, id services.PersonID, files string) error
 	// ReadInvitation says who is invited by a code, without using it up. Problems: field "code", KindBusy.
 	ReadInvitation(ctx context.Context, code secret.Text) (Welcome, error)
 	// AcceptInvitation uses the code up, sets the password, ends all sessions, with apps also app passwords and tokens, and
@@ -263,6 +269,12 @@ type Person struct {
 	// MayLAN says whether the caller may change whether their devices reach the home network.
 	MayLAN bool
 	Roles  []services.Role
+}
+
+// Left is a removed person whose things are on this box still.
+type Left struct {
+	services.Leaving
+	Until time.Time // when they are erased; zero while nothing says when
 }
 
 // PersonForm is what is asked of a person.

@@ -34,6 +34,7 @@ type House struct {
 	TheNetwork    house.Network
 	TheApps       house.AppSettings
 	TheNotices    []house.Notice
+	TheLeft       []house.Left
 	TheFriends    house.FriendList
 	TheMate       house.FriendWelcome
 	TheBoxes      []house.Box
@@ -104,7 +105,9 @@ func (h *House) WithdrawWayIn(context.Context, services.PersonID) error   { retu
 func (h *House) ChangePerson(context.Context, services.PersonID, house.PersonForm) error {
 	return h.Err
 }
-func (h *House) RemovePerson(context.Context, services.PersonID) error { return h.Err }
+func (h *House) RemovePerson(context.Context, services.PersonID, string) error { return h.Err }
+func (h *House) Left(context.Context) ([]house.Left, error)                    { return h.TheLeft, nil }
+func (h *House) ChooseFiles(context.Context, services.PersonID, string) error  { return h.Err }
 func (h *House) ReadInvitation(context.Context, secret.Text) (house.Welcome, error) {
 	return h.TheWelcome, h.Err
 }

@@ -467,6 +467,7 @@ func Scenes() []Scene {
 		get("deviceremove-long", "deviceremove", "long", "/devices/"+phone+"/remove", owner, long()),
 
 		get("people", "people", "many", "/people", owner, well()),
+		get("people-left", "people", "many", "/people", owner, parted()),
 		get("people-member", "people", "many", "/people", member, asBen(well())),
 		get("people-one", "people", "one", "/people", owner, fresh()),
 		get("people-long", "people", "long", "/people", owner, long()),
@@ -521,6 +522,12 @@ func Scenes() []Scene {
 		get("person-other", "person", "one", "/people/"+string(annID), member, asBen(well())),
 		get("person-long", "person", "long", "/people/"+ben, owner, long()),
 		get("personremove", "personremove", "one", "/people/"+ben+"/remove", owner, well()),
+		post(get("personremove-wrong", "personremove", "broken", "/people/"+ben+"/remove", owner, well()), url.Values{"files": {"now"}},
+			wrong(services.KindInvalid, "files", "What somebody kept here is erased, or kept for export. Nothing was changed."), 422),
+		get("personleft", "personleft", "one", "/left/leaveraaaaaaaaaa", owner, parted()),
+		get("personleft-long", "personleft", "long", "/left/leaveraaaaaaaaaa", owner, with(parted(), func(h *House) { h.TheLeft[0].Name = longWord })),
+		post(get("personleft-wrong", "personleft", "broken", "/left/leaveraaaaaaaaaa", owner, parted()), url.Values{},
+			wrong(services.KindInvalid, "files", "What somebody kept here is erased, or kept for export. Nothing was changed."), 422),
 		get("personremove-pending", "personremove", "empty", "/people/"+gr+"/remove", owner, well()),
 		get("personremove-long", "personremove", "long", "/people/"+ben+"/remove", owner, long()),
 

@@ -16,8 +16,12 @@ type row struct {
 	invited                          bool
 }
 
+// leaver is somebody who was removed and whose things are here still.
+type leaver struct{ name, say, path string }
+
 type view struct {
 	rows      []row
+	left      []leaver
 	mayInvite bool
 }
 
@@ -56,8 +60,30 @@ func (p *Pages) Show(rq *web.Request) error {
 		}
 		v.rows = append(v.rows, r)
 	}
+	if rq.Caller.Role >= services.RoleOwner {
+		left, err := p.House.Left(rq.R.Context())
+		if err != nil {
+			return err
+		}
+		for _, l := range left {
+			v.left = append(v.left, leaver{l.Name, says(rq, l), "/left/" + string(l.Person)})
+		}
+	}
 	pg := &web.Page{Title: rq.T("people.sentence", "n", active), Nav: "/people"}
 	pg.Request = rq
 	pg.Body = body(pg, v, active)
 	return rq.Render(pg)
+}
+
+// says is what becomes of what somebody kept.
+func says(rq *web.Request, l house.Left) string {
+	switch {
+	case l.Then == services.ThenExport:
+		return rq.T("people.left.export")
+	case l.Then == services.ThenNow:
+		return rq.T("people.left.now")
+	case l.Until.IsZero():
+		return rq.T("people.left.waits")
+	}
+	return rq.T("people.left.until", "until", l.Until)
 }

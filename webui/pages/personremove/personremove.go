@@ -28,7 +28,11 @@ func (p *Pages) Ask(rq *web.Request) error {
 	if !who.MayRemove {
 		return web.ErrNotAllowed
 	}
-	pg := &web.Page{Title: rq.T("personremove.title", "name", who.Name), Nav: "/people"}
+	return p.ask(rq, who, "", web.Errors{})
+}
+
+func (p *Pages) ask(rq *web.Request, who house.Person, files string, e web.Errors) error {
+	pg := &web.Page{Title: rq.T("personremove.title", "name", who.Name), Nav: "/people", Errors: e}
 	pg.Request = rq
 	c := components.Confirm{
 		Question: rq.HTML("personremove.title", "name", who.Name),
@@ -45,7 +49,14 @@ func (p *Pages) Ask(rq *web.Request) error {
 		c.Do, c.Keep = rq.T("invitation.withdraw"), rq.T("withdraw.keep")
 		c.KeepPath += "/invitation"
 	}
-	pg.Body = components.Ask(pg, c)
+	var list []components.Choice
+	if who.State != services.StatePending {
+		list = []components.Choice{
+			{Value: services.ThenErase.String(), Label: rq.T("personremove.erase"), Hint: rq.T("left.erase.hint"), Checked: files != services.ThenExport.String()},
+			{Value: services.ThenExport.String(), Label: rq.T("left.export"), Hint: rq.T("left.export.hint"), Checked: files == services.ThenExport.String()},
+		}
+	}
+	pg.Body = askBody(pg, c, rq.T("left.files", "name", who.Name), list)
 	return rq.Render(pg)
 }
 
@@ -56,8 +67,12 @@ func (p *Pages) Remove(rq *web.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := p.House.RemovePerson(ctx, who.ID); err != nil {
+	e, err := rq.Form(p.House.RemovePerson(ctx, who.ID, rq.Text("files")), "files")
+	if err != nil {
 		return err
+	}
+	if e.Any() {
+		return p.ask(rq, who, rq.Text("files"), e)
 	}
 	if who.State == services.StatePending {
 		return rq.Done("/people", services.Say("webui.invitation.withdrawn", "The invitation for {name} is withdrawn. Its link no longer works.", "name", who.Name))
