@@ -141,6 +141,12 @@ func (t *talk) hear(f statement.Frame) {
 }
 
 func (t *talk) take(ctx context.Context, rows []*statement.Row) error {
+	t.mu.Lock()
+	endless := len(t.theirs)+len(rows) > 2*maxHave // also what is not kept here is remembered as theirs
+	t.mu.Unlock()
+	if endless {
+		return fmt.Errorf("%w: statements without end", statement.ErrMalformed)
+	}
 	for _, r := range rows {
 		if !r.Genuine() {
 			return errForged

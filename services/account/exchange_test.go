@@ -833,3 +833,18 @@ func TestACredentialBeforeItsDevice(t *testing.T) {
 		t.Error("the other one ended")
 	}
 }
+
+// A box that states without end about people whom nobody knows does not fill the memory of another.
+func TestStatementsWithoutEnd(t *testing.T) {
+	b := boxes(t, 2)
+	talk := &talk{s: b[0].Service, peer: b[1].id, theirs: map[statement.Mark]bool{}}
+	st := passwordStatement(ben, passwordHash{Params: Params{1, 1, 1}, salt: make([]byte, 16), key: make([]byte, 32)})
+	for range 2*maxHave + 1 {
+		st.Number++
+		talk.theirs[(&statement.Row{Statement: st, Writer: b[1].id}).Mark()] = false
+	}
+	err := talk.take(t.Context(), nil)
+	if !errors.Is(err, statement.ErrMalformed) {
+		t.Errorf("%d are remembered, and more: %v", len(talk.theirs), err)
+	}
+}
