@@ -42,7 +42,7 @@ func (j *joining) protocol() link.Protocol {
 		Serve: func(ctx context.Context, st *link.Stream) error {
 			err := j.invitations.Serve(ctx, st.Peer(), st)
 			if j.links.ours(st.Peer()) {
-				j.links.where.note(st.Peer(), st.Path().Address)
+				j.links.where.met(st.Peer(), st.Path())
 			}
 			return err
 		},

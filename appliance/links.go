@@ -200,7 +200,7 @@ func (l *links) serve(ctx context.Context, s share, st *link.Stream) error {
 			close(at.none)
 		}
 	}()
-	l.where.note(st.Peer(), st.Path().Address)
+	l.where.met(st.Peer(), st.Path())
 	l.where.touch(st.Peer())
 	defer l.where.touch(st.Peer())
 	stop := context.AfterFunc(ctx, st.Cancel)

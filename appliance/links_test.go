@@ -189,6 +189,20 @@ func TestWhereabouts(t *testing.T) {
 	}
 }
 
+// A box that calls over TCP, where no UDP passes, comes from another port each time. Those are not where it can be found, and
+// do not drive out where it can.
+func TestWhereaboutsOverTCP(t *testing.T) {
+	w := newWhereabouts(filepath.Join(t.TempDir(), "addresses"), slog.New(slog.DiscardHandler))
+	ann, at := services.PeerID{2}, netip.MustParseAddrPort("192.168.1.2:41820")
+	w.met(ann, link.Path{Address: at, Via: "udp"})
+	for port := range uint16(20) {
+		w.met(ann, link.Path{Address: netip.AddrPortFrom(at.Addr(), 50000+port), Via: "tcp"})
+	}
+	if got := w.paths(ann); !slices.Equal(got, []netip.AddrPort{at}) {
+		t.Errorf("it is looked for at %s", got)
+	}
+}
+
 func FuzzReadTold(f *testing.F) {
 	w := newWhereabouts(filepath.Join(f.TempDir(), "addresses"), slog.New(slog.DiscardHandler))
 	w.own = func() []netip.AddrPort { return []netip.AddrPort{netip.MustParseAddrPort("[fd00::1]:41820")} }

@@ -21,6 +21,7 @@ import (
 	"hearth.alt/services"
 	"hearth.alt/services/discovery"
 	"hearth.alt/services/durable"
+	"hearth.alt/services/link"
 )
 
 // addressProtocol is the ProtocolName by which boxes of a household tell one another where they and the others are.
@@ -155,6 +156,13 @@ func (w *whereabouts) note(peer services.PeerID, addresses ...netip.AddrPort) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.noteLocked(peer, true, addresses)
+}
+
+// met notes where peer is in touch. Over TCP its port is none where it could be found, if it was peer that called.
+func (w *whereabouts) met(peer services.PeerID, path link.Path) {
+	if path.Via == "udp" {
+		w.note(peer, path.Address)
+	}
 }
 
 // noteLocked puts addresses before (likely) or behind those that are known.
