@@ -48,6 +48,8 @@ type Service struct {
 	changed chan struct{} // closed when members is replaced
 	since   time.Time
 	running bool
+	begun   time.Time // of Run; monotonic
+	heard   bool      // all that another box has, since then
 	fault   fault
 	torn    int64 // bytes that a power cut left and nobody was promised, since start
 	words   wordsState
@@ -215,7 +217,7 @@ func (s *Service) Run(ctx context.Context) error {
 func (s *Service) setRunning(v bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.running, s.since = v, s.cfg.Now()
+	s.running, s.since, s.begun = v, s.cfg.Now(), time.Now()
 }
 
 func (s *Service) tidy(ctx context.Context) error {
@@ -242,6 +244,9 @@ func (s *Service) tidy(ctx context.Context) error {
 // nothing is waited for.
 func (s *Service) expire(ctx context.Context) time.Duration {
 	m := s.Membership()
+	if s.mayBeOld(m) {
+		return recheck
+	}
 	now := s.cfg.Now()
 	var next time.Duration
 	due := func(state services.State, expires time.Time, most time.Duration) bool {
@@ -292,6 +297,14 @@ func (s *Service) expire(ctx context.Context) time.Duration {
 		}
 	}
 	return next
+}
+
+// mayBeOld says whether another box may know of records that this one wrote and does not have, since its card was brought back
+// from a copy. One more of its own would then look like a stolen key to all. After a day the others are taken for gone.
+func (s *Service) mayBeOld(m *services.Membership) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(m.Boxes) > 1 && !s.heard && time.Since(s.begun) < othersTime
 }
 
 var (

@@ -116,6 +116,7 @@ func (c *LogConn) receive(ctx context.Context, f exchange.Frame) error {
 		}
 		return blame
 	}
+	defer s.catchUp(c)
 	if len(fresh) == 0 {
 		return blame
 	}
@@ -167,6 +168,15 @@ func (s *Service) proveClone(ctx context.Context, fresh []*record.Record) {
 		s.wakeAll()
 		s.cfg.Log.Error("another box has this one's key: its card was copied", "record", r.ID().String())
 		return
+	}
+}
+
+// catchUp notes when this box has all that another one had. The caller holds writing.
+func (s *Service) catchUp(c *LogConn) {
+	if c.with == s.shared && s.shared.CaughtUp(c.at) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.heard = true
 	}
 }
 
