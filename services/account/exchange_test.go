@@ -395,6 +395,33 @@ func count(t testing.TB, b *boxOf, p services.PersonID) (n int) {
 	return n
 }
 
+// TestAFirstPassword: of somebody who takes up an invitation on one box, the others wrote down that they changed the
+// password, which nobody had.
+func TestAFirstPassword(t *testing.T) {
+	all := boxes(t, 2)
+	meet(t, all...)
+	const cara = services.PersonID("cccccccccccccccc")
+	for _, b := range all {
+		b.change(func(m *services.Membership) {
+			m.People = append(slices.Clone(m.People), services.Person{ID: cara, Name: "Cara", Role: services.RoleMember, State: services.StateActive})
+		})
+	}
+	if err := all[0].SetPassword(t.Context(), from(""), cara, secret.NewText(good)); err != nil {
+		t.Fatal(err)
+	}
+	meet(t, all...)
+	if !all[1].HasPassword(cara) {
+		t.Error("it has not come to the second box")
+	}
+	events, err := all[1].Events(t.Context(), all[1].Now().Add(-1), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if slices.ContainsFunc(events, func(e Event) bool { return e.Action == "password-changed" }) {
+		t.Errorf("the second box wrote down %+v", events)
+	}
+}
+
 // TestAPersonTheBoxHasNotHeardOf: the statements come before the household log, and are sent again after it.
 func TestAPersonTheBoxHasNotHeardOf(t *testing.T) {
 	all := boxes(t, 2)

@@ -65,7 +65,11 @@ func (s *Service) project(ctx context.Context, tx *sql.Tx, p services.PersonID, 
 		return nil, err
 	}
 	if o.changed {
-		o.event(heard, "password-changed", KindPassword, string(p))
+		action := "password-changed"
+		if !has {
+			action = "password-set" // the first that this box hears of: nobody changed anything
+		}
+		o.event(heard, action, KindPassword, string(p))
 		if _, err := tx.ExecContext(ctx, "DELETE FROM credential WHERE person = ? AND kind IN (?, ?, ?)", string(p), string(KindSession), string(KindKnown), string(KindInvitation)); err != nil {
 			return nil, err
 		}
