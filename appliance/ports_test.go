@@ -15,6 +15,7 @@ import (
 
 	"hearth.alt/appliance/api"
 	"hearth.alt/appliance/cli"
+	"hearth.alt/webui/messages"
 )
 
 // TestAskedPortIsTaken names two bugs: a port that was asked for with --dev gave way to another one in silence, and a
@@ -71,6 +72,9 @@ func TestDevTakesAFreePort(t *testing.T) {
 		t.Errorf("%v: %s", err, status.String())
 	}
 	for _, v := range s.Services {
+		if messages.Lookup("en").Text("home.part."+v.Name) == "" {
+			t.Errorf("the first page shows %q as it is: home.part.%s is missing", v.Name, v.Name)
+		}
 		if v.Name == "discovery" && !strings.Contains(v.Message, "this computer only") {
 			t.Errorf("discovery says %q", v.Message)
 		}
