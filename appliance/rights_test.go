@@ -343,7 +343,7 @@ func TestSecondLineOfPages(t *testing.T) {
 	for name, act := range map[string]func(ctx context.Context) error{
 		"WithdrawWayIn":   func(ctx context.Context) error { return rooms.WithdrawWayIn(ctx, h.who[services.RoleOwner].id) },
 		"RenewInvitation": func(ctx context.Context) error { return rooms.RenewInvitation(ctx, h.who[services.RoleOwner].id) },
-		"RemovePerson":    func(ctx context.Context) error { return rooms.RemovePerson(ctx, h.who[services.RoleOwner].id) },
+		"RemovePerson":    func(ctx context.Context) error { return rooms.RemovePerson(ctx, h.who[services.RoleOwner].id, "") },
 		"RenameDevice":    func(ctx context.Context) error { return rooms.RenameDevice(ctx, none, "x") },
 		"RemoveDevice":    func(ctx context.Context) error { return rooms.RemoveDevice(ctx, none) },
 	} {

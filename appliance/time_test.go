@@ -27,6 +27,7 @@ var intervals = map[string]string{
 	"services/dns/forward.go":                   "how long an upstream took, when to try a slow one again, since when none answers",
 	"services/firewall/service.go":              "when to apply again",
 	"services/identity/befriend.go":             "how often a friend is written down is an interval",
+	"services/identity/service.go":              "how long a box has heard no other is an interval",
 	"services/identity/share.go":                "how often a removed box is told is an interval",
 	"services/identity/flood.go":                "how fast a box writes is an interval",
 	"services/identity/invite.go":               "how long an invitation was open, whatever is done to the clock",
