@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
+	"hearth.alt/hwtest/box"
 	"hearth.alt/hwtest/browser"
 	"hearth.alt/services"
 	"hearth.alt/webui"
@@ -193,6 +196,10 @@ func TestEveryPage(t *testing.T) {
 			ann = p.ID
 		}
 	}
+	var dora struct{ ID string }
+	f.b.Do(&dora, "person", "add", "Dora", "--role", "guest")
+	f.b.Do(nil, "person", "remove", "Dora", "--files", "export")
+	invitation, friend := befriend(t, f)
 	v.open("/apps")
 	v.fill("name", "Calendar")
 	v.main()
@@ -200,6 +207,7 @@ func TestEveryPage(t *testing.T) {
 	w.look(v, false, "/", "/events", "/devices", "/devices/add", "/devices/"+device.ID+"/pair", "/devices/"+own.ID+"/pair",
 		"/devices/"+paired.ID, "/devices/"+paired.ID+"/remove", "/people", "/people/invite", "/people/"+ann, "/people/"+ben.ID+"/invitation", "/people/"+ben.ID+"/remove",
 		"/sessions", "/password", "/network", "/network/time", "/network/zone", "/network/log", "/apps", "/boxes", "/boxes/add", "/boxes/"+boxes[0].ID+"/remove",
+		"/left/"+dora.ID, "/friends", "/friends/invite", "/friends/accept", "/friends/"+invitation+"/invitation", "/friends/"+friend, "/friends/"+friend+"/remove",
 		"/again")
 	v.open("/sessions?lang=en")
 	v.press(`form[action="/signout"] button`)
@@ -213,4 +221,29 @@ func TestEveryPage(t *testing.T) {
 			}
 		}
 	}
+}
+
+// befriend gives the household a friend, by a box beside its own, and another invitation that waits.
+func befriend(t *testing.T, f *flat) (invitation, friend string) {
+	t.Helper()
+	other := box.Start(t, box.Options{Args: []string{"--dev", "--no-portmap"}, Start: func(c *exec.Cmd) error { return f.host.Do(c.Start) }})
+	other.ClaimFor("Jones", "Barn", "Jo")
+	var first, second struct{ ID, Link string }
+	f.b.Do(&first, "friend", "invite")
+	f.b.Do(&second, "friend", "invite")
+	for deadline := time.Now().Add(patience); ; time.Sleep(500 * time.Millisecond) {
+		refused := other.TryDo(nil, "friend", "accept", first.Link, "--petname", "The Smiths")
+		if refused == nil {
+			break
+		}
+		if time.Now().After(deadline) { // its links begin a moment after the claim
+			t.Fatalf("the invitation is not taken up: %s", refused.Stderr)
+		}
+	}
+	var friends []struct{ ID string }
+	f.b.Do(&friends, "friend", "list")
+	if len(friends) != 1 {
+		t.Fatalf("friends are %+v", friends)
+	}
+	return second.ID, friends[0].ID
 }
