@@ -344,8 +344,13 @@ func TestSecondLineOfPages(t *testing.T) {
 		"WithdrawWayIn":   func(ctx context.Context) error { return rooms.WithdrawWayIn(ctx, h.who[services.RoleOwner].id) },
 		"RenewInvitation": func(ctx context.Context) error { return rooms.RenewInvitation(ctx, h.who[services.RoleOwner].id) },
 		"RemovePerson":    func(ctx context.Context) error { return rooms.RemovePerson(ctx, h.who[services.RoleOwner].id, "") },
-		"RenameDevice":    func(ctx context.Context) error { return rooms.RenameDevice(ctx, none, "x") },
-		"RemoveDevice":    func(ctx context.Context) error { return rooms.RemoveDevice(ctx, none) },
+		"Left": func(ctx context.Context) error {
+			_, err := rooms.Left(ctx)
+			return err
+		},
+		"ChooseFiles":  func(ctx context.Context) error { return rooms.ChooseFiles(ctx, h.who[services.RoleOwner].id, "now") },
+		"RenameDevice": func(ctx context.Context) error { return rooms.RenameDevice(ctx, none, "x") },
+		"RemoveDevice": func(ctx context.Context) error { return rooms.RemoveDevice(ctx, none) },
 	} {
 		for by := services.RoleNone; by < services.RoleOwner; by++ {
 			if err := act(webui.WithCaller(t.Context(), h.caller(by))); err == nil {
