@@ -182,6 +182,54 @@ func TestStrangersOfAnAddress(t *testing.T) {
 	}
 }
 
+// A stranger that moves to another address (RFC 9000, section 9) gives back the place that it took.
+func TestAStrangerMoves(t *testing.T) {
+	h, tr := open(t, func(c *Config, _ *Service) { c.Knows = func(services.PeerID) bool { return false } }), caller(t)
+	udp, err := net.ListenPacket("udp", "127.0.0.2:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := &quic.Transport{Conn: udp}
+	t.Cleanup(func() { other.Close(); udp.Close() })
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	self, own := key(t)
+	conn, err := tr.Dial(ctx, h.udp.LocalAddr(), hands(t, self, own), byHand)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, err := conn.AddPath(other)
+	if err == nil {
+		err = path.Probe(ctx)
+	}
+	if err == nil {
+		err = path.Switch()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	moved := func() bool {
+		live := h.live()
+		return len(live) == 1 && live[0].path().Address.Addr() == netip.MustParseAddr("127.0.0.2")
+	}
+	for !moved() {
+		_, _ = conn.OpenStream() // something to send
+		_ = conn.SendDatagram([]byte("here"))
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			t.Fatal("it does not move")
+		}
+	}
+	_ = conn.CloseWithError(codeDone, "")
+	for len(h.live()) > 0 && ctx.Err() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	if n := h.strangers.Len(); n != 0 {
+		t.Errorf("%d strangers are left", n)
+	}
+}
+
 func TestNoLinkToItself(t *testing.T) {
 	self, own := key(t)
 	h, tr := open(t, func(c *Config, _ *Service) {

@@ -236,7 +236,8 @@ func (s *Service) enter(c *session) bool {
 	if s.run == nil || s.all >= maxSessions || !c.known && slices.ContainsFunc(list, (*session).alive) {
 		return false
 	}
-	if c.stranger = !c.known && c.called; c.stranger && !s.strangers.Enter(c.path().Address.Addr()) {
+	c.from = c.path().Address.Addr()
+	if c.stranger = !c.known && c.called; c.stranger && !s.strangers.Enter(c.from) {
 		return false
 	}
 	for len(list) >= maxOfPeer {
@@ -254,7 +255,7 @@ func (s *Service) leave(c *session) {
 	defer s.mu.Unlock()
 	s.all--
 	if c.stranger {
-		s.strangers.Leave(c.path().Address.Addr())
+		s.strangers.Leave(c.from)
 	}
 	list := slices.DeleteFunc(s.sessions[c.peer], func(o *session) bool { return o == c })
 	if len(list) == 0 {

@@ -36,9 +36,10 @@ type session struct {
 	stale   atomic.Bool // it did not answer a proposal in time: it goes on, but nothing new is opened in it
 
 	mu       sync.Mutex
-	known    bool // Knows says so
-	called   bool // from outside; set before it is entered
-	stranger bool // called while Knows did not; under Service.mu
+	known    bool       // Knows says so
+	called   bool       // from outside; set before it is entered
+	stranger bool       // called while Knows did not; under Service.mu
+	from     netip.Addr // when it was entered: a peer may move; under Service.mu
 	streams  map[quic.StreamID]*Stream
 	serving  map[string]int // streams that the peer opened, by protocol
 	opening  int            // streams on their way, both sides
