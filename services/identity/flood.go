@@ -19,6 +19,7 @@ const (
 	// Each frame costs a look at all the rest, and each removal may be weighed against each other one, now and at each
 	// start: 2,000 beside one another are a quarter of a second.
 	floodFrame   = 1 << 10
+	floodRecord  = 512 // at least: a settlement, which is written in one piece, has room for what answers some 25,000 records
 	floodRemoval = 4 << 10
 )
 
@@ -48,7 +49,7 @@ func (s *Service) cost(ctx context.Context, peer services.PeerID, frame exchange
 		if err != nil || r.Author.Kind != record.KindBox || r.Author.Key != peer && (s.shared == nil || !s.shared.Set().TookIn(record.Box(peer), r.Author)) {
 			continue
 		}
-		cost += len(b)
+		cost += max(len(b), floodRecord)
 		if isRemoval(r) {
 			cost += floodRemoval
 		}

@@ -58,7 +58,7 @@ func TestFloodOfPuppets(t *testing.T) {
 		t.Errorf("who passes it on is charged %d bytes", n)
 	}
 	for _, peer := range []record.Author{b, puppet} {
-		if n, more := cost(peer, wrote), cost(peer, removal); n < len(wrote.Bytes()) || more < n+floodRemoval/2 {
+		if n, more := cost(peer, wrote), cost(peer, removal); n < floodRecord+floodFrame || more < n+floodRemoval/2 {
 			t.Errorf("%d bytes for a record of %d, %d for a removal", n, len(wrote.Bytes()), more)
 		}
 	}
