@@ -44,8 +44,14 @@
 // # What it does not do
 //
 // It does not decide who may ask for a change: callers use MayChange and MayGrant and say with Acting on whose behalf
-// they come. It exchanges nothing with other boxes yet, and no epoch can be made yet. Health stays well while the
-// recovery words wait to be confirmed; WordsPending is for the page that reminds of it.
+// they come. Health stays well while the recovery words wait to be confirmed; WordsPending is for the page that reminds
+// of it.
+//
+// It does not protect the household from its own boxes. A record is signed by a box, and that it was made on somebody's
+// behalf is that box's word: other boxes see that the person belongs, and not what role they have. So whoever has the key
+// of one box, stolen or let in by an admin's invitation, can do what an owner can, also make an owner, remove everybody
+// else but the last owner, and take in boxes, until it is removed on another box or the words settle it. What such a box did before its removal
+// was written stays, and so do the boxes that it took in: they stand in the list of boxes, to be removed one by one.
 //
 // A box whose log is damaged from its first byte has a Membership without a household that is ReadOnly: it is not
 // unclaimed, and Claim refuses it.
