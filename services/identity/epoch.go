@@ -82,13 +82,17 @@ func (s Subject) removal() record.Payload {
 func (s *Service) Dispute() (Dispute, error) {
 	s.writing <- struct{}{}
 	defer s.unlock()
-	if s.shared == nil || !s.state.frozen {
+	if s.shared == nil {
+		return Dispute{}, nil
+	}
+	if _, gone := s.state.gone[s.self]; !s.state.frozen && !gone {
 		return Dispute{}, nil
 	}
 	taken, _, v, err := s.verdict(s.shared.Set().Records())
 	if err != nil {
 		return Dispute{}, err
 	}
+	v.contest(s.self)
 	names := called{}
 	for _, r := range taken {
 		names.note(r, !v.void[r.ID()])
@@ -102,7 +106,28 @@ func (s *Service) Dispute() (Dispute, error) {
 		o.Name = names[o.Subject.String()]
 		d.Removals = append(d.Removals, o)
 	}
+	for _, box := range v.accused {
+		d.Removals = append(d.Removals, OpenRemoval{Subject: Subject{Box: box}, Name: names[box.String()], Author: s.self, Who: names[s.self.String()]})
+	}
 	return d, nil
+}
+
+// contest opens what the boxes removed that removed self, if any, where nothing else is open: one of them may have been
+// stolen, and quicker than everybody else. Whether they stay is to be said, too: they are accused.
+func (v *verdict) contest(self services.PeerID) {
+	if v.frozen() {
+		return
+	}
+	for _, r := range v.stand {
+		if r.Author.Kind == record.KindBox && !v.void[r.ID()] && r.Author.Key != self && removes(r) == (Subject{Box: self}) && !slices.Contains(v.accused, r.Author.Key) {
+			v.accused = append(v.accused, r.Author.Key)
+		}
+	}
+	for _, r := range v.stand {
+		if r.Author.Kind == record.KindBox && !v.void[r.ID()] && slices.Contains(v.accused, r.Author.Key) {
+			v.open = append(v.open, r)
+		}
+	}
 }
 
 // verdict settles records and returns them in order, with what they lead to.
@@ -126,7 +151,8 @@ type Settlement struct {
 	Key services.PeerID
 }
 
-// Settle has the household root, which the words stand for, settle a dispute: an epoch that says what counts, and the
+// Settle has the household root, which the words stand for, settle a dispute, or on a box that was removed, what the boxes
+// did that removed it: an epoch that says what counts, and the
 // removal of those who do not stay, in one piece. Nobody is suspended after it. Of a box whose key is used twice, what this
 // box heard of first goes on to count. Records with an operation of a newer program are void from then on: a stolen key
 // could write one to stop every change. Codes: words-*, as CheckWords; no-dispute;
@@ -152,6 +178,7 @@ func (s *Service) Settle(ctx context.Context, c Settlement) error {
 	if err != nil {
 		return err
 	}
+	v.contest(s.self)
 	if !v.frozen() && s.state.newer == 0 {
 		return &services.Problem{
 			Kind: services.KindConflict, Code: "no-dispute",
@@ -254,8 +281,14 @@ func (s *Service) epoch(root ed25519.PrivateKey, taken []*record.Record, v *verd
 		}
 	}
 	gone := map[Subject]bool{}
+	var disputed []Subject
 	for _, r := range v.open {
-		who := removes(r)
+		disputed = append(disputed, removes(r))
+	}
+	for _, box := range v.accused {
+		disputed = append(disputed, Subject{Box: box})
+	}
+	for _, who := range disputed {
 		if slices.Contains(c.Stay, who) || gone[who] || !next.has(who) || slices.Contains(v.forked, who.Box) {
 			continue
 		}
@@ -267,8 +300,8 @@ func (s *Service) epoch(root ed25519.PrivateKey, taken []*record.Record, v *verd
 			return nil, nil, err
 		}
 	}
-	for _, r := range v.open {
-		if who := removes(r); next.has(who) != slices.Contains(c.Stay, who) {
+	for _, who := range disputed {
+		if next.has(who) != slices.Contains(c.Stay, who) {
 			return nil, nil, errStillOpen
 		}
 	}

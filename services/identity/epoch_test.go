@@ -277,3 +277,48 @@ func TestLateClone(t *testing.T) {
 		t.Errorf("frozen %t, people %+v", m.Frozen, m.People)
 	}
 }
+
+// A stolen box that is quicker than everybody else, and removes the people and the other box, does not keep the house: with
+// the words the box that it removed belongs again, and whoever the words say.
+func TestThiefWasQuicker(t *testing.T) {
+	study := identitytest.Household(t)
+	ben := person(t, study.Service, "Ben", services.RoleMember).ID
+	tom := person(t, study.Service, "Tom", services.RoleMember).ID
+	attic := identitytest.Joined(t, study, "Attic")
+	if err := attic.RemovePerson(t.Context(), tom); err != nil { // not by the thief
+		t.Fatal(err)
+	}
+	person(t, attic.Service, "Eve", services.RoleOwner)
+	for _, err := range []error{
+		attic.RemovePerson(t.Context(), study.Owner), attic.RemovePerson(t.Context(), ben), attic.RemoveBox(t.Context(), study.Keys.PeerID()),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	share(t, study.Service, attic.Service)
+	if m := study.Membership(); len(m.People) != 0 || !m.ReadOnly {
+		t.Fatalf("people are %+v", m.People)
+	}
+	d, err := study.Dispute()
+	if err != nil || len(d.Removals) != 5 || len(d.Forked) != 0 {
+		t.Fatalf("the dispute is %+v, %v", d, err)
+	}
+	settle := identity.Settlement{Words: wordsOf(t, study), Stay: []identity.Subject{{Person: study.Owner}, {Person: ben}, {Box: study.Keys.PeerID()}}}
+	if err := study.Settle(t.Context(), settle); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []*identity.Service{study.Service, reopened(t, study)} {
+		m := s.Membership()
+		if m.ReadOnly || len(m.Boxes) != 1 || m.Boxes[0].ID != study.Keys.PeerID() || len(m.People) != 3 { // and Eve, whom anybody may now remove
+			t.Errorf("boxes are %+v, people %+v, read-only %t", m.Boxes, m.People, m.ReadOnly)
+		}
+		if p, ok := m.Person(study.Owner); !ok || p.Role != services.RoleOwner || p.State != services.StateActive {
+			t.Errorf("Ann is %+v", p)
+		}
+	}
+	if d, err := study.Dispute(); err != nil || !d.None() {
+		t.Errorf("it goes on: %+v, %v", d, err)
+	}
+	wantCode(t, study.Settle(t.Context(), settle), "no-dispute")
+}

@@ -46,6 +46,7 @@ type verdict struct {
 	powerless map[record.ID]bool // removals without effect that attack nothing
 	stand     []*record.Record   // removals that stand
 	open      []*record.Record   // removals whose subjects are suspended
+	accused   []services.PeerID  // boxes that the words are to judge besides; see contest
 	forked    []services.PeerID  // boxes whose key is used in two places, in order of the keys
 }
 
