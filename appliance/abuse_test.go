@@ -544,6 +544,10 @@ func TestRemovedBox(t *testing.T) {
 	if w.Code != http.StatusOK {
 		t.Errorf("status on the console: %d", w.Code)
 	}
+	w = h.ask(services.FaceConsole, httptest.NewRequestWithContext(t.Context(), "GET", "http://hearth/api/v1/recovery/dispute", nil))
+	if w.Code != http.StatusOK {
+		t.Errorf("what the 24 words can settle, on the console: %d %s", w.Code, w.Body)
+	}
 	w = h.ask(services.FaceConsole, httptest.NewRequestWithContext(t.Context(), "GET", "http://hearth/api/v1/people", nil))
 	if w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), `"box-removed"`) {
 		t.Errorf("people on the console: %d %s", w.Code, w.Body)

@@ -30,7 +30,6 @@ var intervals = map[string]string{
 	"services/identity/service.go":              "how long a box has heard no other is an interval",
 	"services/identity/share.go":                "how often a removed box is told is an interval",
 	"services/identity/flood.go":                "how fast a box writes is an interval",
-	"services/identity/service.go":              "how long a box has run without hearing another is an interval",
 	"services/identity/invite.go":               "how long an invitation was open, whatever is done to the clock",
 	"services/link/service.go":                  "since when a session has no stream",
 	"services/link/session.go":                  "since when a session has no stream",

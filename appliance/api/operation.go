@@ -19,6 +19,8 @@ type Rule struct {
 	After  bool          // served once it is claimed
 	Lost   bool          // served even while the box cannot read whose it is
 	Fresh  bool          // the password was given a short while ago
+	// Removed is served even once the household removed the box.
+	Removed bool
 }
 
 // Ownership says whose the box is.
@@ -74,7 +76,7 @@ func (r Rule) Allow(caller services.Caller, whose Ownership, fresh bool) error {
 		return ErrNotHere
 	case whose == Lost && !r.Lost:
 		return ErrLost
-	case whose == Removed && !r.Lost:
+	case whose == Removed && !r.Lost && !r.Removed:
 		return ErrRemoved
 	case whose == Unclaimed && !r.Before:
 		return ErrUnclaimed

@@ -22,6 +22,12 @@ func withPassword(least services.Role) Rule {
 	return r
 }
 
+// evenRemoved is r also on a box that its household removed: a stolen box may have done so.
+func evenRemoved(r Rule) Rule {
+	r.Removed = true
+	return r
+}
+
 // console is for the one who can open admin.sock.
 var console = Rule{Faces: []services.Face{services.FaceConsole}, Least: services.RoleOwner, After: true}
 
@@ -42,10 +48,10 @@ var table = []Operation{
 		Name: "recover password", Summary: "Give a person who forgot theirs a new password, from the box itself", Method: "POST", Path: "/recovery/password",
 		Rule: console, Secret: true,
 	}, (*House).ResetPassword),
-	define(Operation{Name: "recover dispute", Summary: "List who is suspended because two removed one another, or a box's key is used in two places", Method: "GET", Path: "/recovery/dispute", Rule: anyone(services.RoleAdmin)}, (*House).Dispute),
+	define(Operation{Name: "recover dispute", Summary: "List who is suspended because two removed one another, or a box's key is used in two places", Method: "GET", Path: "/recovery/dispute", Rule: evenRemoved(anyone(services.RoleAdmin))}, (*House).Dispute),
 	define(Operation{
 		Name: "recover settle", Summary: "End such a dispute with the 24 recovery words", Method: "POST", Path: "/recovery/settle",
-		Rule: withPassword(services.RoleOwner), Secret: true,
+		Rule: evenRemoved(withPassword(services.RoleOwner)), Secret: true,
 	}, (*House).Settle),
 
 	define(Operation{Name: "person list", Summary: "List who belongs", Method: "GET", Path: "/people", Rule: anyone(services.RoleMember)}, (*House).ListPeople),
