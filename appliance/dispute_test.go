@@ -155,7 +155,7 @@ func TestSettleWithoutASession(t *testing.T) {
 		t.Errorf("the first page does not say so: %d", w.Code)
 	}
 	list := strings.Fields(words)
-	for what, wrong := range map[string]string{"Word 1 is not": "zoo " + strings.Join(list[1:], " "), "23 were given": strings.Join(list[1:], " "), "Word 2 is not a recovery word": list[0] + " qqqq " + strings.Join(list[2:], " ")} {
+	for what, wrong := range map[string]string{"Word 1 is not": "zoo " + strings.Join(list[1:], " "), "not 23": strings.Join(list[1:], " "), "Word 2 is not a recovery word": list[0] + " qqqq " + strings.Join(list[2:], " ")} {
 		w, text := send(h, services.FaceSecure, "/dispute", url.Values{"words": {wrong}})
 		if w.Code != http.StatusUnprocessableEntity || !strings.Contains(text, what) || strings.Contains(text, "Olga") {
 			t.Errorf("%q: %d\n%s", what, w.Code, text)

@@ -64,7 +64,7 @@ func ParseSpokenCode(text string) (SpokenCode, error) {
 	if len(words) != spokenWords {
 		return SpokenCode{}, &services.Problem{
 			Kind: services.KindInvalid, Code: "code-count", Field: "code",
-			Say: services.Say("identity.code.count", "The spoken code has three words; {count} were given.", "count", len(words)),
+			Say: services.Say("identity.code.count", "The spoken code has three words, not {count}.", "count", len(words)),
 		}
 	}
 	var c SpokenCode

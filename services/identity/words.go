@@ -73,7 +73,7 @@ func wordNumbers(words []string) ([]int, error) {
 	if len(words) != WordCount {
 		return nil, &services.Problem{
 			Kind: services.KindInvalid, Code: "words-count", Field: "words",
-			Say: services.Say("identity.words.count", "There are 24 recovery words; {count} were given.", "count", len(words)),
+			Say: services.Say("identity.words.count", "There are 24 recovery words, not {count}.", "count", len(words)),
 		}
 	}
 	numbers := make([]int, len(words))

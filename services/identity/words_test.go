@@ -71,8 +71,9 @@ func TestEntropyFromWordsNamesTheFirstWrongWord(t *testing.T) {
 		code  string
 		say   string
 	}{
-		"too few":         {good[:23], "words-count", "There are 24 recovery words; 23 were given."},
-		"none":            {nil, "words-count", "There are 24 recovery words; 0 were given."},
+		"too few":         {good[:23], "words-count", "There are 24 recovery words, not 23."},
+		"none":            {nil, "words-count", "There are 24 recovery words, not 0."},
+		"one":             {good[:1], "words-count", "There are 24 recovery words, not 1."}, // "1 were given"
 		"letters swapped": {change(7, "maet"), "words-unknown", "Word 8 is not a recovery word. The nearest one is “meat”."},
 		"a letter less":   {change(9, "todler"), "words-unknown", "Word 10 is not a recovery word. The nearest one is “toddler”."},
 		"cut short":       {change(12, "happ"), "words-unknown", "Word 13 is not a recovery word. The nearest one is “happy”."},

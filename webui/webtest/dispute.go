@@ -12,7 +12,7 @@ import (
 
 func (h *House) Dispute(_ context.Context, words secret.Text) (house.Dispute, error) {
 	if len(strings.Fields(words.Reveal())) != len(h.TheWords) {
-		return house.Dispute{}, wrong(services.KindInvalid, "words", "There are 24 recovery words; 2 were given.")
+		return house.Dispute{}, wrong(services.KindInvalid, "words", "There are 24 recovery words, not 2.")
 	}
 	return h.TheDispute, nil
 }
