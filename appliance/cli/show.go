@@ -45,6 +45,7 @@ var nothing = map[string]string{
 	"friend list":        "There are no friends. Invite one with hearth friend invite.",
 	"friend invitations": "No invitation is open.",
 	"dns list":           "No names from outside point home. Allow one of yours with hearth dns allow DOMAIN.",
+	"recover dispute":    "Nobody is suspended: who belongs is not disputed.",
 	"audit":              "Nothing is written down.",
 }
 

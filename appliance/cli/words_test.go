@@ -116,6 +116,7 @@ func TestPeopleReadTheTables(t *testing.T) {
 		"no browser":  {"session list", []any{map[string]any{"browser": strings.Repeat("long ", 40)}}, []string{"long", "…"}, []string{strings.Repeat("long ", 10)}},
 		"events":      {"audit", []any{map[string]any{"actor": "Ann", "object": strings.Repeat("long ", 40)}}, []string{"long", "…"}, []string{strings.Repeat("long ", 10)}},
 		"no devices":  {"device list", []any{}, []string{"no phones or laptops"}, nil},
+		"no dispute":  {"recover dispute", []any{}, []string{"Nobody is suspended"}, nil},
 		"devices":     {"device list", []any{json.RawMessage(`{"id":"d1","name":"Laptop","last_handshake":null}`)}, []string{"NAME    LAST HANDSHAKE  ID\n", "never"}, []string{" \n"}},
 		"a device":    {"device add", json.RawMessage(`{"id":"d1","name":"Laptop","config":"[Interface]\nPrivateKey = x\n","png":"iVBORw0KGgo="}`), []string{"PrivateKey = x", "█"}, []string{"png", "iVBOR"}},
 		"its code":    {"device add", json.RawMessage(`{"config":"[Interface]\nPrivateKey = x\n","reach":"two\nlines","png":"iVBORw0KGgo="}`), []string{textqr.Draw("[Interface]\nPrivateKey = x\n")}, nil},
