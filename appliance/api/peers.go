@@ -118,7 +118,7 @@ func linkProblem(who string, err error) error {
 	case errors.As(err, &refused) && refused.Code == link.RefusedBusy:
 		p.Code, p.Say = "busy", services.Say("house.peer.busy", "{who} is busy. Try again in a minute.", "who", who)
 	case errors.As(err, &refused):
-		p.Code, p.Say = "refused", services.Say("house.peer.refused", "{who} does not speak with this box. One of the two may have been removed from the household.", "who", who)
+		p.Code, p.Say = "refused", services.Say("house.peer.refused", "{who} does not speak with this box. Perhaps one of the two removed the other.", "who", who)
 	default:
 		p.Code, p.Say = "unreachable", services.Say("house.peer.unreachable", "{who} does not answer where it was last seen. Look whether it is switched on and connected.", "who", who)
 	}
