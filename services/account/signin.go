@@ -48,7 +48,7 @@ var (
 	ErrBusy = &services.Problem{Kind: services.KindBusy, Code: "busy",
 		Say: services.Say("account.busy", "Too many people are signing in at once. Try again in a minute.")}
 	ErrInvitation = &services.Problem{Kind: services.KindNotFound, Code: "invitation-gone",
-		Say: services.Say("account.invitation-gone", "This code was used already, or its time is over. Ask for a new one.")}
+		Say: services.Say("account.invitation-gone", "This box does not know this code: it was used already, its time is over, or it was made on another box of the house, where it works. Ask for a new one.")}
 	ErrNoPerson = &services.Problem{Kind: services.KindNotFound, Code: "no-such-person",
 		Say: services.Say("account.no-person", "Nobody in this household has that account.")}
 	ErrNoCredential = &services.Problem{Kind: services.KindNotFound, Code: "no-such-credential",
