@@ -433,30 +433,12 @@ func (s *Service) AddBox(ctx context.Context, n NewBox) (services.Box, error) {
 	if err != nil {
 		return services.Box{}, err
 	}
+	n.Name = name
 	err = s.change(ctx, func(h *household) (record.Payload, error) {
 		if _, there := h.boxes[n.ID]; there {
 			return nil, nil
 		}
-		if _, was := h.gone[n.ID]; was || n.ID.IsZero() {
-			return nil, &services.Problem{
-				Kind: services.KindConflict, Code: "box-removed", Field: "box",
-				Say: services.Say("identity.box.removed", "This box was removed from the household, and its key is not trusted again. Set it up anew from a fresh card, then add it."),
-			}
-		}
-		if h.resembled(scopeBox, n.ID.String(), name) {
-			return nil, &services.Problem{
-				Kind: services.KindConflict, Code: "name-taken", Field: "name",
-				Say: services.Say("identity.box.taken", "The household already has a box called {name}.", "name", name),
-			}
-		}
-		host := h.lastHost()
-		if host == 0 || len(h.boxes) >= maxBoxes {
-			return nil, &services.Problem{
-				Kind: services.KindConflict, Code: "boxes-full",
-				Say: services.Say("identity.box.full", "The household has no room for another box. Remove a box or a device that is no longer used."),
-			}
-		}
-		return record.AddBox{Box: n.ID, Name: name, Label: Label(name, "box"), Host: host}, nil
+		return h.takesIn(n)
 	})
 	if err != nil {
 		return services.Box{}, err
@@ -467,6 +449,30 @@ func (s *Service) AddBox(ctx context.Context, n NewBox) (services.Box, error) {
 		}
 	}
 	return services.Box{}, noBox()
+}
+
+// takesIn is the record that takes a box in, whose name is clean.
+func (h *household) takesIn(n NewBox) (record.Payload, error) {
+	if _, was := h.gone[n.ID]; was || n.ID.IsZero() {
+		return nil, &services.Problem{
+			Kind: services.KindConflict, Code: "box-removed", Field: "box",
+			Say: services.Say("identity.box.removed", "This box was removed from the household, and its key is not trusted again. Set it up anew from a fresh card, then add it."),
+		}
+	}
+	if h.resembled(scopeBox, n.ID.String(), n.Name) {
+		return nil, &services.Problem{
+			Kind: services.KindConflict, Code: "name-taken", Field: "name",
+			Say: services.Say("identity.box.taken", "The household already has a box called {name}.", "name", n.Name),
+		}
+	}
+	host := h.lastHost()
+	if host == 0 || len(h.boxes) >= maxBoxes {
+		return nil, &services.Problem{
+			Kind: services.KindConflict, Code: "boxes-full",
+			Say: services.Say("identity.box.full", "The household has no room for another box. Remove a box or a device that is no longer used."),
+		}
+	}
+	return record.AddBox{Box: n.ID, Name: n.Name, Label: Label(n.Name, "box"), Host: host}, nil
 }
 
 // maxBoxes bounds the boxes of a household: each keeps a link to all others.

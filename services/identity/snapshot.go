@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"hearth.alt/services"
+	"hearth.alt/services/identity/internal/exchange"
 	"hearth.alt/services/identity/internal/logfile"
 	"hearth.alt/services/identity/internal/record"
 )
@@ -58,17 +60,14 @@ func (s *Service) Restore(ctx context.Context, r io.Reader) error {
 	}
 	set, err := readSnapshot(b)
 	if err != nil {
-		return &services.Problem{
-			Kind: services.KindInvalid, Code: "snapshot-damaged", Cause: err,
-			Say: services.Say("identity.snapshot.damaged", "The backup of who belongs is damaged, so nothing was changed. Try an earlier one."),
-		}
+		return snapshotDamaged(err)
 	}
 	if err := s.lock(ctx); err != nil {
 		return err
 	}
 	defer s.unlock()
 	s.mu.Lock()
-	newer := s.fault.newer
+	newer, well := s.fault.newer, !s.fault.any()
 	s.mu.Unlock()
 	if newer { // its records would be lost
 		return s.writable()
@@ -81,6 +80,8 @@ func (s *Service) Restore(ctx context.Context, r io.Reader) error {
 			Say: services.Say("identity.snapshot.other", "This backup belongs to another household, so nothing was changed."),
 		}
 	}
+	// What is here stays in its order, which friends' boxes were shown a hash of.
+	kept := append(slices.Clone(good), set...)
 	genesis := set[0].ID()
 	set = append(set, good...)
 	var behind []*record.Record // the damage
@@ -90,7 +91,11 @@ func (s *Service) Restore(ctx context.Context, r io.Reader) error {
 		}
 	}
 	set = append(set, behind...)
-	file, err := encodeRecords(order(genesis, set))
+	all := exchange.NewSet(append(kept, order(genesis, set)...)...).Records()
+	if well && have.Damage == nil && len(all) == len(have.Entries) { // all of it is there
+		return nil
+	}
+	file, err := encodeRecords(all)
 	if err != nil {
 		return err
 	}
