@@ -283,7 +283,7 @@ func (a *appliance) wireHouse() (err error) {
 		Version: Version, Log: a.log, Clock: a.clock, Zone: a.zone, TimeSet: a.certificate.Reload, Identity: a.identity, Account: a.account, Mesh: a.mesh, Names: a.discovery, DNS: a.dns,
 		Link: a.link, Invitations: a.joining.invitations, Joining: a.joining, Joined: a.claim.join, Friends: a.friends, Witness: a.witness, Leaving: a.leaving, Rekey: rekey{a},
 		Health: a.health.All, Door: a.door, Addresses: func() []netip.Addr { return lookHome().addresses },
-		Networks: func() []netip.Prefix { return lookHome().networks },
+		Networks: func() []netip.Prefix { return lookHome().networks }, Temporary: filepath.Join(a.opts.State, "tmp"),
 	}
 	a.claim.reload = a.certificate.Reload
 	a.pages = &pages.House{

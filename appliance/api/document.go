@@ -30,13 +30,21 @@ func Document() map[string]any {
 			"summary":     o.Summary,
 			"description": about(o),
 			"responses": map[string]any{
-				"200":     map[string]any{"description": "done", "content": jsonContent(schema(o.out))},
+				"200":     map[string]any{"description": "done", "content": answer(o.out)},
 				"default": map[string]any{"description": "refused", "content": jsonContent(schema(reflect.TypeFor[Failure]()))},
 			},
 		}
 		var parameters []any
 		properties, required := map[string]any{}, []string{}
+		request := "application/json"
 		for _, f := range o.Fields() {
+			if f.Save {
+				continue
+			}
+			if f.Upload {
+				request = "multipart/form-data"
+				continue
+			}
 			s := schema(f.Type)
 			if f.Help != "" {
 				s["description"] = f.Help
@@ -57,7 +65,12 @@ func Document() map[string]any {
 			operation["parameters"] = parameters
 		}
 		if o.Method == "POST" {
-			operation["requestBody"] = map[string]any{"content": jsonContent(map[string]any{"type": "object", "properties": properties, "required": required, "additionalProperties": false})}
+			input := map[string]any{"type": "object", "properties": properties, "required": required, "additionalProperties": false}
+			if request != "application/json" {
+				file := map[string]any{"type": "string", "contentMediaType": "application/octet-stream"}
+				input = map[string]any{"type": "object", "properties": map[string]any{"input": input, "file": file}, "required": []string{"input", "file"}}
+			}
+			operation["requestBody"] = map[string]any{"content": map[string]any{request: map[string]any{"schema": input}}}
 		}
 		entry[strings.ToLower(o.Method)] = operation
 	}
@@ -71,6 +84,14 @@ func Document() map[string]any {
 		}},
 		"security": []any{map[string]any{"app": []any{}}, map[string]any{"token": []any{}}},
 	}
+}
+
+// answer is the content of what an operation gives.
+func answer(t reflect.Type) map[string]any {
+	if t == reflect.TypeFor[Download]() {
+		return map[string]any{"application/x-tar": map[string]any{}}
+	}
+	return jsonContent(schema(t))
 }
 
 func jsonContent(s map[string]any) map[string]any {

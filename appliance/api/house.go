@@ -50,6 +50,9 @@ type House struct {
 	// Networks are the home networks the box is in; the household's own is chosen apart from them.
 	Networks func() []netip.Prefix
 
+	// Temporary is a folder for files that are too large for memory.
+	Temporary string
+
 	claiming sync.Mutex
 
 	mu        sync.Mutex

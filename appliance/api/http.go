@@ -8,11 +8,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"mime"
 	"net/http"
 	"net/url"
 	"reflect"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"hearth.alt/services"
@@ -102,6 +104,10 @@ func Handler(h *House, log *slog.Logger, access Access) http.Handler {
 				WriteFailure(w, log, o.Name, err)
 				return
 			}
+			if d, ok := out.(Download); ok {
+				d.send(w, log)
+				return
+			}
 			if o.out == reflect.TypeFor[None]() {
 				out = struct{}{}
 			}
@@ -130,7 +136,11 @@ func serve(o *Operation, h *House, w http.ResponseWriter, r *http.Request, calle
 	if err != nil {
 		return nil, err
 	}
-	return o.Call(r.Context(), h, caller, in)
+	out, err := o.Call(r.Context(), h, caller, in)
+	if o.takesFile() {
+		_, _ = io.Copy(io.Discard, r.Body) // so that whoever sends it hears a refusal; its length is bounded
+	}
+	return out, err
 }
 
 func invalid(field string, cause error) error {
@@ -175,12 +185,70 @@ func unread(body []byte, in reflect.Type, fields []Field) (Field, bool) {
 	return Field{}, false
 }
 
+// transferTime is how long a file may take on its way in or out.
+const transferTime = 15 * time.Minute
+
+// WarningHeader is where the warning of a Download stands, escaped as in a query.
+const WarningHeader = "Hearth-Warning"
+
+// send answers with the file. What breaks off in the middle is seen by the client.
+func (d Download) send(w http.ResponseWriter, log *slog.Logger) {
+	defer d.Close()
+	// Not every writer has deadlines; then those of the server count.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(transferTime))
+	w.Header().Set("Content-Type", d.Type)
+	w.Header().Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": d.Name}))
+	w.Header().Set("Cache-Control", "no-store")
+	if !d.Warning.IsZero() {
+		w.Header().Set(WarningHeader, url.QueryEscape(d.Warning.String()))
+	}
+	if err := d.Write(w); err != nil {
+		log.Warn("a file was not sent to its end", "file", d.Name, "error", err)
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// upload reads the parts of a request with a file: the JSON is whole, the file is still to be read.
+func upload(w http.ResponseWriter, r *http.Request) (io.Reader, Upload, error) {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(transferTime))
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(transferTime + time.Minute))
+	parts, err := r.MultipartReader()
+	if err != nil {
+		return nil, Upload{}, invalid("", err)
+	}
+	input, err := parts.NextPart()
+	if err != nil || input.FormName() != "input" {
+		return nil, Upload{}, invalid("", fmt.Errorf("the first part is not input: %v", err))
+	}
+	body, err := io.ReadAll(io.LimitReader(input, services.MaxRequest))
+	if err != nil {
+		return nil, Upload{}, invalid("", err)
+	}
+	file, err := parts.NextPart()
+	if err != nil || file.FormName() != "file" {
+		return nil, Upload{}, invalid("file", fmt.Errorf("the second part is not file: %v", err))
+	}
+	return bytes.NewReader(body), Upload{file}, nil
+}
+
 // decode reads the input of o: the body as strict JSON for POST, the query for GET, then the path's values.
 func decode(o *Operation, w http.ResponseWriter, r *http.Request) (any, error) {
 	in := reflect.New(o.in)
 	fields := o.Fields()
 	if r.Method == http.MethodPost {
-		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, services.MaxRequest))
+		var content io.Reader = http.MaxBytesReader(w, r.Body, services.MaxRequest)
+		var attached Upload
+		at := -1
+		for _, f := range fields {
+			if f.Upload {
+				input, file, err := upload(w, r)
+				if err != nil {
+					return nil, err
+				}
+				content, attached, at = input, file, f.Index
+			}
+		}
+		body, err := io.ReadAll(content)
 		var large *http.MaxBytesError
 		switch {
 		case errors.As(err, &large):
@@ -204,6 +272,9 @@ func decode(o *Operation, w http.ResponseWriter, r *http.Request) (any, error) {
 		}
 		if _, err := d.Token(); !errors.Is(err, io.EOF) {
 			return nil, invalid("", errors.New("more than one value"))
+		}
+		if at >= 0 {
+			in.Elem().Field(at).Set(reflect.ValueOf(attached))
 		}
 	} else {
 		query, err := url.ParseQuery(r.URL.RawQuery)

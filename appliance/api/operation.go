@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"io"
 	"reflect"
 	"slices"
 	"strings"
@@ -119,6 +120,19 @@ func (o *Operation) Call(ctx context.Context, h *House, caller services.Caller, 
 	return o.call(h, ctx, caller, reflect.ValueOf(in).Elem().Interface())
 }
 
+// Upload is a file that an operation takes, as one field of its input. The request is then a multipart/form-data of two
+// parts: "input", the other fields as JSON, and "file".
+type Upload struct{ io.Reader }
+
+// Download is a file that an operation gives in place of JSON.
+type Download struct {
+	Name    string            // what a browser calls it
+	Type    string            // of its media
+	Warning services.Sentence // to be told with it; may be zero
+	Write   func(w io.Writer) error
+	Close   func() error // called once
+}
+
 // None is the input or output of an operation that takes or gives nothing.
 type None struct{}
 
@@ -132,6 +146,10 @@ func define[In, Out any](o Operation, do func(*House, context.Context, services.
 	return o
 }
 
+func (o *Operation) takesFile() bool {
+	return slices.ContainsFunc(o.Fields(), func(f Field) bool { return f.Upload })
+}
+
 // Field is one field of an input, as the surfaces see it.
 type Field struct {
 	Name     string // json name, "person_id"
@@ -140,6 +158,8 @@ type Field struct {
 	Path     string
 	Help     string
 	File     string // "words": also as --words-file
+	Save     bool   // where the command line puts a Download; no box is told
+	Upload   bool
 	Optional bool
 	Type     reflect.Type
 	Index    int
@@ -191,7 +211,7 @@ func (o *Operation) Fields() []Field {
 		}
 		out = append(out, Field{
 			Name: name, Flag: strings.ReplaceAll(name, "_", "-"), Arg: f.Tag.Get("arg"), Path: f.Tag.Get("path"),
-			Help: f.Tag.Get("help"), File: f.Tag.Get("file"), Optional: strings.Contains(options, "omitempty"), Type: f.Type, Index: i,
+			Help: f.Tag.Get("help"), File: f.Tag.Get("file"), Save: f.Tag.Get("save") != "", Upload: f.Type == reflect.TypeFor[Upload](), Optional: strings.Contains(options, "omitempty"), Type: f.Type, Index: i,
 		})
 	}
 	return out

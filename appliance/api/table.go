@@ -120,6 +120,15 @@ var table = []Operation{
 		Rule: Rule{Faces: Private, Least: services.RoleAdmin, After: true, Lost: true},
 	}, (*House).VerifyLog),
 
+	define(Operation{
+		Name: "export", Summary: "Write all that the household keeps into a file that any program can read", Method: "GET", Path: "/export",
+		Rule: console, Secret: true,
+	}, (*House).Export),
+	define(Operation{
+		Name: "import", Summary: "Bring an export back: unite who belongs with what this box knows, or begin with it on a new box", Method: "POST", Path: "/import",
+		Rule: Rule{Faces: []services.Face{services.FaceConsole}, Least: services.RoleOwner, Before: true, After: true, Lost: true}, Secret: true,
+	}, (*House).Import),
+
 	define(Operation{Name: "network", Summary: "Say where the box is in the network and what it found there", Method: "GET", Path: "/network", Rule: anyone(services.RoleMember)}, (*House).ShowNetwork),
 	define(Operation{Name: "time show", Summary: "Say what time the box takes it to be, and on whose word", Method: "GET", Path: "/time", Rule: anyone(services.RoleMember)}, (*House).ShowTime),
 	define(Operation{Name: "time set", Summary: "Set the box's time, earlier or later, when it went wrong", Method: "POST", Path: "/time", Rule: withPassword(services.RoleAdmin)}, (*House).SetTime),

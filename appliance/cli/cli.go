@@ -241,8 +241,16 @@ func verb(o api.Operation, word string, state *string) *cobra.Command {
 	}
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		in := map[string]any{}
+		var from, to *string // files that are sent, and brought
 		for i, f := range arguments {
-			in[f.Name] = args[i]
+			switch {
+			case f.Upload:
+				from = &args[i]
+			case f.Save:
+				to = &args[i]
+			default:
+				in[f.Name] = args[i]
+			}
 		}
 		for name, v := range values {
 			flag := strings.ReplaceAll(name, "_", "-")
@@ -268,7 +276,16 @@ func verb(o api.Operation, word string, state *string) *cobra.Command {
 		if err := missing(o, in); err != nil {
 			return err
 		}
-		out, err := Call(cmd.Context(), *state, o, in)
+		if to != nil {
+			return download(cmd, *state, o, in, *to, asJSON)
+		}
+		var out []byte
+		var err error
+		if from != nil {
+			out, err = sendFile(cmd.Context(), *state, o, in, *from)
+		} else {
+			out, err = Call(cmd.Context(), *state, o, in)
+		}
 		if err != nil {
 			return err
 		}
@@ -421,6 +438,32 @@ func dial(ctx context.Context, socket string) (net.Conn, error) {
 
 // Call asks the box with this state root to do o. in holds the input by json name.
 func Call(ctx context.Context, state string, o api.Operation, in map[string]any) ([]byte, error) {
+	resp, err := ask(ctx, state, o, in, nil)
+	if err != nil {
+		return nil, err
+	}
+	return answer(resp)
+}
+
+// answer reads what the box says.
+func answer(resp *http.Response) ([]byte, error) {
+	defer resp.Body.Close()
+	out, err := io.ReadAll(io.LimitReader(resp.Body, 16<<20))
+	if err != nil {
+		return nil, ErrNoAnswer
+	}
+	if resp.StatusCode != http.StatusOK {
+		refused := &Refusal{}
+		if err := json.Unmarshal(out, &refused.Failure); err != nil || refused.Failure.Error.Code == "" {
+			return nil, fmt.Errorf("the box answered %s", resp.Status)
+		}
+		return nil, refused
+	}
+	return bytes.TrimSpace(out), nil
+}
+
+// ask sends what Call says, with the file where there is one. The body of the answer is the caller's to close.
+func ask(ctx context.Context, state string, o api.Operation, in map[string]any, file io.Reader) (*http.Response, error) {
 	if state == "" {
 		state = DefaultState(false)
 		if _, err := os.Stat(SocketPath(DefaultState(true))); err == nil {
@@ -441,12 +484,16 @@ func Call(ctx context.Context, state string, o api.Operation, in map[string]any)
 		}
 	}
 	var body io.Reader = http.NoBody
+	media := "application/json"
 	if o.Method == http.MethodPost {
 		b, err := json.Marshal(in)
 		if err != nil {
 			return nil, err
 		}
 		body = bytes.NewReader(b)
+		if file != nil {
+			body, media = parts(b, file)
+		}
 	}
 	if len(query) > 0 {
 		path += "?" + query.Encode()
@@ -461,6 +508,7 @@ func Call(ctx context.Context, state string, o api.Operation, in map[string]any)
 	if err != nil {
 		return nil, err
 	}
+	r.Header.Set("Content-Type", media)
 	resp, err := client.Do(r)
 	if err != nil {
 		var op *net.OpError
@@ -475,17 +523,5 @@ func Call(ctx context.Context, state string, o api.Operation, in map[string]any)
 		}
 		return nil, ErrNoAnswer
 	}
-	defer resp.Body.Close()
-	out, err := io.ReadAll(io.LimitReader(resp.Body, 16<<20))
-	if err != nil {
-		return nil, ErrNoAnswer
-	}
-	if resp.StatusCode != http.StatusOK {
-		refused := &Refusal{}
-		if err := json.Unmarshal(out, &refused.Failure); err != nil || refused.Failure.Error.Code == "" {
-			return nil, fmt.Errorf("the box answered %s", resp.Status)
-		}
-		return nil, refused
-	}
-	return bytes.TrimSpace(out), nil
+	return resp, nil
 }

@@ -24,6 +24,10 @@ func run(t *testing.T, args ...string) (status int, stdout, stderr string) {
 // runs; with --state before and after it.
 func TestEveryVerb(t *testing.T) {
 	state := t.TempDir()
+	file := filepath.Join(state, "file")
+	if err := os.WriteFile(file, []byte("words\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, o := range api.Table() {
 		t.Run(o.Name, func(t *testing.T) {
 			verb := strings.Fields(o.Name)
@@ -35,7 +39,11 @@ func TestEveryVerb(t *testing.T) {
 			for _, f := range o.Fields() {
 				switch {
 				case f.Arg != "":
-					words = append(words, "word")
+					word := "word"
+					if f.Upload {
+						word = file
+					}
+					words = append(words, word)
 					if !strings.Contains(out, f.Arg) {
 						t.Errorf("--help does not show %s", f.Arg)
 					}
@@ -60,10 +68,6 @@ func TestEveryVerb(t *testing.T) {
 				}
 			}
 			plain := append(append([]string{}, verb...), words...)
-			file := filepath.Join(state, "file")
-			if err := os.WriteFile(file, []byte("words\n"), 0o600); err != nil {
-				t.Fatal(err)
-			}
 			for _, f := range o.Fields() {
 				switch {
 				case f.Arg != "" || f.Optional:

@@ -57,6 +57,10 @@ func tell(m *services.Membership, e account.Event) (services.Sentence, bool) {
 		return services.Say("event.box-joined", "The box {object} joined the household.", "object", e.Object), true
 	case "joined":
 		return services.Say("event.joined", "This box joined the household {object}.", "object", e.Object), true
+	case "exported", "exported-with-sign-in":
+		return services.Say("event.exported", "The household was exported to a file."), true
+	case "imported", "imported-partly":
+		return services.Say("event.imported", "An export of the household {object} was brought back.", "object", e.Object), true
 	case "dispute-settled":
 		return services.Say("event.dispute-settled", "The dispute about who belongs was settled with the 24 words."), true
 	case "files-erased": // by the box itself

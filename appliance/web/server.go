@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"hearth.alt/appliance/api"
+	"hearth.alt/appliance/archive"
 	"hearth.alt/appliance/sealed"
 	"hearth.alt/services"
 	"hearth.alt/services/crowd"
@@ -217,7 +218,11 @@ func fromContext(ctx context.Context) services.Caller {
 // sets the headers that hold for every answer.
 func (s *Server) guard(face services.Face, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.Body = http.MaxBytesReader(w, r.Body, services.MaxRequest) // with w as net/http made it, so that too much ends the connection
+		most := int64(services.MaxRequest)
+		if face == services.FaceConsole {
+			most += archive.MaxBytes + 1 // of an import; any other body is bounded where it is read
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, most) // with w as net/http made it, so that too much ends the connection
 		w, done := s.open.answer(w, r)
 		defer done()
 		defer func() {
