@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,6 +19,7 @@ import (
 	"hearth.alt/appliance/api"
 	"hearth.alt/appliance/archive"
 	"hearth.alt/appliance/cli"
+	"hearth.alt/appliance/web"
 	"hearth.alt/services"
 	"hearth.alt/services/identity"
 )
@@ -460,5 +462,37 @@ func TestExportVerbs(t *testing.T) {
 	w := h.ask(services.FaceConsole, h.request(services.FaceConsole, "POST", "/api/v1/people", strings.NewReader(`{"name":"`+strings.Repeat("e", services.MaxRequest)+`","role":"guest"}`)))
 	if !strings.Contains(w.Body.String(), "too-large") {
 		t.Errorf("a long request: %d, %s", w.Code, w.Body)
+	}
+}
+
+// A file that broke off in the middle ended like a whole one: what aborts an answer was taken for a panic and swallowed.
+func TestBrokenOffIsNotWhole(t *testing.T) {
+	h := takenIn(t, t.TempDir())
+	cfg := h.webConfig
+	cfg.Around = func(http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			io.WriteString(w, "the first half")
+			http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		})
+	}
+	s, err := web.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(s.Handler(services.FaceSecure))
+	defer server.Close()
+	r, err := http.NewRequestWithContext(t.Context(), "GET", server.URL+"/help", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Host = h.hostOn(services.FaceSecure)
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if b, err := io.ReadAll(resp.Body); err == nil || !strings.HasPrefix(string(b), "the first half") {
+		t.Errorf("%q came, as if it were all: %v", b, err)
 	}
 }

@@ -226,7 +226,11 @@ func (s *Server) guard(face services.Face, next http.Handler) http.Handler {
 		w, done := s.open.answer(w, r)
 		defer done()
 		defer func() {
-			if v := recover(); v != nil && v != http.ErrAbortHandler {
+			switch v := recover(); v {
+			case nil:
+			case http.ErrAbortHandler:
+				panic(v) // or an answer that broke off would pass for a whole one
+			default:
 				s.cfg.Log.Error("a request panics", "method", r.Method, "path", r.URL.Path, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 				s.cfg.UI.Fail(w, r, services.AsProblem(errors.New("panic")))
 			}
