@@ -397,8 +397,8 @@ func TestRemovedKeysDoNotAct(t *testing.T) {
 			builtOn := slices.ContainsFunc(set, func(r *record.Record) bool {
 				return slices.ContainsFunc(r.Parents, func(p record.ID) bool { return dropped[p] })
 			})
-			if len(set) == len(taken) || builtOn {
-				continue // what was built on it would go with it
+			if len(set) == len(taken) || builtOn || len(v.powerless) > 0 {
+				continue // what was built on it would go with it; and a removal in vain may be so for what was dropped, see spin/README.md
 			}
 			compared++
 			h, err := fold(d.self(), d.records[0].ID(), set)
