@@ -496,3 +496,23 @@ func TestBrokenOffIsNotWhole(t *testing.T) {
 		t.Errorf("%q came, as if it were all: %v", b, err)
 	}
 }
+
+// On the pages an owner who just gave the password saves the same file, without what people sign in with.
+func TestExportPage(t *testing.T) {
+	h := takenIn(t, t.TempDir())
+	get := func(path string, p *testPerson) *httptest.ResponseRecorder {
+		return h.ask(services.FaceSecure, as(h.request(services.FaceSecure, "GET", path, http.NoBody), p))
+	}
+	w := get("/boxes/export", h.who[services.RoleOwner])
+	if w.Code != http.StatusOK || w.Header().Get("Content-Type") != "application/x-tar" || w.Header().Get("Content-Disposition") != `attachment; filename="smith.hearth.tar"` {
+		t.Fatalf("%d, %v", w.Code, w.Header())
+	}
+	if got := filesOf(opened(t, w.Body.Bytes())); slices.Contains(got, "account.data") || !slices.Contains(got, archive.LogFile) {
+		t.Errorf("it holds %q", got)
+	}
+	for role, shown := range map[services.Role]bool{services.RoleOwner: true, services.RoleAdmin: false, services.RoleMember: false} {
+		if got := strings.Contains(get("/boxes", h.who[role]).Body.String(), "/boxes/export"); got != shown {
+			t.Errorf("%v sees the way there: %v", role, got)
+		}
+	}
+}

@@ -271,6 +271,7 @@ func (u *UI) Routes() []Route {
 		post("friends", "/friends/{id}/remove", admin, mates.Remove),
 		// The boxes.
 		get("boxes", "/boxes", member, units.Show),
+		fresh(get("", "/boxes/export", owner, units.Export)),
 		fresh(get("boxes", "/boxes/add", admin, units.Add)), // whoever reads the link can join
 		fresh(post("boxes", "/boxes/add", admin, units.Act)),
 		fresh(get("boxes", "/boxes/{id}/remove", admin, units.Ask)),

@@ -77,3 +77,9 @@ func (h *House) JoinHousehold(ctx context.Context, token string, form house.Join
 	h.proofs.clear()
 	return out.Household, nil
 }
+
+// Export is the household in a file, without what people sign in with.
+func (h *House) Export(ctx context.Context) (house.Download, error) {
+	d, err := h.API.Export(ctx, webui.CallerOf(ctx), api.ExportInput{})
+	return house.Download{Name: d.Name, Type: d.Type, Write: d.Write, Close: d.Close}, err
+}

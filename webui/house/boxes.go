@@ -2,6 +2,7 @@ package house
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"hearth.alt/services"
@@ -21,6 +22,15 @@ type Boxes interface {
 	// RemoveBox removes a box for good. this says that the very box that answers is meant; Problems: field "this". spare
 	// says that it was not stolen: the passwords that were last set on it go on counting.
 	RemoveBox(ctx context.Context, id services.PeerID, this, spare bool) error
+	// Export is the household in a file, for owners.
+	Export(ctx context.Context) (Download, error)
+}
+
+// Download is a file that is written as it goes out.
+type Download struct {
+	Name, Type string
+	Write      func(w io.Writer) error
+	Close      func() error // to be called once
 }
 
 // Box is a box as a page shows it.

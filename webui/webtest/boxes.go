@@ -2,6 +2,7 @@ package webtest
 
 import (
 	"context"
+	"io"
 	"net/url"
 	"slices"
 	"time"
@@ -14,7 +15,10 @@ func (h *House) Boxes(context.Context) ([]house.Box, error) { return h.TheBoxes,
 func (h *House) BoxInvitation(context.Context) (house.BoxInvitation, error) {
 	return h.TheBoxInvite, nil
 }
-func (h *House) InviteBox(context.Context) error                              { return h.Err }
+func (h *House) InviteBox(context.Context) error { return h.Err }
+func (h *House) Export(context.Context) (house.Download, error) {
+	return house.Download{Name: "smith.hearth.tar", Type: "application/x-tar", Write: func(io.Writer) error { return nil }, Close: func() error { return nil }}, h.Err
+}
 func (h *House) WithdrawBox(context.Context) error                            { return h.Err }
 func (h *House) RemoveBox(context.Context, services.PeerID, bool, bool) error { return h.Err }
 func (h *House) JoinHousehold(context.Context, string, house.JoinForm) (string, error) {

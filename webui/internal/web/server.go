@@ -403,6 +403,27 @@ func (rq *Request) Send(f house.File, inline bool) error {
 	return nil
 }
 
+// transferTime is how long a Download may take.
+const transferTime = 15 * time.Minute
+
+// Stream answers with a file that is saved. What breaks off in the middle is seen by the browser.
+func (rq *Request) Stream(d house.Download) error {
+	defer d.Close()
+	h := rq.W.Header()
+	h.Set("Content-Type", d.Type)
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Disposition", `attachment; filename="`+safeName(d.Name)+`"`)
+	if rq.R.Method == http.MethodHead {
+		return nil
+	}
+	_ = http.NewResponseController(rq.W).SetWriteDeadline(time.Now().Add(transferTime)) // a slow line at home
+	if err := d.Write(rq.W); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	return nil
+}
+
 func safeName(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '-' || r == '_' {

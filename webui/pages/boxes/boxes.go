@@ -43,8 +43,17 @@ func (p *Pages) Show(rq *web.Request) error {
 	}
 	pg := &web.Page{Title: rq.T("boxes.sentence", "n", len(list)), Nav: "/boxes"}
 	pg.Request = rq
-	pg.Body = listBody(pg, rows, may)
+	pg.Body = listBody(pg, rows, may, rq.Caller.Role >= services.RoleOwner)
 	return rq.Render(pg)
+}
+
+// Export is GET /boxes/export.
+func (p *Pages) Export(rq *web.Request) error {
+	d, err := p.House.Export(rq.R.Context())
+	if err != nil {
+		return err
+	}
+	return rq.Stream(d)
 }
 
 // Add is GET /boxes/add: the invitation while it waits, what became of it, or how to make one.
