@@ -35,7 +35,7 @@ func TestBothBoxesLetTheSameIn(t *testing.T) {
 	}
 	old, fresh := joiners(t)
 	ctx := t.Context()
-	member, admin := old.who[services.RoleMember], old.who[services.RoleAdmin]
+	member, admin := old.who[services.RoleMember], old.who[services.RoleOwner]
 	if err := fresh.join(api.JoinInput{Link: old.inviteBox().Link.Reveal()}); err != nil {
 		t.Fatal(err)
 	}

@@ -50,7 +50,7 @@ func (h *testHouse) do() *api.House { return h.webConfig.House }
 
 func (h *testHouse) inviteBox() api.BoxInvitationOutput {
 	h.t.Helper()
-	out, err := h.do().InviteBox(h.t.Context(), h.caller(services.RoleAdmin), api.None{})
+	out, err := h.do().InviteBox(h.t.Context(), h.caller(services.RoleOwner), api.None{})
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -248,7 +248,7 @@ func TestJoinSentences(t *testing.T) {
 	for range 20 {
 		wantProblem(t, fresh.join(api.JoinInput{Link: text(func(l *identity.InviteLink) { l.Root = make([]byte, 32) })}), "join-refused")
 	}
-	if err := old.do().WithdrawBox(t.Context(), old.caller(services.RoleAdmin)); err != nil {
+	if err := old.do().WithdrawBox(t.Context(), old.caller(services.RoleOwner)); err != nil {
 		t.Fatal(err)
 	}
 	wantProblem(t, fresh.join(api.JoinInput{Link: out.Link.Reveal()}), "invite-unknown")
@@ -303,7 +303,7 @@ func TestStrangersOfJoining(t *testing.T) {
 // The whole on the pages: an admin invites on one box, and whoever has the claim sheet of the other joins inside the seal.
 func TestBoxJoinsOnPages(t *testing.T) {
 	old, fresh := joiners(t)
-	admin := old.who[services.RoleAdmin]
+	admin := old.who[services.RoleOwner]
 	ask := func(method, path, form string) *httptest.ResponseRecorder {
 		r := old.request(services.FaceTunnel, method, path, strings.NewReader(form))
 		if method == "POST" {

@@ -272,8 +272,8 @@ func (u *UI) Routes() []Route {
 		// The boxes.
 		get("boxes", "/boxes", member, units.Show),
 		fresh(get("", "/boxes/export", owner, units.Export)),
-		fresh(get("boxes", "/boxes/add", admin, units.Add)), // whoever reads the link can join
-		fresh(post("boxes", "/boxes/add", admin, units.Act)),
+		fresh(get("boxes", "/boxes/add", owner, units.Add)), // whoever reads the link can join
+		fresh(post("boxes", "/boxes/add", owner, units.Act)),
 		fresh(get("boxes", "/boxes/{id}/remove", admin, units.Ask)),
 		fresh(post("boxes", "/boxes/{id}/remove", admin, units.Remove)),
 

@@ -131,9 +131,10 @@ func (h *House) ListBoxes(_ context.Context, caller services.Caller, _ None) ([]
 	return out, nil
 }
 
-// InviteBox makes an invitation for one box, in place of the former one.
+// InviteBox makes an invitation for one box, in place of the former one. Only owners may: a box signs for everybody, so who
+// takes one in whose key they hold could make themselves one.
 func (h *House) InviteBox(ctx context.Context, caller services.Caller, _ None) (BoxInvitationOutput, error) {
-	if err := least(caller, services.RoleAdmin); err != nil {
+	if err := least(caller, services.RoleOwner); err != nil {
 		return BoxInvitationOutput{}, err
 	}
 	candidates := h.Joining.Candidates()
@@ -171,7 +172,7 @@ func (h *House) BoxInvitation(caller services.Caller) (BoxInvitationOutput, iden
 	s := h.Invitations.State()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !s.Open || h.boxInvite == nil || !h.boxInvite.expires.Equal(s.Expires) || least(caller, services.RoleAdmin) != nil {
+	if !s.Open || h.boxInvite == nil || !h.boxInvite.expires.Equal(s.Expires) || least(caller, services.RoleOwner) != nil {
 		return BoxInvitationOutput{}, s, false
 	}
 	return h.boxInvite.out, s, true
@@ -179,7 +180,7 @@ func (h *House) BoxInvitation(caller services.Caller) (BoxInvitationOutput, iden
 
 // WithdrawBox ends the invitation of a box.
 func (h *House) WithdrawBox(ctx context.Context, caller services.Caller) error {
-	if err := least(caller, services.RoleAdmin); err != nil {
+	if err := least(caller, services.RoleOwner); err != nil {
 		return err
 	}
 	open := h.Invitations.State().Open

@@ -105,7 +105,7 @@ var table = []Operation{
 	define(Operation{Name: "box list", Summary: "List the boxes of the household", Method: "GET", Path: "/boxes", Rule: anyone(services.RoleMember)}, (*House).ListBoxes),
 	define(Operation{
 		Name: "box invite", Summary: "Invite another box; the answer holds the link it joins by, good for ten minutes", Method: "POST", Path: "/boxes/invitation",
-		Rule: withPassword(services.RoleAdmin), Secret: true,
+		Rule: withPassword(services.RoleOwner), Secret: true,
 	}, (*House).InviteBox),
 	define(Operation{
 		Name: "box join", Summary: "Make this box, which nobody has claimed, one of the household that invited it", Method: "POST", Path: "/boxes/join",

@@ -24,7 +24,7 @@ func (h *House) Boxes(ctx context.Context) ([]house.Box, error) {
 
 // BoxInvitation is the invitation that waits for a box, or has brought one.
 func (h *House) BoxInvitation(ctx context.Context) (house.BoxInvitation, error) {
-	if err := h.least(ctx, services.RoleAdmin); err != nil {
+	if err := h.least(ctx, services.RoleOwner); err != nil {
 		return house.BoxInvitation{}, err
 	}
 	held, state, ok := h.API.BoxInvitation(webui.CallerOf(ctx))

@@ -138,13 +138,13 @@ func (v *Invitations) Open(ctx context.Context, candidates []netip.AddrPort) (In
 	return Invitation{Link: link, Code: i.code}, nil
 }
 
-// mayInvite says whether a may still let boxes in: the box itself, or an owner or admin who belongs.
+// mayInvite says whether a may still let boxes in: the box itself, or an owner who belongs.
 func mayInvite(m *services.Membership, a actor) bool {
 	if a.by == "" {
 		return true
 	}
 	p, ok := m.Person(a.by)
-	return ok && p.State == services.StateActive && p.Role >= services.RoleAdmin
+	return ok && p.State == services.StateActive && p.Role == services.RoleOwner
 }
 
 // Cancel ends the open invitation, if there is one.

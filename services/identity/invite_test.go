@@ -202,7 +202,7 @@ func TestJoinRefusals(t *testing.T) {
 			return s.n.byLink(t, s.v, i.Link, "Attic")
 		}},
 		"made by somebody who was removed": {"invite-withdrawn", func(t *testing.T, s *scene, _ identity.Invitation) error {
-			p := person(t, s.study.Service, "Ben", services.RoleAdmin)
+			p := person(t, s.study.Service, "Ben", services.RoleOwner)
 			if err := s.study.ActivatePerson(t.Context(), p.ID); err != nil {
 				return err
 			}
@@ -212,8 +212,8 @@ func TestJoinRefusals(t *testing.T) {
 			}
 			return s.n.byLink(t, s.v, i.Link, "Attic")
 		}},
-		"made by somebody who is no admin any more": {"invite-withdrawn", func(t *testing.T, s *scene, _ identity.Invitation) error {
-			p := person(t, s.study.Service, "Ben", services.RoleAdmin)
+		"made by somebody who is no owner any more": {"invite-withdrawn", func(t *testing.T, s *scene, _ identity.Invitation) error {
+			p := person(t, s.study.Service, "Ben", services.RoleOwner)
 			if err := s.study.ActivatePerson(t.Context(), p.ID); err != nil {
 				return err
 			}

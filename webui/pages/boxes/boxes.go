@@ -43,7 +43,7 @@ func (p *Pages) Show(rq *web.Request) error {
 	}
 	pg := &web.Page{Title: rq.T("boxes.sentence", "n", len(list)), Nav: "/boxes"}
 	pg.Request = rq
-	pg.Body = listBody(pg, rows, may, rq.Caller.Role >= services.RoleOwner)
+	pg.Body = listBody(pg, rows, rq.Caller.Role >= services.RoleOwner)
 	return rq.Render(pg)
 }
 

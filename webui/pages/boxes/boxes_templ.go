@@ -19,7 +19,7 @@ func crumbs(pg *web.Page) []components.Crumb {
 	return []components.Crumb{{Path: "/boxes", Name: pg.T("nav.boxes")}}
 }
 
-func listBody(pg *web.Page, rows []row, may, owns bool) templ.Component {
+func listBody(pg *web.Page, rows []row, owns bool) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context
 		if templ_7745c5c3_CtxErr := ctx.Err(); templ_7745c5c3_CtxErr != nil {
@@ -48,7 +48,7 @@ func listBody(pg *web.Page, rows []row, may, owns bool) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		if may {
+		if owns {
 			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 2, "<a class=\"button main\" href=\"/boxes/add\">")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
