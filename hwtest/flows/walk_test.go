@@ -196,8 +196,17 @@ func TestEveryPage(t *testing.T) {
 			ann = p.ID
 		}
 	}
-	var dora struct{ ID string }
+	var dora struct{ ID, Link string }
 	f.b.Do(&dora, "person", "add", "Dora", "--role", "guest")
+	_, code, _ := strings.Cut(dora.Link, "#")
+	hers := visit(t, "http://127.0.0.1", throughLoopback(t, f)...)
+	hers.open("/join")
+	hers.fill("code", code)
+	hers.main()
+	hers.sees("h1", "Dora")
+	hers.fill("password", "seven swans a swimming")
+	hers.main()
+	hers.sees(".flash", "Dora")
 	f.b.Do(nil, "person", "remove", "Dora", "--files", "export")
 	invitation, friend := befriend(t, f)
 	v.open("/apps")
