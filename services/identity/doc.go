@@ -16,6 +16,7 @@
 //   - internal/logfile: the file they are kept in, and what a power cut can and cannot leave there;
 //   - household.go: what a set of records means, as a function of the set and of nothing else;
 //   - settle.go: which records of a set count where boxes acted apart from one another;
+//   - epoch.go: what the 24 words settle;
 //   - spin: a model of these rules, of which Spin visits every state, and which settle.go is compared with;
 //   - internal/exchange: how boxes come to the same set of records;
 //   - invite.go, join.go: how a box invites another one, and how that joins (internal/joinwire, internal/spake2);
@@ -24,7 +25,9 @@
 //   - befriend.go, internal/befriend: how households become friends, and hear of one another;
 //   - leaving.go: what becomes of what removed people kept;
 //   - service.go and its neighbours claim.go, people.go, devices.go, snapshot.go: the changes, one record each;
-//   - share.go: boxes joining, leaving, and sharing the log.
+//   - share.go: boxes joining, leaving, and sharing the log; introduce.go: a box with a new key; flood.go: one that writes
+//     without end;
+//   - show.go, tell.go: the log for people; backup.go: a fresh box by a backup and the words.
 //
 // # What it promises
 //
@@ -35,8 +38,8 @@
 //     household makes it whole again, as soon as there is a link.
 //   - A removed person or device never comes back: identifiers are used once.
 //   - The last active owner cannot be removed or demoted.
-//   - Addresses: the box has host 1 (10.x.y.1 and ::1 of the ULA /48), a device the lowest free one from 2 to 254,
-//     written in its record. 253 devices at most, 500 people at most.
+//   - Addresses: the first box has host 1 (10.x.y.1 and ::1 of the ULA /48), others the highest free one, a device a low
+//     free one from 2 to 254, written in its record. 253 devices and other boxes at most, 500 people at most.
 //   - Names have 1 to 64 characters in NFC and are unique, upper and lower case alike, among the people of the
 //     household, among the devices of one person, and among the boxes. No person or device is given a name that looks
 //     like another there (services/looks); older logs may hold some.
@@ -49,9 +52,10 @@
 //
 // It does not protect the household from its own boxes. A record is signed by a box, and that it was made on somebody's
 // behalf is that box's word: other boxes see that the person belongs, and not what role they have. So whoever has the key
-// of one box, stolen or let in by an admin's invitation, can do what an owner can, also make an owner, remove everybody
-// else but the last owner, and take in boxes, until it is removed on another box or the words settle it. What such a box did before its removal
-// was written stays, and so do the boxes that it took in: they stand in the list of boxes, to be removed one by one.
+// of one box can do what an owner can, also make an owner, remove everybody else but the last owner, and take in boxes,
+// until it is removed on another box or the words settle it; only owners invite boxes, therefore. What such a box did
+// before its removal was written stays, and so do the boxes that it took in: they stand in the list of boxes, to be
+// removed one by one.
 //
 // A box whose log is damaged from its first byte has a Membership without a household that is ReadOnly: it is not
 // unclaimed, and Claim refuses it.
