@@ -201,10 +201,7 @@ func (s *Service) Settle(ctx context.Context, c Settlement) error {
 	if err := s.write(made...); err != nil {
 		return err
 	}
-	s.state = next
-	s.shared.Stored(nil, made)
-	s.publish(next.membership())
-	s.wakeAll()
+	s.become(next, nil, made)
 	s.cfg.Log.Info("a dispute was settled by the household root", "records", len(made))
 	return nil
 }

@@ -102,10 +102,7 @@ func (s *Service) introduced(peer services.PeerID, records []*record.Record) err
 		}
 		rest = rest[n:]
 	}
-	s.state = next
-	s.shared.Stored(nil, fresh)
-	s.publish(next.membership())
-	s.wakeAll()
+	s.become(next, nil, fresh)
 	s.cfg.Log.Info("a box of the household has a new key", "box", peer.String())
 	return nil
 }

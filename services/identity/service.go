@@ -388,10 +388,7 @@ func (s *Service) changeAllLocked(ctx context.Context, act actor, decide func(h 
 	if err := s.write(records...); err != nil {
 		return err
 	}
-	s.state = next
-	s.shared.Stored(nil, records)
-	s.publish(next.membership())
-	s.wakeAll()
+	s.become(next, nil, records)
 	for _, r := range records {
 		s.cfg.Log.Info("household changed", "op", r.Op().String(), "record", r.ID().String(), "by", string(act.by))
 	}

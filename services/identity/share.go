@@ -67,6 +67,15 @@ func (c *LogConn) wake() {
 	}
 }
 
+// become makes next the state, which records led to: they are on disk, and came over from, or were made here (nil). The
+// caller holds writing.
+func (s *Service) become(next *household, from *exchange.Conn, records []*record.Record) {
+	s.state = next
+	s.shared.Stored(from, records)
+	s.publish(next.membership())
+	s.wakeAll()
+}
+
 // wakeAll tells every exchange that there may be more to say. The caller holds writing.
 func (s *Service) wakeAll() {
 	for c := range s.conns {
@@ -128,10 +137,7 @@ func (c *LogConn) receive(ctx context.Context, f exchange.Frame) error {
 	if err != nil {
 		return err // it is a set that cannot be folded: impossible, since genesis is there
 	}
-	s.state = next
-	s.shared.Stored(c.at, fresh)
-	s.publish(next.membership())
-	s.wakeAll()
+	s.become(next, c.at, fresh)
 	s.proveClone(ctx, fresh)
 	for _, r := range fresh {
 		s.cfg.Log.Info("household changed elsewhere", "op", r.Op().String(), "record", r.ID().String(), "author", services.PeerID(r.Author.Key).String())
