@@ -54,14 +54,8 @@ type Befriending struct {
 	book  friendBook
 	wrong map[services.PeerID]int // secrets that nobody knows, in the minute that began then
 	since time.Time
-	news  map[services.PeerID]credit      // of friends' boxes
+	news  map[services.PeerID]allowance   // of friends' boxes, in records
 	wrote map[services.FriendID]time.Time // when what was seen of a friend was written down; monotonic
-}
-
-// credit is how often somebody may do something, and since when it is so.
-type credit struct {
-	left float64
-	at   time.Time // monotonic
 }
 
 // friendBook is what friends.json holds, version 1.
@@ -104,7 +98,7 @@ const (
 func NewBefriending(s *Service, candidates func() []netip.AddrPort) *Befriending {
 	b := &Befriending{
 		s: s, candidates: candidates, path: filepath.Join(s.cfg.Dir, "friends.json"), wrong: map[services.PeerID]int{},
-		news: map[services.PeerID]credit{}, wrote: map[services.FriendID]time.Time{},
+		news: map[services.PeerID]allowance{}, wrote: map[services.FriendID]time.Time{},
 	}
 	raw, err := durable.ReadSmall(b.path, mostBook)
 	if err == nil {
@@ -333,23 +327,19 @@ func (b *Befriending) mayTell(peer services.PeerID, fresh []services.PeerID) boo
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := time.Now()
-	maps.DeleteFunc(b.news, func(p services.PeerID, _ credit) bool {
+	maps.DeleteFunc(b.news, func(p services.PeerID, _ allowance) bool {
 		_, ok := m.FriendAt(p)
 		return !ok
 	})
-	c, ok := b.news[peer]
-	if !ok {
-		c = credit{newsBurst, now}
-	}
-	c = credit{min(newsBurst, c.left+now.Sub(c.at).Hours()/newsEvery.Hours()), now}
-	may := c.left >= 1
+	a := b.news[peer].grown(now, newsBurst, 1/newsEvery.Seconds())
+	may := a.left >= 1
 	if may {
-		c.left--
+		a.left--
 		for _, p := range fresh {
-			b.news[p] = credit{0, now}
+			b.news[p] = allowance{0, now}
 		}
 	}
-	b.news[peer] = c
+	b.news[peer] = a
 	return may
 }
 

@@ -26,12 +26,7 @@ const (
 // flood counts what each box wrote. The zero value is ready; it is safe for concurrent use.
 type flood struct {
 	mu   sync.Mutex
-	left map[services.PeerID]allowance
-}
-
-type allowance struct {
-	bytes float64
-	at    time.Time // monotonic
+	left map[services.PeerID]allowance // in bytes
 }
 
 // cost is what frame, of peer, is counted as.
@@ -74,18 +69,15 @@ func (f *flood) wait(ctx context.Context, peer services.PeerID, cost int) error 
 	}
 }
 
+// spend returns how long peer has to wait for what it wrote.
 func (f *flood) spend(peer services.PeerID, cost int, now time.Time) time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	a, ok := f.left[peer]
-	if !ok {
-		a = allowance{floodBurst, now}
-	}
-	a.bytes = min(floodBurst, a.bytes+now.Sub(a.at).Seconds()*floodRate) - float64(cost)
-	a.at = now
+	a := f.left[peer].grown(now, floodBurst, floodRate)
+	a.left -= float64(cost)
 	if f.left == nil {
 		f.left = map[services.PeerID]allowance{}
 	}
 	f.left[peer] = a
-	return time.Duration(max(0, -a.bytes) / floodRate * float64(time.Second))
+	return time.Duration(max(0, -a.left) / floodRate * float64(time.Second))
 }
