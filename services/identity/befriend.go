@@ -3,13 +3,8 @@ package identity
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"net/netip"
 	"path/filepath"
@@ -18,7 +13,6 @@ import (
 	"time"
 
 	"hearth.alt/services"
-	"hearth.alt/services/durable"
 	"hearth.alt/services/identity/internal/befriend"
 	"hearth.alt/services/identity/internal/record"
 )
@@ -31,7 +25,7 @@ const FriendProtocol = "/identity/friend/v1"
 const FriendInviteLife = 7 * 24 * time.Hour
 
 // Befriending speaks FriendProtocol: it makes invitations, takes up those of others, and remembers when friends were
-// last heard of. Its methods are safe for concurrent use.
+// last heard of, both in <Dir>/friends.json. Its methods are safe for concurrent use.
 //
 // # Who a friend is
 //
@@ -39,108 +33,31 @@ const FriendInviteLife = 7 * 24 * time.Hour
 // boxes in and these further ones: every box that it names as its household's has to be there. So nobody passes for a
 // household whose root took them not in. A box that was removed from the other household, or stolen, still can, and may name
 // others of its boxes as gone, until we hear of it from one of those.
-//
-// # What is kept
-//
-// <Dir>/friends.json holds the open invitations of this box, with a hash in place of the secret, and when friends were
-// heard of. Where it is lost, invitations are made anew. An invitation admits one household: it is marked as used by it
-// before the friend is written down, so that the same household may try again after a power cut and no other.
 type Befriending struct {
 	s          *Service
 	candidates func() []netip.AddrPort
-	path       string
+	book       *friendBook
 
 	mu    sync.Mutex
-	book  friendBook
 	wrong map[services.PeerID]int // secrets that nobody knows, in the minute that began then
 	since time.Time
-	news  map[services.PeerID]allowance   // of friends' boxes, in records
-	wrote map[services.FriendID]time.Time // when what was seen of a friend was written down; monotonic
-}
-
-// friendBook is what friends.json holds, version 1.
-type friendBook struct {
-	Version int                           `json:"version"`
-	Invites []friendInvite                `json:"invitations"`
-	Seen    map[services.FriendID]sighted `json:"seen"`
-}
-
-type friendInvite struct {
-	Hash    string            `json:"hash"` // SHA-256 of the secret, in hexadecimal
-	Petname string            `json:"petname,omitempty"`
-	Grants  []services.Grant  `json:"grants,omitempty"`
-	By      services.PersonID `json:"by,omitempty"` // who invited; "" on the box itself
-	Expires time.Time         `json:"expires"`
-	Used    services.FriendID `json:"used_by"` // zero while it is open
-	Count   uint32            `json:"count"`   // of the friendship that it was used for
-}
-
-func (i friendInvite) id() string { return i.Hash[:16] }
-
-type sighted struct {
-	At    time.Time                            `json:"at"`
-	Paths map[services.PeerID][]netip.AddrPort `json:"paths"`
+	news  map[services.PeerID]allowance // of friends' boxes, in records
 }
 
 const (
-	mostInvites  = 32
-	mostBook     = 1 << 20
-	seenEvery    = 6 * time.Hour // at least between two writings of the same
-	movedEvery   = time.Hour     // and of other addresses
-	newsBurst    = 8             // records of this log that a friend's box may cause at once
-	newsEvery    = time.Hour     // and one more after each such time, for ever: a log never shrinks
-	freeGuesses  = 5             // of a peer in a minute
-	mostGuesses  = 60            // of all peers
+	newsBurst    = 8         // records of this log that a friend's box may cause at once
+	newsEvery    = time.Hour // and one more after each such time, for ever: a log never shrinks
+	freeGuesses  = 5         // of a peer in a minute
+	mostGuesses  = 60        // of all peers
 	guessMinutes = time.Minute
 )
 
 // NewBefriending returns what speaks for s. candidates are the addresses of this box that a friend may try.
 func NewBefriending(s *Service, candidates func() []netip.AddrPort) *Befriending {
-	b := &Befriending{
-		s: s, candidates: candidates, path: filepath.Join(s.cfg.Dir, "friends.json"), wrong: map[services.PeerID]int{},
-		news: map[services.PeerID]allowance{}, wrote: map[services.FriendID]time.Time{},
+	return &Befriending{
+		s: s, candidates: candidates, wrong: map[services.PeerID]int{}, news: map[services.PeerID]allowance{},
+		book: openFriendBook(filepath.Join(s.cfg.Dir, "friends.json"), s.cfg.Log, s.cfg.Now, s.Membership),
 	}
-	raw, err := durable.ReadSmall(b.path, mostBook)
-	if err == nil {
-		err = json.Unmarshal(raw, &b.book)
-	}
-	if err == nil && b.book.Version != 1 {
-		err = fmt.Errorf("version %d", b.book.Version)
-	}
-	if err != nil {
-		if !errors.Is(err, fs.ErrNotExist) {
-			s.cfg.Log.Warn("invitations for friends are lost, they have to be made anew", "error", err)
-		}
-		b.book = friendBook{Version: 1}
-	}
-	b.book.Invites = slices.DeleteFunc(b.book.Invites, func(i friendInvite) bool { return len(i.Hash) != 2*sha256.Size })
-	if b.book.Seen == nil {
-		b.book.Seen = map[services.FriendID]sighted{}
-	}
-	return b
-}
-
-// save writes the book, less what is over. The caller holds mu.
-func (b *Befriending) save() error {
-	now, m := b.s.cfg.Now(), b.s.Membership()
-	b.book.Invites = slices.DeleteFunc(b.book.Invites, func(i friendInvite) bool { return !now.Before(i.Expires) })
-	maps.DeleteFunc(b.book.Seen, func(id services.FriendID, _ sighted) bool {
-		_, ok := m.Friend(id)
-		return !ok
-	})
-	raw, err := json.Marshal(b.book)
-	if err == nil {
-		err = durable.WriteFile(b.path, raw, 0o600)
-	}
-	if err != nil {
-		return notWritten(err)
-	}
-	return nil
-}
-
-func hashOf(secret [16]byte) string {
-	sum := sha256.Sum256(secret[:])
-	return hex.EncodeToString(sum[:])
 }
 
 // FriendInvite is what an invitation is made of.
@@ -191,18 +108,7 @@ func (b *Befriending) Invite(ctx context.Context, n FriendInvite) (InviteLink, O
 		Secret: NewInviteSecret(), Expires: wholeSeconds(b.s.cfg.Now().Add(n.Life)),
 	}
 	made := friendInvite{Hash: hashOf(link.Secret), Petname: n.Petname, Grants: n.Grants, By: actorOf(ctx).by, Expires: link.Expires}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if len(b.open()) >= mostInvites {
-		return fail(&services.Problem{
-			Kind: services.KindConflict, Code: "invitations-full",
-			Say: services.Say("identity.friend.invites-full", "{most} invitations are open. Withdraw one that nobody will come with.", "most", mostInvites),
-		})
-	}
-	before := slices.Clone(b.book.Invites)
-	b.book.Invites = append(b.book.Invites, made)
-	if err := b.save(); err != nil {
-		b.book.Invites = before
+	if err := b.book.add(made); err != nil {
 		return fail(err)
 	}
 	return link, made.open(), nil
@@ -219,69 +125,17 @@ func (b *Befriending) Near() []netip.AddrPort {
 	return out
 }
 
-func (i friendInvite) open() OpenInvite {
-	return OpenInvite{ID: i.id(), Petname: i.Petname, Grants: i.Grants, Expires: i.Expires}
-}
-
-// open returns the invitations that nobody came with. The caller holds mu.
-func (b *Befriending) open() []OpenInvite {
-	now := b.s.cfg.Now()
-	var out []OpenInvite
-	for _, i := range b.book.Invites {
-		if i.Used == (services.FriendID{}) && now.Before(i.Expires) && b.mayStillInvite(i.By) {
-			out = append(out, i.open())
-		}
-	}
-	return out
-}
-
-// mayStillInvite says whether the invitations of by count: somebody who was removed or is no admin any more leaves none.
-func (b *Befriending) mayStillInvite(by services.PersonID) bool {
-	p, ok := b.s.Membership().Person(by)
-	return by == "" || ok && p.State == services.StateActive && p.Role >= services.RoleAdmin
-}
-
 // Invitations are those that nobody came with yet, the oldest first.
-func (b *Befriending) Invitations() []OpenInvite {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.open()
-}
+func (b *Befriending) Invitations() []OpenInvite { return b.book.open() }
 
 // Cancel ends an open invitation. Code: invitation-not-found.
-func (b *Befriending) Cancel(id string) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	at := slices.IndexFunc(b.book.Invites, func(i friendInvite) bool { return i.id() == id && i.Used == services.FriendID{} })
-	if at < 0 {
-		return &services.Problem{
-			Kind: services.KindNotFound, Code: "invitation-not-found", Field: "invitation",
-			Say: services.Say("identity.friend.no-invite", "This invitation is not open any more: somebody came with it, or it has ended."),
-		}
-	}
-	before := slices.Clone(b.book.Invites)
-	b.book.Invites = slices.Delete(b.book.Invites, at, at+1)
-	if err := b.save(); err != nil {
-		b.book.Invites = before
-		return err
-	}
-	return nil
-}
+func (b *Befriending) Cancel(id string) error { return b.book.cancel(id) }
 
 // Open says whether strangers have anything to say here: an invitation is open, or one was used that may be shown again.
-func (b *Befriending) Open() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	now := b.s.cfg.Now()
-	return slices.ContainsFunc(b.book.Invites, func(i friendInvite) bool { return now.Before(i.Expires) })
-}
+func (b *Befriending) Open() bool { return b.book.expects() }
 
 // Seen is when the friend was last heard of; zero is never, as far as this box knows.
-func (b *Befriending) Seen(id services.FriendID) time.Time {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.book.Seen[id].At
-}
+func (b *Befriending) Seen(id services.FriendID) time.Time { return b.book.seen(id) }
 
 // Paths are the addresses that a friend's box told as its own.
 func (b *Befriending) Paths(peer services.PeerID) []netip.AddrPort {
@@ -289,35 +143,7 @@ func (b *Befriending) Paths(peer services.PeerID) []netip.AddrPort {
 	if !ok {
 		return nil
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return slices.Clone(b.book.Seen[f.ID].Paths[peer])
-}
-
-// saw notes that a friend's box was heard. It is written down now and then: flash wears.
-func (b *Befriending) saw(id services.FriendID, peer services.PeerID, at []netip.AddrPort) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	now, old := b.s.cfg.Now(), b.book.Seen[id]
-	f, _ := b.s.Membership().Friend(id)
-	paths := maps.Clone(old.Paths)
-	if paths == nil {
-		paths = map[services.PeerID][]netip.AddrPort{}
-	}
-	maps.DeleteFunc(paths, func(p services.PeerID, _ []netip.AddrPort) bool { return !slices.Contains(f.Peers, p) })
-	paths[peer] = at
-	b.book.Seen[id] = sighted{now, paths}
-	least := seenEvery
-	if !slices.Equal(old.Paths[peer], at) {
-		least = movedEvery
-	}
-	if last, ok := b.wrote[id]; ok && time.Since(last) < least {
-		return
-	}
-	b.wrote[id] = time.Now()
-	if err := b.save(); err != nil {
-		b.s.cfg.Log.Warn("when a friend was heard of is not written down", "error", err)
-	}
+	return b.book.paths(f.ID, peer)
 }
 
 // mayTell says whether peer may have it written down that its household is another, and counts it: a friend could otherwise
@@ -370,112 +196,6 @@ func (s *Service) try(ctx context.Context, decide func(h *household) error) erro
 	return decide(s.state)
 }
 
-// about is what this household says of itself.
-func (b *Befriending) about(ctx context.Context) (befriend.About, error) {
-	s := b.s
-	if err := s.lock(ctx); err != nil {
-		return befriend.About{}, err
-	}
-	defer s.unlock()
-	if err := s.writable(); err != nil {
-		return befriend.About{}, err
-	}
-	h := s.state
-	a := befriend.About{Name: h.is.Name, Candidates: b.Near()}
-	if h.boxes[s.self].State != services.StateActive {
-		return a, errors.New("this box is suspended")
-	}
-	for _, box := range h.boxes {
-		if box.State == services.StateActive && box.ID != s.self {
-			a.Peers = append(a.Peers, box.ID)
-		}
-	}
-	slices.SortFunc(a.Peers, comparePeers)
-	a.Peers = append([]services.PeerID{s.self}, a.Peers...)
-	a.Peers = a.Peers[:min(len(a.Peers), services.MaxFriendPeers)]
-	slices.SortFunc(a.Peers, comparePeers)
-	all := s.shared.Set().Records()
-	needed := map[services.PeerID]bool{}
-	for _, p := range a.Peers {
-		needed[p] = true
-	}
-	for _, r := range slices.Backward(all[1:]) {
-		switch p := r.Payload.(type) {
-		case record.AddBox:
-			if !needed[p.Box] {
-				continue
-			}
-			if r.Author.Kind == record.KindBox {
-				needed[r.Author.Key] = true
-			}
-		case record.ReplaceBox:
-			if !needed[p.Key] {
-				continue
-			}
-			needed[p.Box] = true
-		case record.Epoch:
-		default:
-			continue
-		}
-		a.Proof = append(a.Proof, r.Bytes())
-	}
-	a.Proof = append(a.Proof, all[0].Bytes())
-	slices.Reverse(a.Proof)
-	return a, nil
-}
-
-func comparePeers(a, b services.PeerID) int { return slices.Compare(a[:], b[:]) }
-
-// verify returns whose a is. peer, who sent it, and every box that it names must have been taken in by the root that the
-// first record of the proof is of, or by a box that was, in the order of the proof. was is the key in whose place the root
-// put peer's, zero for none.
-func verify(a befriend.About, peer services.PeerID) (id services.FriendID, was services.PeerID, err error) {
-	roots, boxes := map[[32]byte]bool{}, map[services.PeerID]bool{}
-	for i, raw := range a.Proof {
-		r, err := record.Parse(raw)
-		if err == nil {
-			err = r.Verify()
-		}
-		if err != nil {
-			return id, was, fmt.Errorf("record %d of the proof: %w", i+1, err)
-		}
-		if (i == 0) != (r.Op() == record.OpGenesis) {
-			return id, was, errors.New("the proof does not begin with genesis")
-		}
-		if i == 0 {
-			id = r.Author.Key
-			roots[id] = true
-		}
-		if known := r.Author.Kind == record.KindRoot && roots[r.Author.Key] || r.Author.Kind == record.KindBox && boxes[r.Author.Key]; !known {
-			continue
-		}
-		switch p := r.Payload.(type) {
-		case record.AddBox:
-			boxes[p.Box] = true
-		case record.ReplaceBox:
-			if r.Author.Kind == record.KindRoot && boxes[p.Box] {
-				boxes[p.Key] = true
-				if p.Key == peer {
-					was = p.Box
-				}
-			}
-		case record.Epoch:
-			if r.Author.Kind == record.KindRoot {
-				roots[p.Root] = true
-			}
-		}
-	}
-	if !slices.Contains(a.Peers, peer) {
-		return id, was, errors.New("the box that speaks is not among those named")
-	}
-	for _, p := range a.Peers {
-		if !boxes[p] {
-			return id, was, fmt.Errorf("the box %s is not proven", p)
-		}
-	}
-	return id, was, nil
-}
-
 // Serve answers the peer at the other end of rw, which has proven that it is peer. The answer is written when it
 // returns; the caller closes rw. The error is for the log.
 func (b *Befriending) Serve(ctx context.Context, peer services.PeerID, rw io.ReadWriter) error {
@@ -502,7 +222,7 @@ func (b *Befriending) Serve(ctx context.Context, peer services.PeerID, rw io.Rea
 
 // asked takes in who came with an invitation; the code is 0, or why not.
 func (b *Befriending) asked(ctx context.Context, peer services.PeerID, m befriend.Ask) (befriend.Code, error) {
-	if !b.invited(m.Secret) { // asked first: a proof costs up to befriend.MaxProof signatures
+	if !b.book.knows(m.Secret) { // asked first: a proof costs up to befriend.MaxProof signatures
 		return b.guessed(peer), errors.New("no invitation has this secret")
 	}
 	id, _, err := verify(m.About, peer)
@@ -521,7 +241,7 @@ func (b *Befriending) asked(ctx context.Context, peer services.PeerID, m befrien
 	if m.Of != us {
 		return befriend.Malformed, errors.New("it looks for another household")
 	}
-	invite, code, err := b.take(m.Secret, id, count, id == us)
+	invite, code, err := b.book.take(m.Secret, id, count, id == us)
 	if code != 0 {
 		return code, err
 	}
@@ -542,44 +262,8 @@ func (b *Befriending) asked(ctx context.Context, peer services.PeerID, m befrien
 			return befriend.Unavailable, err
 		}
 	}
-	b.saw(id, peer, m.Candidates)
+	b.book.saw(id, peer, m.Candidates)
 	return 0, nil
-}
-
-// take marks the invitation with the secret as used by id, durably.
-func (b *Befriending) take(secret [16]byte, id services.FriendID, count uint32, own bool) (friendInvite, befriend.Code, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	now, hash := b.s.cfg.Now(), hashOf(secret)
-	at := slices.IndexFunc(b.book.Invites, func(i friendInvite) bool { return i.Hash == hash })
-	if at < 0 {
-		return friendInvite{}, befriend.Unknown, errors.New("the invitation was withdrawn at this moment")
-	}
-	invite := &b.book.Invites[at]
-	switch {
-	case own:
-		return *invite, befriend.Own, nil
-	case !now.Before(invite.Expires), !b.mayStillInvite(invite.By):
-		return *invite, befriend.Expired, nil
-	case invite.Used == id && invite.Count == count: // again, after a power cut here or there
-		return *invite, 0, nil
-	case invite.Used != services.FriendID{}: // by others, or by those who were removed since
-		return *invite, befriend.Used, nil
-	}
-	invite.Used, invite.Count = id, count
-	if err := b.save(); err != nil {
-		invite.Used = services.FriendID{}
-		return *invite, befriend.Unavailable, err
-	}
-	return *invite, 0, nil
-}
-
-// invited says whether there is, or was, an invitation with the secret.
-func (b *Befriending) invited(secret [16]byte) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	hash := hashOf(secret)
-	return slices.ContainsFunc(b.book.Invites, func(i friendInvite) bool { return i.Hash == hash })
 }
 
 // guessed counts a secret that nobody knows. Right ones are never held up by it: with 128 bits it is about noise.
@@ -648,7 +332,7 @@ func (b *Befriending) heard(ctx context.Context, id services.FriendID, peer serv
 			b.s.cfg.Log.Warn("what a friend tells is not written down", "friend", id.String(), "error", err)
 		}
 	}
-	b.saw(id, peer, a.Candidates)
+	b.book.saw(id, peer, a.Candidates)
 	return nil
 }
 
@@ -700,7 +384,7 @@ func (b *Befriending) Accept(ctx context.Context, link InviteLink, petname strin
 	}
 	f, err := b.s.AddFriend(ctx, NewFriend{ID: id, Petname: petname, Nickname: welcome.Name, Peers: welcome.Peers, Grants: grants})
 	if err == nil {
-		b.saw(id, link.Inviter, welcome.Candidates)
+		b.book.saw(id, link.Inviter, welcome.Candidates)
 	}
 	return f, err
 }

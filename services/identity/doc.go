@@ -22,7 +22,8 @@
 //   - invite.go, join.go: how a box invites another one, and how that joins (internal/joinwire, internal/spake2);
 //   - words.go: the 24 recovery words and the root key they stand for;
 //   - friends.go: the address book: other households, and what they are allowed;
-//   - befriend.go, internal/befriend: how households become friends, and hear of one another;
+//   - befriend.go, internal/befriend: how households become friends, and hear of one another; friendproof.go: how one
+//     proves its boxes; friendbook.go: invitations, and when friends were heard of;
 //   - leaving.go: what becomes of what removed people kept;
 //   - service.go and its neighbours claim.go, people.go, devices.go, snapshot.go: the changes, one record each;
 //   - share.go: boxes joining, leaving, and sharing the log; introduce.go: a box with a new key; flood.go: one that writes
