@@ -2,7 +2,9 @@ package appliance
 
 import (
 	"net/http"
+	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -88,5 +90,34 @@ func TestZoneOfAClaim(t *testing.T) {
 			t.Errorf("%q in %s: %s, want %s", tt.zone, tt.language, got, tt.want)
 		}
 		h.stop()
+	}
+}
+
+// TestADomainIsShownAsTyped names the bug: a name with an umlaut came back as xn-- and what nobody typed.
+func TestADomainIsShownAsTyped(t *testing.T) {
+	h := takenIn(t, t.TempDir())
+	do, by := h.webConfig.House, h.caller(services.RoleOwner)
+	ctx := webui.WithCaller(t.Context(), by)
+	const typed, ascii = "nas.müller.de", "nas.xn--mller-kva.de"
+	if out, err := do.AllowHomeward(ctx, by, api.AllowHomewardInput{Domain: typed}); err != nil || out.Domain != typed {
+		t.Errorf("allowed: %+v, %v", out, err)
+	}
+	if list, err := do.ListHomeward(ctx, by, api.None{}); err != nil || len(list) != 1 || list[0].Domain != typed {
+		t.Errorf("listed: %+v, %v", list, err)
+	}
+	if n, err := h.pages.Network(ctx); err != nil || !slices.Equal(n.Homeward, []string{typed}) {
+		t.Errorf("on the page: %q, %v", n.Homeward, err)
+	}
+	if kept := do.DNS.Allowed(); !slices.Equal(kept, []string{ascii}) {
+		t.Errorf("kept: %q", kept)
+	}
+	r := h.request(services.FaceConsole, "DELETE", api.Prefix+"/dns/homeward/"+url.PathEscape(typed), nil)
+	if w := h.ask(services.FaceConsole, r); w.Code >= 300 || len(do.DNS.Allowed()) != 0 {
+		t.Errorf("removing what the list says: %d %s", w.Code, w.Body)
+	}
+	events, err := h.pages.Events(ctx, time.Time{}, 0)
+	if err != nil || !slices.ContainsFunc(events, func(e house.Event) bool { return strings.Contains(e.What.String(), typed) }) ||
+		slices.ContainsFunc(events, func(e house.Event) bool { return strings.Contains(e.What.String(), ascii) }) {
+		t.Errorf("in the journal: %v, %v", events, err)
 	}
 }
