@@ -205,23 +205,25 @@ func (b *friendBook) take(secret [16]byte, id services.FriendID, count uint32, o
 	if at < 0 {
 		return friendInvite{}, befriend.Unknown, errors.New("the invitation was withdrawn at this moment")
 	}
-	invite := &b.kept.Invites[at]
+	invite := b.kept.Invites[at]
 	switch {
 	case own:
-		return *invite, befriend.Own, nil
+		return invite, befriend.Own, nil
 	case !now.Before(invite.Expires), !b.mayStillInvite(invite.By):
-		return *invite, befriend.Expired, nil
+		return invite, befriend.Expired, nil
 	case invite.Used == id && invite.Count == count: // again, after a power cut here or there
-		return *invite, 0, nil
+		return invite, 0, nil
 	case invite.Used != services.FriendID{}: // by others, or by those who were removed since
-		return *invite, befriend.Used, nil
+		return invite, befriend.Used, nil
 	}
+	before := slices.Clone(b.kept.Invites)
 	invite.Used, invite.Count = id, count
+	b.kept.Invites[at] = invite
 	if err := b.save(); err != nil {
-		invite.Used = services.FriendID{}
-		return *invite, befriend.Unavailable, err
+		b.kept.Invites = before
+		return invite, befriend.Unavailable, err
 	}
-	return *invite, 0, nil
+	return invite, 0, nil
 }
 
 // seen is when the friend was last heard of; zero is never.
