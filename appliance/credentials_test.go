@@ -3,7 +3,6 @@ package appliance
 import (
 	"errors"
 	"testing"
-	"time"
 
 	"hearth.alt/appliance/api"
 	"hearth.alt/appliance/keeper"
@@ -20,10 +19,8 @@ func (h *testHouse) signsIn(p *testPerson) (account.SignedIn, error) {
 // soon waits for what a link is about to bring.
 func (h *testHouse) soon(what string, f func() bool) {
 	h.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !f(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			h.t.Fatalf("not within 30 s: %s\n%s", what, h.log)
-		}
+	if !comes(f) {
+		h.t.Fatalf("not within 30 s: %s\n%s", what, h.log)
 	}
 }
 

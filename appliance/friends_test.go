@@ -77,20 +77,8 @@ func newFriendHouse(t *testing.T, name string) *befriended {
 			t.Error(err)
 		}
 	})
-	for !l.link.Health().Ready {
-		time.Sleep(time.Millisecond)
-	}
+	eventually(t, "the links are not ready", func() bool { return l.link.Health().Ready })
 	return b
-}
-
-// eventually waits for what follows by itself.
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal(what)
-		}
-	}
 }
 
 // Two households become friends over a link; when one ends that, the other's links end, and a greeting says so.

@@ -179,16 +179,28 @@ func takenIn(t testing.TB, state string) *testHouse {
 	return h
 }
 
+// comes waits up to 30 s for what follows by itself, and says whether it did.
+func comes(is func() bool) bool {
+	for begun := time.Now(); !is(); time.Sleep(5 * time.Millisecond) {
+		if time.Since(begun) > 30*time.Second {
+			return false
+		}
+	}
+	return true
+}
+
+// eventually is comes for what has to; what says how it is if it does not.
+func eventually(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	if !comes(is) {
+		t.Fatal(what)
+	}
+}
+
 // settled waits until what follows a claim is done: the household has its authority.
 func (h *testHouse) settled() {
 	h.t.Helper()
-	for range 200 {
-		if h.certificate.RootDER() != nil {
-			return
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	h.t.Fatal("the certificate authority is not made")
+	eventually(h.t, "the certificate authority is not made", func() bool { return h.certificate.RootDER() != nil })
 }
 
 func (h *testHouse) signIn(p *testPerson) string {

@@ -34,9 +34,7 @@ func (h *testHouse) linking() *testHouse {
 			h.t.Error(err)
 		}
 	})
-	for h.identity.Membership().Claimed() && h.linkSockets.port() == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	eventually(h.t, "the links have no port", func() bool { return !h.identity.Membership().Claimed() || h.linkSockets.port() != 0 })
 	return h
 }
 
@@ -67,6 +65,15 @@ func wantProblem(t *testing.T, err error, code string) {
 	if p := services.AsProblem(err); p == nil || p.Code != code || p.Say.IsZero() {
 		t.Errorf("error is %v, want a Problem %s", err, code)
 	}
+}
+
+// forgetsClaim waits until the claim secret opens nothing any more.
+func (h *testHouse) forgetsClaim() {
+	h.t.Helper()
+	eventually(h.t, "the claim secret still opens the box that joined", func() bool {
+		_, held := h.claim.code()
+		return !held
+	})
 }
 
 // waitFor waits for the membership of h to be as wanted.
@@ -109,15 +116,7 @@ func TestBoxJoinsByLink(t *testing.T) {
 		t.Error("the box that joined wants words written down that it never had")
 	}
 	fresh.settled() // it has an authority of its own, and no claim secret
-	for range 200 {
-		if _, held := fresh.claim.code(); !held {
-			break
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	if _, held := fresh.claim.code(); held {
-		t.Error("the claim secret still opens the box that joined")
-	}
+	fresh.forgetsClaim()
 	wantProblem(t, fresh.join(api.JoinInput{Link: out.Link.Reveal()}), "already-claimed")
 
 	if _, err := old.identity.AddPerson(t.Context(), identity.NewPerson{Name: "Ben", Role: services.RoleMember}); err != nil {
@@ -357,15 +356,7 @@ func TestBoxJoinsOnPages(t *testing.T) {
 	fresh.claim.mu.Lock()
 	fresh.claim.sealed = time.Now().Add(-2 * lastLook)
 	fresh.claim.mu.Unlock()
-	for range 500 {
-		if _, held := fresh.claim.code(); !held {
-			break
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	if _, held := fresh.claim.code(); held {
-		t.Error("the claim secret still opens the box that joined")
-	}
+	fresh.forgetsClaim()
 	has("the list", ask("GET", "/boxes", ""), "Barn")
 
 	path := "/boxes/" + old.info.PeerID.String() + "/remove"

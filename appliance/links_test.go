@@ -109,11 +109,9 @@ func TestHouseholdShares(t *testing.T) {
 	a.until(t, "Cleo reaches the study", people(3))
 	b.until(t, "Cleo reaches the attic", people(3))
 
-	for deadline := time.Now().Add(30 * time.Second); !b.links.linked(identity.LogProtocol)[third.Keys.PeerID()]; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the attic and the barn do not find each other through the study")
-		}
-	}
+	eventually(t, "the attic and the barn do not find each other through the study", func() bool {
+		return b.links.linked(identity.LogProtocol)[third.Keys.PeerID()]
+	})
 	a.stop()
 	dora := add(t, b, "Dora")
 	c.until(t, "with the first box off, Dora reaches the barn", people(4))

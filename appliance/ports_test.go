@@ -56,14 +56,8 @@ func TestDevTakesAFreePort(t *testing.T) {
 	var out, errs lockedBuffer
 	done := make(chan int, 1)
 	go func() { done <- cli.Run(ctx, Program(), []string{"run", "--dev", "--state", state}, &out, &errs) }()
-	for range 300 {
-		if strings.HasPrefix(out.String(), "hearth ready http=127.0.0.1:") {
-			break
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	if got := out.String(); !strings.HasPrefix(got, "hearth ready http=127.0.0.1:") || strings.Contains(got, ":8480/") {
-		t.Errorf("stdout is %q and the log %q", got, errs.String())
+	if !comes(func() bool { return strings.HasPrefix(out.String(), "hearth ready http=127.0.0.1:") }) || strings.Contains(out.String(), ":8480/") {
+		t.Errorf("stdout is %q and the log %q", out.String(), errs.String())
 	}
 	var status bytes.Buffer
 	cli.Run(ctx, Program(), []string{"status", "--json", "--state", state}, &status, &status)

@@ -118,12 +118,7 @@ func TestConsoleOfALongPath(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	for range 200 {
-		if h.console.Health().Ready {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	eventually(t, "the console is not ready", func() bool { return h.console.Health().Ready })
 	if len(cli.SocketPath(state)) < 200 {
 		t.Fatal("the path is not long")
 	}

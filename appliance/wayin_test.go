@@ -273,14 +273,10 @@ func TestAcceptedBeforeTheCut(t *testing.T) {
 	}
 	h.stop()
 	h = openHouse(t, h.state)
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		if p, _ := h.identity.Membership().Person(out.ID); p.State == services.StateActive {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatal("never let in")
-		}
-	}
+	h.waitFor("never let in", func(m *services.Membership) bool {
+		p, _ := m.Person(out.ID)
+		return p.State == services.StateActive
+	})
 	if _, err := h.account.SignIn(t.Context(), account.SignIn{Name: "Nina", Password: secret.NewText(fresh)}); err != nil {
 		t.Error(err)
 	}
