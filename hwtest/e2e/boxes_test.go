@@ -123,27 +123,38 @@ type boxRow struct {
 	Address4, Address6     netip.Addr
 }
 
+func boxes(b *box.Box) map[string]boxRow {
+	b.T.Helper()
+	return named(b, "box", func(r boxRow) string { return r.Name })
+}
+
 func (b *villager) boxes() map[string]boxRow {
 	b.t.Helper()
-	var list []boxRow
-	b.Do(&list, "box", "list")
-	out := map[string]boxRow{}
-	for _, r := range list {
-		out[r.Name] = r
-	}
-	return out
+	return boxes(b.Box)
 }
 
 // peerID is who the box is now.
 func (b *villager) peerID() string {
 	b.t.Helper()
-	var s struct {
-		Box struct {
-			PeerID string `json:"peer_id"`
-		}
-	}
+	var s status
 	b.Do(&s, "status")
 	return s.Box.PeerID
+}
+
+// rekeyed waits until the box of that name has another key than old, and returns it.
+func (b *villager) rekeyed(name, old string) (now string) {
+	b.t.Helper()
+	within(b.t, 30*time.Second, b.host.Name()+" has no new key", func() error {
+		var s status
+		if f := b.TryDo(&s, "status"); f != nil {
+			return fmt.Errorf("status: %s", f.Stderr)
+		}
+		if now = s.Box.PeerID; now == old || s.Box.Name != name {
+			return fmt.Errorf("it is %+v", s.Box)
+		}
+		return nil
+	})
+	return now
 }
 
 // known is all that a box says of its household, in one text; nothing of it depends on which box is asked.

@@ -77,22 +77,7 @@ func TestClone(t *testing.T) {
 	if !settled.OK || !settled.Restart {
 		t.Errorf("settled: %+v", settled)
 	}
-	var now string
-	within(t, 30*time.Second, "the attic has no new key", func() error {
-		var s struct {
-			Box struct {
-				Name   string
-				PeerID string `json:"peer_id"`
-			}
-		}
-		if f := attic.TryDo(&s, "status"); f != nil {
-			return fmt.Errorf("%s", f.Stderr)
-		}
-		if now = s.Box.PeerID; now == old || s.Box.Name != "Attic" {
-			return fmt.Errorf("it is %+v", s.Box)
-		}
-		return nil
-	})
+	now := attic.rekeyed("Attic", old)
 	if attic.Ended(0) {
 		t.Fatal("the attic ended")
 	}
@@ -162,19 +147,11 @@ func TestNewKeyOfBoxAlone(t *testing.T) {
 	v.cable.Down()
 	old := shed.peerID()
 	shed.Do(nil, "recover", "settle", "--words-file", wordsFile(t, words))
-	within(t, 30*time.Second, "the shed has no new key", func() error {
-		var s struct {
-			Box struct {
-				PeerID string `json:"peer_id"`
-			}
-		}
-		if f := shed.TryDo(&s, "status"); f != nil || s.Box.PeerID == old {
-			return fmt.Errorf("it is %+v, %+v", s.Box, f)
-		}
-		return nil
-	})
+	shed.rekeyed("Shed", old)
 	shed.up()
 	v.cable.Up()
 	thawed(t, study, shed)
 	v.agree(study, shed)
+	study.knows("Ben", true)
+	study.knows("Eve", false)
 }

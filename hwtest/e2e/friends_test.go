@@ -125,6 +125,7 @@ func TestFriends(t *testing.T) {
 	smith.Stop()
 	refused(brown, "friend-unreachable", "friend", "accept", late, "--petname", "X")
 	smith.Restart()
+	found(jones, "The Smiths")
 
 	// Removing ends the links at once, and another invitation begins anew.
 	smith.Do(nil, "friend", "remove", "tom and jo")

@@ -113,7 +113,11 @@ func (h *home) other(name string) *netlab.Host {
 }
 
 type status struct {
-	Claimed  bool
+	Claimed bool
+	Box     struct {
+		Name   string
+		PeerID string `json:"peer_id"`
+	}
 	Services []struct {
 		Name, Message string
 		Ready, OK     bool
@@ -175,26 +179,31 @@ type device struct {
 	LastHandshake      *time.Time `json:"last_handshake"`
 }
 
-func (h *home) people() map[string]person {
-	h.t.Helper()
-	var list []person
-	h.Do(&list, "person", "list")
-	out := map[string]person{}
-	for _, p := range list {
-		out[p.Name] = p
+// named is what the box lists of what, by name.
+func named[T any](b *box.Box, what string, name func(T) string) map[string]T {
+	b.T.Helper()
+	var list []T
+	b.Do(&list, what, "list")
+	out := map[string]T{}
+	for _, one := range list {
+		out[name(one)] = one
 	}
 	return out
 }
 
+func people(b *box.Box) map[string]person {
+	b.T.Helper()
+	return named(b, "person", func(p person) string { return p.Name })
+}
+
+func (h *home) people() map[string]person {
+	h.t.Helper()
+	return people(h.Box)
+}
+
 func (h *home) devices() map[string]device {
 	h.t.Helper()
-	var list []device
-	h.Do(&list, "device", "list")
-	out := map[string]device{}
-	for _, d := range list {
-		out[d.Name] = d
-	}
-	return out
+	return named(h.Box, "device", func(d device) string { return d.Name })
 }
 
 // invite invites a person and lets them accept, from a browser on the home network over https.

@@ -101,7 +101,7 @@ func TestRevokeUnderPartition(t *testing.T) {
 		live(t, evil...)
 		v.cable.Up()
 		shutOut(t, evil...)
-		if list := shed.TryDo(nil, "person", "add", "Fay", "--role", "member"); code(list) == "" {
+		if got := shed.TryDo(nil, "person", "add", "Fay", "--role", "member"); code(got) == "" {
 			t.Error("a removed box takes somebody in")
 		}
 		study.add("Gus", "member")

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"hearth.alt/appliance/keeper"
+	"hearth.alt/hwtest/box"
 	"hearth.alt/hwtest/netlab"
 	"hearth.alt/services"
 	"hearth.alt/services/link"
@@ -157,8 +158,8 @@ func stranger(t *testing.T) (services.PeerID, signer) {
 	return services.PeerID(public), func(_ context.Context, message []byte) ([]byte, error) { return ed25519.Sign(private, message), nil }
 }
 
-// keyOf is the device key of a box that is off.
-func keyOf(t *testing.T, b *villager) (services.PeerID, signer) {
+// keeperOf is a keeper of a box's keys, beside its own.
+func keeperOf(t *testing.T, b *box.Box) *keeper.Local {
 	t.Helper()
 	k, err := keeper.NewLocal(keeper.Config{
 		State: b.State, Log: slog.New(slog.DiscardHandler),
@@ -170,7 +171,7 @@ func keyOf(t *testing.T, b *villager) (services.PeerID, signer) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { k.Close() })
-	return k.PeerID(), k.SignHandshake
+	return k
 }
 
 // A real box chooses by the order of who opens, among what both speak with one another; who has nothing to speak with it
@@ -185,7 +186,8 @@ func TestNegotiation(t *testing.T) {
 		t.Fatal(err)
 	}
 	attic.Stop()
-	self, sign := keyOf(t, attic)
+	k := keeperOf(t, attic.Box)
+	self, sign := k.PeerID(), k.SignHandshake
 	for _, carrier := range []string{"udp", "tcp"} {
 		t.Run("a box of the household over "+carrier, func(t *testing.T) {
 			ours := link.Protocol{Name: "/chess/v1", Serve: func(context.Context, *link.Stream) error { return nil }}

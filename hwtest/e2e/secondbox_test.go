@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
 	"os/exec"
 	"slices"
 	"strings"
@@ -10,17 +11,6 @@ import (
 
 	"hearth.alt/hwtest/box"
 )
-
-type boxLine struct {
-	ID, Name, Label, State string
-	Self, Linked           bool
-}
-
-func boxes(b *box.Box) (out []boxLine) {
-	b.T.Helper()
-	b.Do(&out, "box", "list")
-	return out
-}
 
 // another is a second box at home, as a device runs it, that nobody has claimed.
 func (h *home) another(name string) (*box.Box, string) {
@@ -33,14 +23,7 @@ func (h *home) another(name string) (*box.Box, string) {
 
 func names(b *box.Box) string {
 	b.T.Helper()
-	var list []person
-	b.Do(&list, "person", "list")
-	var out []string
-	for _, p := range list {
-		out = append(out, p.Name)
-	}
-	slices.Sort(out)
-	return strings.Join(out, " ")
+	return strings.Join(slices.Sorted(maps.Keys(people(b))), " ")
 }
 
 // TestSecondBox has a second and a third box join a household at home, by link and by the three words, each after what
