@@ -16,7 +16,7 @@
 //   - internal/logfile: the file they are kept in, and what a power cut can and cannot leave there;
 //   - household.go: what a set of records means, as a function of the set and of nothing else;
 //   - settle.go: which records of a set count where boxes acted apart from one another;
-//   - epoch.go: what the 24 words settle;
+//   - epoch.go: what the 24 words settle; quorum.go: what several boxes settle without them;
 //   - spin: a model of these rules, of which Spin visits every state, and which settle.go is compared with;
 //   - internal/exchange: how boxes come to the same set of records;
 //   - invite.go, join.go: how a box invites another one, and how that joins (internal/joinwire, internal/spake2);

@@ -19,6 +19,9 @@ type Dispute struct {
 	Removals []OpenRemoval
 	// Forked are the boxes whose key is used in two places: a cloned card, or a stolen key.
 	Forked []services.PeerID
+	// Voices are what boxes say who belongs on, and Needed how many have to say the same; 0 where only the words can settle it.
+	Voices []Voice
+	Needed int
 }
 
 // None says whether there is no dispute.
@@ -88,16 +91,21 @@ func (s *Service) Dispute() (Dispute, error) {
 	if _, gone := s.state.gone[s.self]; !s.state.frozen && !gone {
 		return Dispute{}, nil
 	}
-	taken, _, v, err := s.verdict(s.shared.Set().Records())
+	taken, h, v, err := s.verdict(s.shared.Set().Records())
 	if err != nil {
 		return Dispute{}, err
+	}
+	var d Dispute
+	if q := h.quorum(v); len(v.open) > 0 && len(v.forked) == 0 && len(q.boxes) >= q.needed() {
+		d.Needed = q.needed()
+		d.Voices, _ = q.voices(h, v)
 	}
 	v.contest(s.self)
 	names := called{}
 	for _, r := range taken {
 		names.note(r, !v.void[r.ID()])
 	}
-	d := Dispute{Forked: v.forked}
+	d.Forked = v.forked
 	for _, r := range v.open {
 		o := OpenRemoval{Subject: removes(r), By: r.By, Author: r.Author.Key, At: r.Time, Who: names[string(r.By)]}
 		if o.Who == "" {
@@ -180,20 +188,14 @@ func (s *Service) Settle(ctx context.Context, c Settlement) error {
 	}
 	v.contest(s.self)
 	if !v.frozen() && s.state.newer == 0 {
-		return &services.Problem{
-			Kind: services.KindConflict, Code: "no-dispute",
-			Say: services.Say("identity.settle.none", "There is nothing to settle: nobody disputes who belongs. Nothing was changed."),
-		}
+		return noDispute()
 	}
 	if c.Key.IsZero() && slices.Contains(v.forked, s.self) {
 		return &services.Problem{Kind: services.KindInvalid, Code: "key-needed", Field: "key", Say: services.Say("identity.settle.key", "This box needs a new key first.")}
 	}
 	made, next, err := s.epoch(RootFromEntropy(entropy), taken, v, c)
 	if errors.Is(err, errStillOpen) {
-		return &services.Problem{
-			Kind: services.KindConflict, Code: "not-settled",
-			Say: services.Say("identity.settle.not", "This choice would not settle the dispute. Choose otherwise who stays. Nothing was changed."),
-		}
+		return notSettled()
 	}
 	if err != nil {
 		return err
@@ -204,6 +206,20 @@ func (s *Service) Settle(ctx context.Context, c Settlement) error {
 	s.become(next, nil, made)
 	s.cfg.Log.Info("a dispute was settled by the household root", "records", len(made))
 	return nil
+}
+
+func noDispute() error {
+	return &services.Problem{
+		Kind: services.KindConflict, Code: "no-dispute",
+		Say: services.Say("identity.settle.none", "There is nothing to settle: nobody disputes who belongs. Nothing was changed."),
+	}
+}
+
+func notSettled() error {
+	return &services.Problem{
+		Kind: services.KindConflict, Code: "not-settled",
+		Say: services.Say("identity.settle.not", "This choice would not settle the dispute. Choose otherwise who stays. Nothing was changed."),
+	}
 }
 
 var errStillOpen = errors.New("the dispute would go on")

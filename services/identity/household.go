@@ -85,6 +85,7 @@ var (
 	errLastBox   = because(services.Say("identity.why.last-box", "it would take away the last box"))
 	errEpoch     = because(services.Say("identity.why.epoch", "it is not the next decision of the 24 words"))
 	errChosen    = because(services.Say("identity.why.chosen", "another choice came later, or is more careful"))
+	errVoice     = because(services.Say("identity.why.voice", "it is what one box says, and more boxes have to say the same"))
 	errVoid      = because(services.Say("identity.why.void", "it is disputed, whoever made it was removed, or the 24 words left it out"))
 )
 
@@ -271,7 +272,7 @@ func (h *household) effect(r *record.Record) error {
 	case record.ReplaceBox:
 		return h.replaceBox(r, p)
 	case record.Epoch:
-		if r.Author.Kind != record.KindRoot || p.Number != h.epoch.Number+1 || p.Root != h.epoch.Root && sha256.Sum256(p.Root[:]) != h.epoch.NextRoot {
+		if p.Number != h.epoch.Number+1 || p.Root != h.epoch.Root && sha256.Sum256(p.Root[:]) != h.epoch.NextRoot {
 			return errEpoch
 		}
 		h.epoch = p
@@ -628,6 +629,9 @@ func replay(self services.PeerID, taken []*record.Record, void, powerless map[re
 		err := errVoid
 		switch id := r.ID(); {
 		case void[id]:
+			if _, ok := voice(r); ok {
+				err = errVoice
+			}
 		case powerless[id]:
 			if err = h.clone().judge(r, last); err == nil {
 				able, err = append(able, id), errVoid

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"slices"
 
@@ -13,11 +14,12 @@ import (
 //
 // # Epochs
 //
-// An epoch is a record of the household root. Of all valid epochs the one with the highest number settles: what is
-// neither in its past, nor itself, nor made in knowledge of it is void, whatever it says and however late it comes, and so
-// is what it names of its past. An
-// epoch is valid when its number is one more than that of the newest epoch in its past, its author is the root of that
-// one, and the root it names is its author or the one that was announced. Of two with one number the smaller ID counts.
+// An epoch is a record of the household root, or of several boxes, see quorum.go. Of all valid epochs the one with the
+// highest rank settles: what is neither in its past, nor itself, nor made in knowledge of it is void, whatever it says and
+// however late it comes, and so is what it names of its past. The rank is how many epochs of the root it is with those that
+// it builds on, then its number; of two with one rank the smaller ID counts. An epoch is valid when its number is one more
+// than that of the newest epoch in its past, its author is the root of that one, and the root it names is its author or the
+// one that was announced; one of boxes leaves the root as it is.
 // The epochs that it builds on go on to count: what one of them left out stays out.
 //
 // # Removals
@@ -46,6 +48,7 @@ type verdict struct {
 	powerless map[record.ID]bool // removals without effect that attack nothing
 	stand     []*record.Record   // removals that stand
 	open      []*record.Record   // removals whose subjects are suspended
+	voices    []*record.Record   // what boxes say who belongs, that did not settle it; see quorum.go
 	accused   []services.PeerID  // boxes that the words are to judge besides; see contest
 	forked    []services.PeerID  // boxes whose key is used in two places, in order of the keys
 }
@@ -57,8 +60,11 @@ func (v *verdict) frozen() bool { return len(v.open) > 0 || len(v.forked) > 0 }
 // A removal that may have no effect even where nothing attacks it, since it would take the last owner or its author does
 // not belong, attacks nothing either. That shows only when it is tried, so all is tried again without it, until none is
 // left. One that could have an effect in the end, since it failed only for what another such did, is given it, once.
-func settle(self services.PeerID, taken []*record.Record) (*household, *verdict, error) {
+//
+// The removals in without are taken as void.
+func settle(self services.PeerID, taken []*record.Record, without ...record.ID) (*household, *verdict, error) {
 	j := newJudgement(taken)
+	j.without = without
 	powerless, pardoned := map[record.ID]bool{}, map[record.ID]bool{}
 	for {
 		v := j.verdict(powerless)
@@ -91,6 +97,7 @@ type judgement struct {
 	afters  map[int][]bool    // of some records: which places have it in their past
 	added   map[Subject][]int // the places of the records that add it
 	made    map[Subject][]int // and of those that were made for it, or signed by it
+	without []record.ID       // what is taken as void
 }
 
 func newJudgement(taken []*record.Record) *judgement {
@@ -147,7 +154,7 @@ func (j *judgement) after(i int) []bool {
 
 // epochs returns the places of the epoch that settles and of those it builds on, the newest first; none when there is
 // no valid one.
-func (j *judgement) epochs() []int {
+func (j *judgement) epochs(powerless map[record.ID]bool) []int {
 	genesis := j.taken[0].Payload.(record.Genesis)
 	first := record.Epoch{Root: j.taken[0].Author.Key, NextRoot: genesis.NextRoot}
 	const none = -1
@@ -157,14 +164,31 @@ func (j *judgement) epochs() []int {
 		}
 		return j.taken[i].Payload.(record.Epoch)
 	}
+	type valid struct {
+		before int // the epoch that it builds on
+		roots  int // how many of the root it makes with those before
+	}
+	found := map[int]valid{}
 	// newer says whether the epoch at a counts rather than the one at b.
 	newer := func(a, b int) bool {
-		if x, y := of(a).Number, of(b).Number; x != y || b == none {
-			return x > y
+		if b == none {
+			return true
 		}
-		return j.taken[a].ID().Compare(j.taken[b].ID()) < 0
+		return cmp.Or(cmp.Compare(found[b].roots, found[a].roots), cmp.Compare(of(b).Number, of(a).Number), j.taken[a].ID().Compare(j.taken[b].ID())) < 0
 	}
-	before := map[int]int{} // of each valid epoch
+	chain := func(i int) (out []int) {
+		for ; i != none; i = found[i].before {
+			out = append(out, i)
+		}
+		return out
+	}
+	worlds := map[int]*verdict{} // what counts where an epoch settles and nothing that builds on it
+	world := func(last int) *verdict {
+		if worlds[last] == nil {
+			worlds[last] = j.judge(chain(last), powerless)
+		}
+		return worlds[last]
+	}
 	winner := none
 	for i, r := range j.taken {
 		e, ok := r.Payload.(record.Epoch)
@@ -172,34 +196,42 @@ func (j *judgement) epochs() []int {
 			continue
 		}
 		last := none
-		for k := range before {
+		for k := range found {
 			if j.past(i)[k] && newer(k, last) {
 				last = k
 			}
 		}
 		o := of(last)
-		announced := o.NextRoot != [32]byte{} && sha256.Sum256(e.Root[:]) == o.NextRoot
-		if r.Author.Kind != record.KindRoot || r.Author.Key != o.Root || e.Number != o.Number+1 || e.Root != o.Root && !announced {
+		is := valid{last, found[last].roots}
+		if e.Number != o.Number+1 {
 			continue
 		}
-		before[i] = last
+		if r.Author.Kind == record.KindRoot {
+			announced := o.NextRoot != [32]byte{} && sha256.Sum256(e.Root[:]) == o.NextRoot
+			if r.Author.Key != o.Root || e.Root != o.Root && !announced {
+				continue
+			}
+			is.roots++
+		} else if _, ok := voice(r); !ok || e.Root != o.Root || e.NextRoot != o.NextRoot {
+			continue
+		} else if b := j.backing(i); !b.enough(nil) || !b.enough(world(last).void) {
+			continue
+		}
+		found[i] = is
 		if newer(i, winner) {
 			winner = i
 		}
 	}
-	var out []int
-	for i := winner; i != none; i = before[i] {
-		out = append(out, i)
-	}
-	return out
+	return chain(winner)
 }
 
-// inside says which places the epochs let count, and which they know: those, and what they name as void. Epochs that are
-// none of them are not inside.
+// inside says which places the epochs let count, and which they know: those, and what they name as void. Epochs of the root
+// that are none of them are not inside.
 func (j *judgement) inside(epochs []int) (in, known []bool) {
 	in = make([]bool, len(j.taken))
 	for i, r := range j.taken {
-		in[i] = r.Op() != record.OpEpoch || slices.Contains(epochs, i)
+		_, voice := voice(r)
+		in[i] = r.Op() != record.OpEpoch || voice || slices.Contains(epochs, i)
 	}
 	for _, e := range epochs {
 		past, after := j.past(e), j.after(e)
@@ -214,6 +246,11 @@ func (j *judgement) inside(epochs []int) (in, known []bool) {
 			if i, ok := j.at[id]; ok && past[i] {
 				in[i] = false
 			}
+		}
+	}
+	for _, id := range j.without {
+		if i, ok := j.at[id]; ok {
+			in[i] = false
 		}
 	}
 	return in, known
@@ -408,8 +445,22 @@ func labelled(removals []int, attackers map[int][]int32, doubtful func(removal i
 
 // verdict applies the three rules. Removals in powerless are known to have no effect of their own and attack nothing.
 func (j *judgement) verdict(powerless map[record.ID]bool) *verdict {
+	epochs := j.epochs(powerless)
+	v := j.judge(epochs, powerless)
+	for i, r := range j.taken {
+		if _, ok := voice(r); ok && !slices.Contains(epochs, i) {
+			if !v.void[r.ID()] {
+				v.voices = append(v.voices, r)
+			}
+			v.void[r.ID()] = true
+		}
+	}
+	return v
+}
+
+// judge applies the rules where the epochs settle, the newest first.
+func (j *judgement) judge(epochs []int, powerless map[record.ID]bool) *verdict {
 	v := &verdict{void: map[record.ID]bool{}, powerless: powerless}
-	epochs := j.epochs()
 	in, proof := j.inside(epochs) // what an epoch names as void is proof of a fork all the same
 	kept := j.kept(epochs)
 	for i, r := range j.taken {

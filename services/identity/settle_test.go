@@ -320,7 +320,7 @@ func TestRootRotation(t *testing.T) {
 	}
 }
 
-// history draws what boxes do apart from one another; none of it is an epoch.
+// history draws what boxes do apart from one another; none of it is an epoch of the root.
 func history(rt *rapid.T, d *dag, tips []*record.Record, length int) {
 	people := []services.PersonID{ann, ben, cat, dan}
 	devices := []services.DeviceID{phone, "aphoneaphoneapho"}
@@ -341,8 +341,33 @@ func history(rt *rapid.T, d *dag, tips []*record.Record, length int) {
 			record.SetRole{Person: p, Role: services.RoleOwner}, record.RemoveBox{Box: d.boxes[rapid.IntRange(1, 2).Draw(rt, "which box")].Key},
 			choice(p, rapid.Uint32Range(1, 2).Draw(rt, "choice"), rapid.SampledFrom([]services.Then{services.ThenExport, services.ThenErase, services.ThenNow}).Draw(rt, "then")),
 		}).Draw(rt, "what")
+		if rapid.IntRange(0, 3).Draw(rt, "speak") == 0 {
+			if v := saying(d); len(v) > 0 {
+				payload, parents, by, via = rapid.SampledFrom(v).Draw(rt, "voice"), nil, cat, ""
+				for k, tip := range tips {
+					if slices.Index(tips, tip) == k {
+						parents = append(parents, tip)
+					}
+				}
+			}
+		}
 		tips[i] = d.addFor(by, via, d.boxes[i], payload, parents...)
 	}
+}
+
+// saying is what boxes might say of what is disputed now: what another said, or something else.
+func saying(d *dag) (out []record.Payload) {
+	_, v, err := settle(d.self(), order(d.records[0].ID(), d.records))
+	if err != nil {
+		return nil
+	}
+	for _, r := range v.open {
+		out = append(out, record.Epoch{Number: 1, Root: d.root.Key, Void: []record.ID{r.ID()}})
+	}
+	for _, r := range v.voices {
+		out = append(out, r.Payload, r.Payload, r.Payload)
+	}
+	return out
 }
 
 // pastOf is the records in r's past.
@@ -372,6 +397,9 @@ func TestRemovedKeysDoNotAct(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		d, _, _, _, base := settled(t)
 		tips := []*record.Record{base, base, base}
+		if rapid.Bool().Draw(rt, "a quarrel") {
+			tips[0], tips[1] = d.quarrel(d.boxes[0], d.boxes[1], base)
+		}
 		history(rt, d, tips, rapid.IntRange(1, 12).Draw(rt, "length"))
 		m := d.fold()
 		taken := order(d.records[0].ID(), d.records)

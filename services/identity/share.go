@@ -139,6 +139,7 @@ func (c *LogConn) receive(ctx context.Context, f exchange.Frame) error {
 	}
 	s.become(next, c.at, fresh)
 	s.proveClone(ctx, fresh)
+	s.conclude(ctx, fresh)
 	for _, r := range fresh {
 		s.cfg.Log.Info("household changed elsewhere", "op", r.Op().String(), "record", r.ID().String(), "author", services.PeerID(r.Author.Key).String())
 	}

@@ -92,6 +92,9 @@ func (c called) tell(r *record.Record) services.Sentence {
 	case record.RemoveDevice:
 		return services.Say("identity.log.remove-device", "The device {name} was removed.", "name", device(p.Device))
 	case record.Epoch:
+		if r.Author.Kind == record.KindBox {
+			return services.Say("identity.log.voice", "A box said who belongs on, in a dispute.")
+		}
 		return services.Say("identity.log.epoch", "The 24 words settled who belongs.")
 	case record.AddFriend:
 		return services.Say("identity.log.add-friend", "The household of {name} became a friend.", "name", p.Petname)

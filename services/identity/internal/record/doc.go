@@ -56,7 +56,8 @@
 //	                     32 bytes SHA-256 of the root's public key that may follow it, all zero for none · 1 byte how
 //	                     many records of its past it voids, 0 to 64 · 32 bytes each, strictly ascending · 1 byte how many
 //	                     branches of boxes whose key was used twice it keeps, 0 to 16 · 32 bytes each, the newest record of
-//	                     the branch, strictly ascending; author is the root until now
+//	                     the branch, strictly ascending; author is the root until now, or a box, of which several have to
+//	                     sign the same
 //	15  add-friend       32 bytes the friend · count · text petname · text nickname · peers · grants
 //	16  rename-friend    32 bytes the friend · count · text petname
 //	17  update-friend    32 bytes the friend · count · text nickname · peers

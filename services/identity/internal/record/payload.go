@@ -128,7 +128,7 @@ type (
 	// RemoveBox removes a box, for good.
 	RemoveBox struct{ Box services.PeerID }
 	// Epoch settles what happened: of all there was before, only its own past counts, but for Void. Its author is the
-	// household root.
+	// household root, or a box, which then only speaks for it.
 	Epoch struct {
 		Number   uint64   // 1 for the first, one more each
 		Root     [32]byte // the root's public key from here on: the author's, or the one it had announced
