@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"hearth.alt/appliance/api"
 	"hearth.alt/services"
 	"hearth.alt/services/identity"
 	"hearth.alt/services/identity/identitytest"
@@ -112,9 +113,12 @@ func send(h *testHouse, face services.Face, path string, form url.Values) (*http
 }
 
 // duelled is a house whose two owners, Olga and Adam, removed one another on two boxes.
-func duelled(t *testing.T) (h *testHouse, barn *identity.Service) {
+func duelled(t *testing.T, before ...func(h *testHouse)) (h *testHouse, barn *identity.Service) {
 	t.Helper()
 	h = takenIn(t, t.TempDir())
+	for _, do := range before {
+		do(h)
+	}
 	olga, adam := h.who[services.RoleOwner].id, h.who[services.RoleAdmin].id
 	role := services.RoleOwner
 	if err := h.identity.ChangePerson(identity.Acting(t.Context(), olga, ""), adam, identity.PersonChange{Role: &role}); err != nil {
@@ -221,6 +225,83 @@ func TestSettleWithoutASession(t *testing.T) {
 	}
 	if told != 1 {
 		t.Errorf("it is told %d times", told)
+	}
+}
+
+// An admin whom it is not about settles it without the words, once both boxes say the same.
+func TestSettleWithoutTheWords(t *testing.T) {
+	var mia testPerson
+	h, barn := duelled(t, func(h *testHouse) {
+		mia = *h.who[services.RoleMember]
+		role := services.RoleAdmin
+		if err := h.identity.ChangePerson(t.Context(), mia.id, identity.PersonChange{Role: &role}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	mia.session = h.signIn(&mia)
+	olga, adam := h.who[services.RoleOwner].id, h.who[services.RoleAdmin].id
+	ask := func(method, path string, form url.Values) (*httptest.ResponseRecorder, string) {
+		r := h.request(services.FaceSecure, method, path, strings.NewReader(form.Encode()))
+		if method == "POST" {
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		}
+		w := h.ask(services.FaceSecure, as(r, &mia))
+		return w, html.UnescapeString(w.Body.String())
+	}
+	if w := h.ask(services.FaceSecure, h.request(services.FaceSecure, "GET", "/dispute/agree", http.NoBody)); w.Code == http.StatusOK {
+		t.Error("whoever is not signed in sees whom it is about")
+	}
+	if _, text := ask("GET", "/dispute", nil); !strings.Contains(text, `href="/dispute/agree"`) {
+		t.Errorf("the page does not lead there:\n%s", text)
+	}
+	if w, text := ask("GET", "/dispute/agree", nil); w.Code != http.StatusOK || !strings.Contains(text, "Olga, removed by Adam") {
+		t.Fatalf("%d\n%s", w.Code, text)
+	}
+	who := func(id services.PersonID) string { return "who-" + string(id) }
+	if w, text := ask("POST", "/dispute/agree", url.Values{who(olga): {"goes"}, who(adam): {"goes"}}); w.Code != http.StatusUnprocessableEntity || !strings.Contains(text, "would not settle the dispute") {
+		t.Errorf("nobody stays: %d\n%s", w.Code, text)
+	}
+	if w, text := ask("POST", "/dispute/agree", url.Values{who(olga): {"stays"}, who(adam): {"goes"}}); w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/dispute/agree" {
+		t.Fatalf("said: %d %s\n%s", w.Code, w.Header().Get("Location"), text)
+	}
+	if _, text := ask("GET", "/dispute/agree", nil); !strings.Contains(text, "Mia</bdi> said: <bdi>Olga</bdi> belongs on, <bdi>Adam</bdi> is removed") || !h.identity.Membership().Frozen {
+		t.Errorf("what was said is not shown:\n%s", text)
+	}
+	list, err := h.webConfig.House.Disputed()
+	if err != nil || len(list) != 2 || len(list[0].Kept)+len(list[1].Kept) != 1 {
+		t.Errorf("the dispute is %+v, %v", list, err)
+	}
+	exchange(t, h.identity, barn)
+	if settled, err := barn.Agree(identity.Acting(t.Context(), mia.id, ""), []identity.Subject{{Person: olga}}); err != nil || !settled {
+		t.Fatalf("on the other box: %t, %v", settled, err)
+	}
+	exchange(t, h.identity, barn)
+	m := h.identity.Membership()
+	if _, stays := m.Person(adam); m.Frozen || stays {
+		t.Errorf("people are %+v", m.People)
+	}
+	h.signIn(h.who[services.RoleOwner])
+	if w, _ := ask("GET", "/dispute/agree", nil); w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/dispute" {
+		t.Errorf("once more: %d %s", w.Code, w.Header().Get("Location"))
+	}
+}
+
+// On the console the one who says so is named, and one box alone settles nothing.
+func TestAgreeOnTheConsole(t *testing.T) {
+	h, _ := duelled(t, func(h *testHouse) {
+		role := services.RoleAdmin
+		if err := h.identity.ChangePerson(t.Context(), h.who[services.RoleMember].id, identity.PersonChange{Role: &role}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	for as, code := range map[string]string{"": "not-yours", "Olga": "not-yours", "Nobody": "no-person"} {
+		if _, err := h.webConfig.House.Agree(t.Context(), local, api.AgreeInput{Stay: []string{"Olga"}, As: as}); services.AsProblem(err) == nil || services.AsProblem(err).Code != code {
+			t.Errorf("as %q: %v", as, err)
+		}
+	}
+	out, err := h.webConfig.House.Agree(t.Context(), local, api.AgreeInput{Stay: []string{"Olga"}, As: "Mia"})
+	if err != nil || out.Settled || out.Missing != 1 {
+		t.Errorf("%+v, %v", out, err)
 	}
 }
 

@@ -222,6 +222,8 @@ func (u *UI) Routes() []Route {
 		post("join", "/join/accept", nobody, joins.Accept),
 		get("dispute", "/dispute", nobody, disputes.Show),
 		post("dispute", "/dispute", nobody, disputes.Words),
+		fresh(get("dispute", "/dispute/agree", admin, disputes.Agree)),
+		fresh(post("dispute", "/dispute/agree", admin, disputes.Say)),
 		get("dispute", "/dispute/settle", nobody, disputes.Lost),
 		post("dispute", "/dispute/settle", nobody, disputes.Settle),
 

@@ -15,6 +15,7 @@ type DisputeOutput struct {
 	Name string    `json:"name"`
 	By   string    `json:"by,omitempty"` // who removed them; the box's name where nobody is named
 	At   time.Time `json:"at,omitzero"`
+	Kept []string  `json:"kept,omitempty"` // the boxes that say it belongs on, and who said so there; see "recover agree"
 	ID   string    `json:"id" show:"last"` // for --stay
 }
 
@@ -41,12 +42,20 @@ func (h *House) Disputed() ([]DisputeOutput, error) {
 		}
 		return id.String()
 	}
+	kept := func(who identity.Subject) (out []string) {
+		for _, v := range d.Voices {
+			if p, ok := m.Person(v.Person); ok && slices.Contains(v.Stay, who) {
+				out = append(out, box(v.Box)+" ("+p.Name+")")
+			}
+		}
+		return out
+	}
 	out := []DisputeOutput{}
 	for _, id := range d.Forked {
 		out = append(out, DisputeOutput{Kind: "clone", Name: box(id), ID: id.String()})
 	}
 	for _, r := range d.Removals {
-		one := DisputeOutput{Kind: "box", Name: r.Name, By: r.Who, At: r.At, ID: r.Subject.String()}
+		one := DisputeOutput{Kind: "box", Name: r.Name, By: r.Who, At: r.At, ID: r.Subject.String(), Kept: kept(r.Subject)}
 		switch {
 		case r.Subject.Person != "":
 			one.Kind = "person"
@@ -96,20 +105,9 @@ func (h *House) SettleByWords(ctx context.Context, caller services.Caller, in Se
 	if err != nil {
 		return SettleOutput{}, err
 	}
-	shown, err := h.Disputed()
-	if err != nil {
-		return SettleOutput{}, err
-	}
 	settle := identity.Settlement{Words: in.Words}
-	for _, who := range in.Stay {
-		found := slices.IndexFunc(shown, func(o DisputeOutput) bool { return o.Kind != "clone" && (o.ID == who || o.Name == who) })
-		if found < 0 {
-			return SettleOutput{}, &services.Problem{
-				Kind: services.KindInvalid, Code: "not-disputed", Field: "stay",
-				Say: services.Say("house.not-disputed", "{name} is not one of those whom the dispute is about. Nothing was changed.", "name", who),
-			}
-		}
-		settle.Stay = append(settle.Stay, d.Removals[found-len(d.Forked)].Subject)
+	if settle.Stay, err = staying(d, in.Stay); err != nil {
+		return SettleOutput{}, err
 	}
 	self := h.Identity.Membership().Self
 	cloned := slices.Contains(d.Forked, self)
@@ -129,6 +127,23 @@ func (h *House) SettleByWords(ctx context.Context, caller services.Caller, in Se
 		h.Rekey.Adopt(settle.Key)
 	}
 	return SettleOutput{OK: true, Restart: cloned}, nil
+}
+
+// staying are the disputed that are named, by name or ID.
+func staying(d identity.Dispute, names []string) (stay []identity.Subject, err error) {
+	for _, name := range names {
+		found := slices.IndexFunc(d.Removals, func(r identity.OpenRemoval) bool { return r.Subject.String() == name || r.Name == name })
+		if found < 0 {
+			return nil, &services.Problem{
+				Kind: services.KindInvalid, Code: "not-disputed", Field: "stay",
+				Say: services.Say("house.not-disputed", "{name} is not one of those whom the dispute is about. Nothing was changed.", "name", name),
+			}
+		}
+		if who := d.Removals[found].Subject; !slices.Contains(stay, who) {
+			stay = append(stay, who)
+		}
+	}
+	return stay, nil
 }
 
 // Rekey gives this box another key.

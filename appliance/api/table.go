@@ -50,6 +50,10 @@ var table = []Operation{
 	}, (*House).ResetPassword),
 	define(Operation{Name: "recover dispute", Summary: "List who is suspended because two removed one another, or a box's key is used in two places", Method: "GET", Path: "/recovery/dispute", Rule: evenRemoved(anyone(services.RoleAdmin))}, (*House).Dispute),
 	define(Operation{
+		Name: "recover agree", Summary: "Say on this box who of the disputed belongs on; with enough boxes it ends without the words", Method: "POST", Path: "/recovery/agree",
+		Rule: withPassword(services.RoleAdmin),
+	}, (*House).Agree),
+	define(Operation{
 		Name: "recover settle", Summary: "End such a dispute with the 24 recovery words", Method: "POST", Path: "/recovery/settle",
 		Rule: evenRemoved(withPassword(services.RoleOwner)), Secret: true,
 	}, (*House).Settle),

@@ -8,6 +8,7 @@ import (
 	"hearth.alt/appliance/api"
 	"hearth.alt/services"
 	"hearth.alt/services/secret"
+	"hearth.alt/webui"
 	"hearth.alt/webui/house"
 )
 
@@ -22,25 +23,17 @@ func (h *House) Dispute(ctx context.Context, words secret.Text) (house.Dispute, 
 		return house.Dispute{}, err
 	}
 	m := h.API.Identity.Membership()
-	d := disputed(list, m.Self)
-	for i, w := range d.Who {
-		if device, ok := m.Device(services.DeviceID(w.ID)); ok { // several people may have a "Phone"
-			if p, ok := m.Person(device.Person); ok {
-				d.Who[i].Name += " (" + p.Name + ")"
-			}
-		}
-	}
-	return d, nil
+	return disputed(list, m), nil
 }
 
 // disputed has one question for each of list, however often it was removed; a copied box is none.
-func disputed(list []api.DisputeOutput, self services.PeerID) house.Dispute {
+func disputed(list []api.DisputeOutput, m *services.Membership) house.Dispute {
 	var d house.Dispute
 	copied := map[string]bool{}
 	for _, o := range list {
 		if o.Kind == "clone" {
 			copied[o.ID] = true
-			d.Clones = append(d.Clones, house.Clone{Name: o.Name, Here: o.ID == self.String()})
+			d.Clones = append(d.Clones, house.Clone{Name: o.Name, Here: o.ID == m.Self.String()})
 		}
 	}
 	for _, o := range list {
@@ -56,7 +49,52 @@ func disputed(list []api.DisputeOutput, self services.PeerID) house.Dispute {
 			d.Who[at].By = append(d.Who[at].By, o.By)
 		}
 	}
+	for i, w := range d.Who {
+		if device, ok := m.Device(services.DeviceID(w.ID)); ok { // several people may have a "Phone"
+			if p, ok := m.Person(device.Person); ok {
+				d.Who[i].Name += " (" + p.Name + ")"
+			}
+		}
+	}
 	return d
+}
+
+// Agreement says to an admin what boxes can settle without the words.
+func (h *House) Agreement(ctx context.Context) (house.Agreement, error) {
+	list, err := h.API.Dispute(ctx, webui.CallerOf(ctx), api.None{})
+	if err != nil {
+		return house.Agreement{}, err
+	}
+	d, err := h.API.Identity.Dispute()
+	if err != nil || d.Needed == 0 {
+		return house.Agreement{}, err
+	}
+	m := h.API.Identity.Membership()
+	a := house.Agreement{Who: disputed(list, m).Who, Needed: d.Needed}
+	for _, v := range d.Voices {
+		said := house.Said{This: v.Box == m.Self}
+		if p, ok := m.Person(v.Person); ok {
+			said.Person = p.Name
+		}
+		for _, b := range m.Boxes {
+			if b.ID == v.Box {
+				said.Box = b.Name
+			}
+		}
+		for _, who := range v.Stay {
+			said.Stay = append(said.Stay, who.String())
+		}
+		a.Said = append(a.Said, said)
+	}
+	return a, nil
+}
+
+// Agree says on this box who stays.
+func (h *House) Agree(ctx context.Context, stay []string) (house.Agreement, error) {
+	if _, err := h.API.Agree(ctx, webui.CallerOf(ctx), api.AgreeInput{Stay: stay}); err != nil {
+		return house.Agreement{}, err
+	}
+	return h.Agreement(ctx)
 }
 
 // Settle ends the dispute.

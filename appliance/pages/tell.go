@@ -63,6 +63,8 @@ func tell(m *services.Membership, e account.Event) (services.Sentence, bool) {
 		return services.Say("event.imported", "An export of the household {object} was brought back.", "object", e.Object), true
 	case "dispute-settled":
 		return services.Say("event.dispute-settled", "The dispute about who belongs was settled with the 24 words."), true
+	case "dispute-agreed":
+		return services.Say("event.dispute-agreed", "On this box it was said who of the disputed belongs on."), true
 	case "files-erased": // by the box itself
 		return services.Say("event.files-erased", "What {object} kept on this box is erased.", "object", e.Object), true
 	case "way-in-by-words": // nobody is signed in who does it

@@ -52,6 +52,7 @@ var passing = map[string]string{
 	"GET /network/time":   "/network",
 	"GET /network/zone":   "/network",
 	"GET /join/accept":    "/join",
+	"GET /dispute/agree":  "/dispute",
 	"GET /dispute/settle": "/dispute",
 }
 
@@ -217,7 +218,7 @@ func TestEveryPage(t *testing.T) {
 		"/devices/"+paired.ID, "/devices/"+paired.ID+"/remove", "/people", "/people/invite", "/people/"+ann, "/people/"+ben.ID+"/invitation", "/people/"+ben.ID+"/remove",
 		"/sessions", "/password", "/network", "/network/time", "/network/zone", "/network/log", "/apps", "/boxes", "/boxes/add", "/boxes/"+boxes[0].ID+"/remove",
 		"/left/"+dora.ID, "/friends", "/friends/invite", "/friends/accept", "/friends/"+invitation+"/invitation", "/friends/"+friend, "/friends/"+friend+"/remove",
-		"/again")
+		"/dispute/agree", "/again")
 	v.open("/sessions?lang=en")
 	v.press(`form[action="/signout"] button`)
 	w.look(v, false, "/signin", "/join", "/join/accept", "/forgotten", "/dispute", "/dispute/settle")

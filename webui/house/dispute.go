@@ -14,6 +14,26 @@ type Settling interface {
 	// Settle lets those of Who stay whose IDs are in stay, removes the others, and ends the old keys of Clones. restart says
 	// that this box starts again, with another key. Problems: as Dispute, and such without a field.
 	Settle(ctx context.Context, words secret.Text, stay []string) (restart bool, err error)
+
+	// Agreement is what several boxes can settle without the words, to an admin or owner.
+	Agreement(ctx context.Context) (Agreement, error)
+	// Agree says on this box that those of Who stay whose IDs are in stay, and returns what there is then; with enough boxes
+	// nothing is disputed any more. Problems: such without a field.
+	Agree(ctx context.Context, stay []string) (Agreement, error)
+}
+
+// Agreement is what boxes say who of the disputed belongs on.
+type Agreement struct {
+	Who    []Disputed
+	Needed int    // how many boxes have to say the same; 0 where only the words can settle it, or nothing is disputed
+	Said   []Said // so far, the newest of each box
+}
+
+// Said is what one box says.
+type Said struct {
+	Box, Person string
+	This        bool
+	Stay        []string // IDs
 }
 
 // Dispute is what the words have to settle.

@@ -21,6 +21,15 @@ func (h *House) Settle(context.Context, secret.Text, []string) (bool, error) {
 	return h.Restarts, h.Err
 }
 
+func (h *House) Agreement(context.Context) (house.Agreement, error) { return h.TheAgreement, nil }
+
+func (h *House) Agree(context.Context, []string) (house.Agreement, error) {
+	if h.Err == nil && h.Agreed {
+		return house.Agreement{}, nil
+	}
+	return h.TheAgreement, h.Err
+}
+
 // frozen is a house in which Ann and Ben removed one another.
 func frozen() *House {
 	h := well()
@@ -28,6 +37,13 @@ func frozen() *House {
 	h.TheDispute.Who = []house.Disputed{
 		{ID: string(annID), Kind: "person", Name: "Ann", By: []string{"Ben"}}, {ID: string(benID), Kind: "person", Name: "Ben", By: []string{"Ann"}},
 	}
+	return h
+}
+
+// divided is frozen with boxes enough to settle it, one of which has said something.
+func divided() *House {
+	h := frozen()
+	h.TheAgreement = house.Agreement{Who: h.TheDispute.Who, Needed: 2, Said: []house.Said{{Box: "Attic", Person: "Dora", Stay: []string{string(annID)}}}}
 	return h
 }
 
@@ -70,6 +86,14 @@ func disputeScenes() []Scene {
 				{ID: string(phoneID), Kind: "device", Name: longWord + " (" + longWord + ")", By: []string{longWord, "Ben"}}, {ID: "box", Kind: "box", Name: longWord, By: []string{"Attic"}},
 			}
 		})),
+		{Name: "dispute-or-agree", Page: "dispute", State: "many", Method: "GET", Path: "/dispute", Caller: owner, House: divided()},
+		{Name: "dispute-agree", Page: "dispute", State: "one", Method: "GET", Path: "/dispute/agree", Caller: owner, House: divided()},
+		status(post("dispute-agree-unanswered", "broken", "/dispute/agree", url.Values{"who-" + string(annID): {"stays"}}, owner, divided()), 422),
+		status(post("dispute-agree-refused", "broken", "/dispute/agree", answers("goes", "goes"), owner, with(divided(), func(h *House) {
+			h.Err = wrong(services.KindConflict, "", "This choice would not settle the dispute. Choose otherwise who stays. Nothing was changed.")
+		})), 422),
+		follow(post("dispute-agree-said", "done", "/dispute/agree", answers("stays", "goes"), owner, divided())),
+		follow(post("dispute-agree-done", "done", "/dispute/agree", answers("stays", "goes"), owner, with(divided(), func(h *House) { h.Agreed = true }))),
 		post("dispute-clone-here", "one", "/dispute", nil, owner, clonedBox(true)),
 		post("dispute-clone", "one", "/dispute", nil, nobodySecure, clonedBox(false)),
 		status(post("dispute-unanswered", "broken", "/dispute/settle", url.Values{"who-" + string(annID): {"stays"}}, nobodySecure, frozen()), 422),

@@ -40,6 +40,8 @@ type House struct {
 	TheBoxes      []house.Box
 	TheBoxInvite  house.BoxInvitation
 	TheDispute    house.Dispute
+	TheAgreement  house.Agreement
+	Agreed        bool // Agree settles it
 	TheLog        house.Log
 	Restarts      bool // after a settlement
 	// Err is what every act answers with; nil is success.

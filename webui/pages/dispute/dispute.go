@@ -1,5 +1,6 @@
-// Package dispute is the way out of a dispute about who belongs: the recovery words, then who stays. Nothing is said of
-// whom it is about before the words are right. They travel in the body of a POST only.
+// Package dispute is the way out of a dispute about who belongs: the recovery words, then who stays; or several boxes that
+// agree, where an owner or admin says so on each. Without a session nothing
+// is said of whom it is about before the words are right. They travel in the body of a POST only.
 package dispute
 
 import (
@@ -12,7 +13,7 @@ import (
 	"hearth.alt/webui/internal/web"
 )
 
-// Pages are the two steps.
+// Pages are the two steps with the words, and the one without.
 type Pages struct{ House house.Settling }
 
 // reloads has browsers ask for the first page after so many seconds, once: a box that starts again needs less.
@@ -33,9 +34,16 @@ func (p *Pages) words(rq *web.Request, words secret.Text, e web.Errors) error {
 		pg.Body = noneBody(pg)
 		return rq.Render(pg)
 	}
+	var agreed house.Agreement
+	if rq.Caller.Role >= services.RoleAdmin {
+		var err error
+		if agreed, err = p.House.Agreement(rq.R.Context()); err != nil {
+			return err
+		}
+	}
 	pg := page(rq, rq.T("dispute.title"))
 	pg.Errors = e
-	pg.Body = wordsBody(pg, words.Reveal())
+	pg.Body = wordsBody(pg, words.Reveal(), agreed.Needed)
 	return rq.Render(pg)
 }
 
@@ -79,17 +87,7 @@ const (
 func (p *Pages) choose(rq *web.Request, d house.Dispute, answers map[string]string, e web.Errors) error {
 	pg := page(rq, rq.T("dispute.choose", "n", len(d.Who)))
 	pg.Errors = e
-	var list []question
-	for _, who := range d.Who {
-		q := question{field: field(who), legend: rq.T("dispute.who", "kind", who.Kind, "name", who.Name, "by", names(who.By))}
-		for _, answer := range []string{stays, goes} {
-			q.choices = append(q.choices, components.Choice{
-				Value: answer, Checked: answers[q.field] == answer,
-				Label: rq.T("dispute." + answer), Hint: rq.T("dispute."+answer+".hint", "kind", who.Kind),
-			})
-		}
-		list = append(list, q)
-	}
+	list := questions(rq, d.Who, answers)
 	pg.Body = chooseBody(pg, d, list, rq.Secret("words").Reveal())
 	return rq.Render(pg)
 }
@@ -97,6 +95,53 @@ func (p *Pages) choose(rq *web.Request, d house.Dispute, answers map[string]stri
 type question struct {
 	field, legend string
 	choices       []components.Choice
+}
+
+// questions are one about each of who.
+func questions(rq *web.Request, who []house.Disputed, answers map[string]string) (list []question) {
+	for _, w := range who {
+		q := question{field: field(w), legend: rq.T("dispute.who", "kind", w.Kind, "name", w.Name, "by", names(w.By))}
+		for _, answer := range []string{stays, goes} {
+			q.choices = append(q.choices, components.Choice{
+				Value: answer, Checked: answers[q.field] == answer,
+				Label: rq.T("dispute." + answer), Hint: rq.T("dispute."+answer+".hint", "kind", w.Kind),
+			})
+		}
+		list = append(list, q)
+	}
+	return list
+}
+
+// choice is the answers to the questions; what is not answered is an error.
+type choice struct {
+	web.Errors
+	answers        map[string]string
+	stay, gone     []string // IDs of who stays, fields of who goes
+	staying, going []string // their names
+}
+
+// read reads the answers about who.
+func read(rq *web.Request, who []house.Disputed) choice {
+	c := choice{answers: map[string]string{}}
+	for _, w := range who {
+		f := field(w)
+		switch c.answers[f] = rq.Text(f); c.answers[f] {
+		case stays:
+			c.stay, c.staying = append(c.stay, w.ID), append(c.staying, w.Name)
+		case goes:
+			c.going, c.gone = append(c.going, w.Name), append(c.gone, f)
+		default:
+			c.Add(f, rq.T("dispute.unanswered", "name", w.Name))
+		}
+	}
+	return c
+}
+
+// settled says what was settled; copies are the boxes that went because of a copied card.
+func (c choice) settled(copies []string) services.Sentence {
+	return services.Say("webui.dispute.settled",
+		"The dispute is settled, and people, devices and boxes can be changed again.{stay, plural, =0 {} other { Still belonging: {staying}.}}{go, plural, =0 {} other { Removed: {going}.}}{copies, plural, =0 {} other { Removed because of a copied card: {copied}.}}",
+		"stay", len(c.staying), "staying", names(c.staying), "go", len(c.going), "going", names(c.going), "copies", len(copies), "copied", names(copies))
 }
 
 // Lost is GET /dispute/settle: a reload after the answer to a POST begins anew.
@@ -108,25 +153,13 @@ func (p *Pages) Settle(rq *web.Request) error {
 	if done || err != nil {
 		return err
 	}
-	var e web.Errors
-	answers := map[string]string{}
-	var stay, staying, going, gone []string
-	for _, who := range d.Who {
-		f := field(who)
-		switch answers[f] = rq.Text(f); answers[f] {
-		case stays:
-			stay, staying = append(stay, who.ID), append(staying, who.Name)
-		case goes:
-			going, gone = append(going, who.Name), append(gone, f)
-		default:
-			e.Add(f, rq.T("dispute.unanswered", "name", who.Name))
-		}
+	c := read(rq, d.Who)
+	if c.Any() {
+		return p.choose(rq, d, c.answers, c.Errors)
 	}
-	if e.Any() {
-		return p.choose(rq, d, answers, e)
-	}
-	restart, err := p.House.Settle(rq.R.Context(), rq.Secret("words"), stay)
-	if e, err = rq.Form(err, "words"); err != nil {
+	restart, err := p.House.Settle(rq.R.Context(), rq.Secret("words"), c.stay)
+	e, err := rq.Form(err, "words")
+	if err != nil {
 		return err
 	}
 	if e.Of("words") != "" {
@@ -135,20 +168,18 @@ func (p *Pages) Settle(rq *web.Request) error {
 	if e.Any() {
 		for i := range e.List { // it is about who is removed
 			if e.List[i].Field == "" && len(d.Who) > 0 {
-				e.List[i].Field = append(gone, field(d.Who[0]))[0]
+				e.List[i].Field = append(c.gone, field(d.Who[0]))[0]
 			}
 		}
-		return p.choose(rq, d, answers, e)
+		return p.choose(rq, d, c.answers, e)
 	}
 	var clones []string
-	for _, c := range d.Clones {
-		if !c.Here {
-			clones = append(clones, c.Name)
+	for _, box := range d.Clones {
+		if !box.Here {
+			clones = append(clones, box.Name)
 		}
 	}
-	said := services.Say("webui.dispute.settled",
-		"The dispute is settled, and people, devices and boxes can be changed again.{stay, plural, =0 {} other { Still belonging: {staying}.}}{go, plural, =0 {} other { Removed: {going}.}}{copies, plural, =0 {} other { Removed because of a copied card: {copied}.}}",
-		"stay", len(staying), "staying", names(staying), "go", len(going), "going", names(going), "copies", len(clones), "copied", names(clones))
+	said := c.settled(clones)
 	if restart {
 		pg := page(rq, rq.T("dispute.restart"))
 		pg.Plain = true // there is nowhere to go for a moment
