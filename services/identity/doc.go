@@ -26,7 +26,7 @@
 //     proves its boxes; friendbook.go: invitations, and when friends were heard of;
 //   - leaving.go: what becomes of what removed people kept;
 //   - service.go and its neighbours claim.go, people.go, devices.go, snapshot.go: the changes, one record each;
-//   - share.go: boxes joining, leaving, and sharing the log; introduce.go: a box with a new key; flood.go: one that writes
+//   - share.go: boxes joining, leaving, and sharing the log; introduce.go: a box with a new key, or taken back; flood.go: one that writes
 //     without end;
 //   - show.go, tell.go: the log for people; backup.go: a fresh box by a backup and the words.
 //

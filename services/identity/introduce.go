@@ -6,32 +6,39 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"hearth.alt/services"
 	"hearth.alt/services/identity/internal/exchange"
 	"hearth.alt/services/identity/internal/record"
 )
 
-// IntroduceProtocol is the ProtocolName by which a box that nobody knows shows that it is one of the household's: the root
-// gave it a new key while the others did not hear of it. Its end calls ServeLog, the other Introduce.
+// IntroduceProtocol is the ProtocolName by which a box that is not known for one of the household, or is taken for removed,
+// shows that it is one: the root gave it a new key or took it back, and the other has not heard of it. Its end calls
+// ServeLog, the other Introduce.
 const IntroduceProtocol = "/identity/introduce/v1"
 
-// What a stranger may send before it is known.
+// What it may send before it is known.
 const (
 	maxIntroduced      = 512
 	maxIntroducedBytes = 1 << 20
 )
 
-// Introduce hears from the stranger peer, at the other end of rw, the records that make it a box of the household: the root
-// put its key in the place of another's. They are taken when they do, all together, and else none of them. It is told no
-// record.
+// Introduce hears from peer, at the other end of rw, what the root did that makes it a box of the household: it put its key in
+// the place of another's, or an epoch ended its removal. That is taken, with what the root knew when it did so, if it makes
+// peer one, and nothing else: whoever has the key of a removed box says nothing of its own. It is told no record.
 func (s *Service) Introduce(peer services.PeerID, rw io.ReadWriter) error {
 	s.writing <- struct{}{}
 	if s.shared == nil || s.damaged() {
 		s.unlock()
 		return ErrNoLog
 	}
+	if _, was := s.state.gone[peer]; was && s.byes.spend(peer, farewellCost, time.Now()) > 0 { // strangers are few
+		s.unlock()
+		return fmt.Errorf("box %s was heard often enough", peer)
+	}
 	with := exchange.New(exchange.NewSet(s.shared.Set().Records()...), (*record.Record).Verify)
+	roots := map[record.Author]bool{record.Root(s.state.is.Root): true}
 	s.unlock()
 	c := with.Connect()
 	if f, ok := with.Next(c); ok {
@@ -41,14 +48,10 @@ func (s *Service) Introduce(peer services.PeerID, rw io.ReadWriter) error {
 	}
 	in := bufio.NewReader(rw)
 	var fresh []*record.Record
-	size, named := 0, false
-	for !named {
+	for size := 0; ; {
 		f, err := exchange.Read(in)
 		if err != nil {
 			return err
-		}
-		if f.Records == nil {
-			continue
 		}
 		for _, b := range f.Records {
 			size += len(b)
@@ -61,15 +64,45 @@ func (s *Service) Introduce(peer services.PeerID, rw io.ReadWriter) error {
 			return err
 		}
 		fresh = append(fresh, more...)
-		named = slices.ContainsFunc(more, func(r *record.Record) bool {
-			p, ok := r.Payload.(record.ReplaceBox)
-			return ok && p.Key == peer && r.Author.Kind == record.KindRoot
-		})
+		if !byRoot(more, roots) {
+			continue
+		}
+		if err := s.introduced(peer, knownTo(roots, fresh)); !errors.Is(err, errStranger) {
+			return err
+		}
 	}
-	return s.introduced(peer, fresh)
 }
 
-// introduced takes the records if they make peer a box of the household.
+// byRoot says whether a record is of one of the roots, and adds to those the roots that they announce.
+func byRoot(records []*record.Record, roots map[record.Author]bool) (found bool) {
+	for _, r := range records {
+		if !roots[r.Author] {
+			continue
+		}
+		found = true
+		if e, ok := r.Payload.(record.Epoch); ok {
+			roots[record.Root(e.Root[:])] = true
+		}
+	}
+	return found
+}
+
+// knownTo returns those of records, which are in order, that are of the roots or in the past of one that is.
+func knownTo(roots map[record.Author]bool, records []*record.Record) []*record.Record {
+	known := map[record.ID]bool{}
+	for _, r := range slices.Backward(records) {
+		if known[r.ID()] = known[r.ID()] || roots[r.Author]; known[r.ID()] {
+			for _, p := range r.Parents {
+				known[p] = true
+			}
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(records), func(r *record.Record) bool { return !known[r.ID()] })
+}
+
+var errStranger = errors.New("the records do not make it a box of the household")
+
+// introduced takes the records if they make peer a box of the household; errStranger says that they do not.
 func (s *Service) introduced(peer services.PeerID, records []*record.Record) error {
 	s.writing <- struct{}{}
 	defer s.unlock()
@@ -92,7 +125,7 @@ func (s *Service) introduced(peer services.PeerID, records []*record.Record) err
 		return err
 	}
 	if _, ok := next.boxes[peer]; !ok {
-		return errors.New("the records do not make it a box of the household")
+		return errStranger
 	}
 	for rest := fresh; len(rest) > 0; {
 		n := min(len(rest), restoreBatch)
@@ -103,6 +136,6 @@ func (s *Service) introduced(peer services.PeerID, records []*record.Record) err
 		rest = rest[n:]
 	}
 	s.become(next, nil, fresh)
-	s.cfg.Log.Info("a box of the household has a new key", "box", peer.String())
+	s.cfg.Log.Info("a box of the household was heard of from itself", "box", peer.String())
 	return nil
 }

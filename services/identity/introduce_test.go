@@ -3,6 +3,8 @@ package identity_test
 import (
 	"errors"
 	"net"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -105,4 +107,120 @@ func TestCloneOnOneNetwork(t *testing.T) {
 	if _, ok := study.Membership().Person(ben.ID); !ok {
 		t.Error("what was heard of first is lost")
 	}
+}
+
+// gone says whether box counts id among the removed, or itself.
+func gone(box *identity.Service, id services.PeerID) bool {
+	return slices.Contains(box.Membership().Removed, id)
+}
+
+// robbed is a household of three boxes whose attic a thief has: he removed the study with it, and both others took that as
+// true. Then the words took the study back, and removed the attic, on the study alone.
+func robbed(t *testing.T) (study, attic, barn *identitytest.Claimed) {
+	t.Helper()
+	study = identitytest.Household(t)
+	attic, barn = identitytest.Joined(t, study, "Attic"), identitytest.Joined(t, study, "Barn")
+	share(t, barn.Service, attic.Service)
+	self := study.Keys.PeerID()
+	if err := attic.RemoveBox(t.Context(), self); err != nil {
+		t.Fatal(err)
+	}
+	share(t, study.Service, attic.Service)
+	share(t, barn.Service, attic.Service)
+	if !gone(study.Service, self) || !gone(barn.Service, self) {
+		t.Fatal("the removal does not count")
+	}
+	if err := study.Settle(t.Context(), identity.Settlement{Words: wordsOf(t, study), Stay: []identity.Subject{{Box: self}}}); err != nil {
+		t.Fatal(err)
+	}
+	return study, attic, barn
+}
+
+// A box that the words took back could say so to nobody: who took its removal as true refused to hear it. Now it shows what
+// the root did.
+func TestIntroduceAfterRemoval(t *testing.T) {
+	study, attic, barn := robbed(t)
+	self, thief := study.Keys.PeerID(), attic.Keys.PeerID()
+	if err := introduce(t, barn.Service, study.Service, self); err != nil {
+		t.Fatal(err)
+	}
+	share(t, study.Service, barn.Service)
+	agree(t, study.Service, barn.Service, reopened(t, barn))
+	if gone(barn.Service, self) || !gone(barn.Service, thief) {
+		t.Errorf("removed are %v", barn.Membership().Removed)
+	}
+	if err := introduce(t, study.Service, attic.Service, thief); err == nil || !gone(study.Service, thief) {
+		t.Errorf("the thief introduces himself: %v", err)
+	}
+}
+
+// A thief who removes every box but his own leaves them nobody to listen to. Where the words were typed in one of them, the
+// others hear it from that one.
+func TestIntroduceToARemovedBox(t *testing.T) {
+	study := identitytest.Household(t)
+	attic, barn := identitytest.Joined(t, study, "Attic"), identitytest.Joined(t, study, "Barn")
+	share(t, barn.Service, attic.Service)
+	self, other := study.Keys.PeerID(), barn.Keys.PeerID()
+	for _, id := range []services.PeerID{self, other} {
+		if err := attic.RemoveBox(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	share(t, study.Service, attic.Service)
+	share(t, barn.Service, attic.Service)
+	if err := study.Settle(t.Context(), identity.Settlement{Words: wordsOf(t, study), Stay: []identity.Subject{{Box: self}, {Box: other}}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := introduce(t, barn.Service, study.Service, self); err != nil {
+		t.Fatal(err)
+	}
+	share(t, study.Service, barn.Service)
+	agree(t, study.Service, barn.Service)
+	if m := barn.Membership(); m.ReadOnly || len(m.Boxes) != 2 || len(m.People) != 1 {
+		t.Errorf("boxes are %+v, people %+v", m.Boxes, m.People)
+	}
+}
+
+// With the key of a removed box nothing is said but what the root did: else a thief could quarrel with whoever removed him, at
+// any time later. Nor may he ask for ever.
+func TestIntroduceSaysNothingElse(t *testing.T) {
+	study := identitytest.Household(t)
+	attic := identitytest.Joined(t, study, "Attic")
+	thief := attic.Keys.PeerID()
+	if err := study.RemoveBox(t.Context(), thief); err != nil {
+		t.Fatal(err)
+	}
+	if err := attic.RemoveBox(t.Context(), study.Keys.PeerID()); err != nil { // he has not heard that he was removed
+		t.Fatal(err)
+	}
+	before := len(study.RecordBytes())
+	if err := introduce(t, study.Service, attic.Service, thief); err == nil {
+		t.Fatal("he is let in")
+	}
+	if m := study.Membership(); m.Frozen || len(m.Boxes) != 1 || len(study.RecordBytes()) != before {
+		t.Errorf("frozen %t, boxes %+v, %d records, before %d", m.Frozen, m.Boxes, len(study.RecordBytes()), before)
+	}
+	var err error
+	for range 40 {
+		a, b := net.Pipe()
+		b.Close()
+		err = study.Introduce(thief, a)
+	}
+	if err == nil || !strings.Contains(err.Error(), "often enough") {
+		t.Errorf("the 41st time: %v", err)
+	}
+}
+
+// Beside a true epoch a thief says nothing of his own either.
+func TestIntroduceTakesWhatTheRootKnew(t *testing.T) {
+	study, _, barn := robbed(t)
+	person(t, study.Service, "Ben", services.RoleMember) // the root does not know
+	if err := introduce(t, barn.Service, study.Service, study.Keys.PeerID()); err != nil {
+		t.Fatal(err)
+	}
+	if m := barn.Membership(); len(m.People) != 1 {
+		t.Errorf("people are %+v", m.People)
+	}
+	share(t, study.Service, barn.Service)
+	agree(t, study.Service, barn.Service)
 }

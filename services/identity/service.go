@@ -41,7 +41,7 @@ type Service struct {
 	behind  []*record.Record   // those that can be read behind a damage
 	conns   map[*LogConn]struct{}
 	flood   flood
-	byes    flood // farewells
+	byes    flood // farewells to removed boxes, and their introductions
 
 	mu      sync.Mutex // guards what follows
 	members *services.Membership
