@@ -29,16 +29,19 @@ type share struct {
 	// bye is what a box that was removed hears instead: its ProtocolName, and how it is told. "" is that it is refused.
 	bye     string
 	tellBye func(peer services.PeerID, rw io.ReadWriter) error
-	// new is what a box hears that got a new key of which nobody has heard: its ProtocolName, and how it is heard.
+	// new is what a box says that belongs though the other has not heard so: its ProtocolName, and how it is heard.
 	new     string
 	hearNew func(peer services.PeerID, rw io.ReadWriter) error
 }
 
-// names are what is proposed: this box may have been removed, or have a new key, and the other does not know it for one of
-// the household.
-func (s share) names() []string {
-	if s.bye == "" {
+// names are what is proposed: this box may have been removed, or belong though the other does not know it. told says that the
+// other took it for removed, and it belongs all the same.
+func (s share) names(told bool) []string {
+	switch {
+	case s.bye == "":
 		return []string{s.name}
+	case told:
+		return []string{s.name, s.new, s.bye}
 	}
 	return []string{s.name, s.bye, s.new}
 }
@@ -172,10 +175,11 @@ func (l *links) removed(peer services.PeerID) bool {
 	return slices.Contains(m.Removed, peer)
 }
 
-// strange says whether peer may be a box of the household that got a new key: nobody known, where there are other boxes.
+// strange says whether peer may belong though this box has not heard so, where there are or were other boxes: it is nobody
+// known, or one that was removed.
 func (l *links) strange(peer services.PeerID) bool {
 	m, _ := l.members.Watch()
-	return len(m.Boxes) > 1 && !l.knows(peer)
+	return len(m.Boxes)+len(m.Removed) > 1 && !l.ours(peer)
 }
 
 // knows says whether peer is somebody's of whom this box has heard.
@@ -278,7 +282,7 @@ func (l *links) keepShare(ctx context.Context, self, peer services.PeerID, s sha
 	if slices.Compare(self[:], peer[:]) > 0 {
 		pause = politeness
 	}
-	for {
+	for told := false; ; {
 		found := l.where.found(peer)
 		select {
 		case <-time.After(pause/2 + rand.N(pause/2+1)):
@@ -291,8 +295,9 @@ func (l *links) keepShare(ctx context.Context, self, peer services.PeerID, s sha
 			return
 		}
 		begun := time.Now()
-		st, err := l.link.Open(ctx, peer, s.names()...)
+		st, err := l.link.Open(ctx, peer, s.names(told)...)
 		if err == nil {
+			told = s.bye != "" && st.Protocol() == s.bye
 			err = l.serve(ctx, s, st)
 			st.Cancel()
 		}

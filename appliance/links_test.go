@@ -220,3 +220,60 @@ func FuzzReadTold(f *testing.F) {
 		}
 	})
 }
+
+// A thief removes a box with one that he holds, or all but that one. Where the 24 words were typed in a removed box, whoever
+// took the removals as true, or was removed too, hears it from that box, and the thief's is out.
+func TestWordsReachTheOthers(t *testing.T) {
+	for _, everybody := range []bool{false, true} {
+		t.Run(map[bool]string{false: "one removed", true: "all removed"}[everybody], func(t *testing.T) {
+			study := identitytest.Household(t)
+			attic, barn := identitytest.Joined(t, study, "Attic"), identitytest.Joined(t, study, "Barn")
+			a, thief, c := run(t, study), run(t, attic), run(t, barn)
+			self := study.Keys.PeerID()
+			for _, b := range []*linked{thief, c} {
+				b.links.where.note(self, a.at)
+			}
+			for _, b := range []*linked{a, thief, c} {
+				b.until(t, "all are there", func(m *services.Membership) bool { return len(m.Boxes) == 3 })
+			}
+			for deadline := time.Now().Add(30 * time.Second); len(c.links.linked(identity.LogProtocol)) != 2 || len(thief.links.linked(identity.LogProtocol)) != 2; time.Sleep(10 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal("they do not find one another")
+				}
+			}
+			removed := []services.PeerID{self}
+			if everybody {
+				removed = append(removed, barn.Keys.PeerID())
+			}
+			for _, id := range removed {
+				if err := thief.RemoveBox(t.Context(), id); err != nil {
+					t.Fatal(err)
+				}
+			}
+			heard := func(m *services.Membership) bool { return slices.Contains(m.Removed, self) }
+			a.until(t, "the study hears of it", heard)
+			c.until(t, "the barn hears of it", heard)
+			settle := identity.Settlement{Stay: []identity.Subject{{Box: self}, {Box: barn.Keys.PeerID()}}}
+			words, err := study.Words(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, w := range words {
+				settle.Words = append(settle.Words, w.Reveal())
+			}
+			if err := a.Settle(t.Context(), settle); err != nil {
+				t.Fatal(err)
+			}
+			back := func(m *services.Membership) bool {
+				return len(m.Boxes) == 2 && !m.ReadOnly && slices.Equal(m.Removed, []services.PeerID{attic.Keys.PeerID()})
+			}
+			c.until(t, "the barn hears what the words did", back)
+			add(t, c, "Ben")
+			a.until(t, "Ben reaches the study", func(m *services.Membership) bool { return back(m) && len(m.People) == 2 })
+			if everybody {
+				return // the thief's box asks nobody any more
+			}
+			thief.until(t, "the thief's box hears of it", func(m *services.Membership) bool { return slices.Contains(m.Removed, m.Self) && len(m.People) == 0 })
+		})
+	}
+}
