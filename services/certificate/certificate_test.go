@@ -20,6 +20,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -478,6 +479,28 @@ func TestRemovalMakesANewKey(t *testing.T) {
 		step(3) // an epoch undid it: generations have no order
 		if bytes.Equal(leaf(t, s).RawSubjectPublicKeyInfo, second.RawSubjectPublicKeyInfo) {
 			t.Error("an epoch settled who belongs, and the leaf has the old key")
+		}
+	})
+}
+
+// A box that its household removed had no certificate after its next start, so that nobody could type the 24 words there.
+func TestRemovedBoxHasACertificate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Until(time.Date(2026, time.December, 1, 0, 0, 0, 0, time.UTC)))
+		m := claimed("attic")
+		m.Boxes, m.Removed = nil, []services.PeerID{m.Self}
+		home := netip.MustParseAddr("192.168.178.20")
+		h := &house{m: m, known: true, addresses: []netip.Addr{home}}
+		s := newHouse(t, h)
+		h.makeCA(t, params(time.Now()))
+		go s.Run(t.Context())
+		synctest.Wait()
+		l := leaf(t, s)
+		if l.VerifyHostname(home.String()) != nil || !slices.Equal(l.DNSNames, []string{"smith.home.arpa"}) {
+			t.Errorf("it is for %v, %v", l.DNSNames, l.IPAddresses)
+		}
+		if health := s.Health(); !health.Ready || !health.OK || health.Message.Key != "certificate.good" {
+			t.Errorf("health is %+v", health)
 		}
 	})
 }

@@ -22,6 +22,8 @@
 // household's domain go on working. Outlived says when it is due. The keeper replaces no authority yet:
 // whatever does will have to ask the owner, call Service.Reload, and have the devices install the new root.
 //
+// A box that its household removed has a leaf for its addresses: the 24 words may take it back, on its own page.
+//
 // Before the claim the service hands out the claim certificate (services/claimcode). The box's clock may be wrong at
 // start, and forged NTP may lead it on. So an authority begins at a fixed day before any program that makes one, whatever
 // the box knows; it stays when the time is set back, and a leaf made for a later time is made anew. Until something

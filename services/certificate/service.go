@@ -186,10 +186,7 @@ func (s *Service) authority(ctx context.Context, ask bool) (root []byte, interme
 }
 
 func (s *Service) issue(ctx context.Context, m *services.Membership, ask bool) error {
-	box, ok := m.Box()
-	if !ok {
-		return errors.New("the membership does not hold this box")
-	}
+	box, ours := m.Box() // one that was removed shows its pages at its addresses: the words may take it back
 	root, intermediate, err := s.authority(ctx, ask)
 	if err != nil {
 		return err
@@ -214,10 +211,10 @@ func (s *Service) issue(ctx context.Context, m *services.Membership, ask bool) e
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch outlived(intermediate, m.Household.Domain, box.Label, now) {
-	case ReasonName:
+	switch reason := outlived(intermediate, m.Household.Domain, box.Label, now); {
+	case reason == ReasonName && ours:
 		s.tell(true, false, services.Say("certificate.renamed", "The box has a new name, {name}, which its certificate may not hold. Browsers warn there on https; at {domain} they do not.", "name", box.Label+".local", "domain", m.Household.Domain))
-	case ReasonAge:
+	case reason == ReasonAge:
 		s.tell(true, false, services.Say("certificate.old", "The trust that your devices have in this box ends on {until}. From then on browsers warn on https; over the private network everything works.", "until", intermediate.NotAfter))
 	default:
 		s.tell(true, true, services.Say("certificate.good", "The box's certificate is good until {until} and renews itself.", "until", s.leaf.Leaf.NotAfter))
@@ -225,14 +222,16 @@ func (s *Service) issue(ctx context.Context, m *services.Membership, ask bool) e
 	return nil
 }
 
-// want lists what the leaf should hold, less what the authority does not permit.
+// want lists what the leaf of box, zero where it was removed, should hold, less what the authority does not permit.
 func (s *Service) want(m *services.Membership, box services.Box, ca *x509.Certificate) want {
 	h := m.Household
 	w := want{intermediate: string(ca.Raw), known: s.c.Known(), generation: m.Generation}
-	host := box.Label + "." + h.Domain
-	names := []string{host, box.Label + ".local", h.Domain}
-	for _, sub := range s.c.Subnames {
-		names = append(names, sub+"."+host)
+	names := []string{h.Domain}
+	if host := box.Label + "." + h.Domain; box.Label != "" {
+		names = []string{host, box.Label + ".local", h.Domain}
+		for _, sub := range s.c.Subnames {
+			names = append(names, sub+"."+host)
+		}
 	}
 	for _, n := range names {
 		if permitsName(ca, n) {

@@ -164,9 +164,9 @@ func (s *Service) respond(ctx context.Context, t transport, hints chan<- []hint,
 
 // name gives the responder the label and the services of the box as the membership has them.
 func (s *Service) name(r *responder, m *services.Membership) {
-	label, claimed := unclaimed, false
-	if box, ok := m.Box(); ok && m.Claimed() && box.Label != "" {
-		label, claimed = strings.ToLower(box.Label), true
+	label, claimed := unclaimed, m.Claimed() // one that was removed is the household's still, without a name
+	if box, ok := m.Box(); ok && claimed && box.Label != "" {
+		label = strings.ToLower(box.Label)
 	}
 	p := s.cfg.Ports()
 	kind, port := "_http._tcp", p.Web

@@ -133,6 +133,45 @@ func TestSilentIsSilent(t *testing.T) {
 	})
 }
 
+// A box that its household removed was announced as one that waits for an owner, and the other boxes, one of which may have
+// news for it, did not find it.
+func TestRemovedBoxIsNotUnclaimed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, members := newFakeNet(linkOf("192.168.7.2/24")), newLabelled("kitchen")
+		members.m.Boxes = nil
+		s, err := New(Config{Members: members, network: n, Ports: func() Ports { return Ports{Web: 80, Mesh: 41820} }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- s.Run(ctx) }()
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		said := map[string]bool{}
+		n.mu.Lock()
+		for _, p := range n.sent {
+			var m dns.Msg
+			if err := m.Unpack(p.data); err != nil {
+				t.Fatal(err)
+			}
+			for _, x := range m.Answer {
+				if v, ok := x.(*dns.TXT); ok {
+					for _, text := range v.Txt {
+						said[text] = true
+					}
+				}
+			}
+		}
+		n.mu.Unlock()
+		if said["claim=1"] || !said["mesh=41820"] || !said["id="+members.m.Self.String()[:16]] || s.Name() != "hearth.local" {
+			t.Errorf("%s says %v", s.Name(), said)
+		}
+		cancel()
+		<-done
+	})
+}
+
 // What is announced is what can be reached, and follows when the pages open elsewhere.
 func TestAnnouncesWhatIsReached(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
