@@ -35,6 +35,7 @@ import (
 //   - it adds what is there already, or was removed before: identifiers are used once, an address, a key and a box by one at
 //     a time;
 //   - it speaks of a person, device or box that is not there;
+//   - it takes in a box, and there are maxBoxes;
 //   - it would remove or demote the last active owner, or remove the last box.
 //
 // Removing a person removes their devices. Becoming a guest ends reaching the home network. A name that two boxes
@@ -80,6 +81,7 @@ var (
 	errUsed      = because(services.Say("identity.why.used", "it adds what is there already, or was removed before"))
 	errUnknown   = because(services.Say("identity.why.unknown", "what it speaks of is not there"))
 	errLastOwner = because(services.Say("identity.why.last-owner", "it would take away the last owner"))
+	errFull      = because(services.Say("identity.why.full", "the household had as many boxes as it can have"))
 	errNewer     = because(services.Say("identity.why.newer", "a newer version of Hearth wrote it"))
 	errGenesis   = because(services.Say("identity.why.genesis", "it begins another household"))
 	errLastBox   = because(services.Say("identity.why.last-box", "it would take away the last box"))
@@ -88,6 +90,9 @@ var (
 	errVoice     = because(services.Say("identity.why.voice", "it is what one box says, and more boxes have to say the same"))
 	errVoid      = because(services.Say("identity.why.void", "it is disputed, whoever made it was removed, or the 24 words left it out"))
 )
+
+// maxBoxes bounds the boxes of a household: each keeps a link to all others, and a stolen key takes in as many as it can.
+const maxBoxes = 16
 
 // newHousehold begins with the genesis record.
 func newHousehold(self services.PeerID, genesis *record.Record) (*household, error) {
@@ -200,6 +205,9 @@ func (h *household) effect(r *record.Record) error {
 		}
 		if _, was := h.gone[p.Box]; there || was || host == 0 {
 			return errUsed
+		}
+		if len(h.boxes) >= maxBoxes {
+			return errFull
 		}
 		b := services.Box{ID: p.Box, State: services.StateActive}
 		b.Name = h.name(scopeBox, p.Box.String(), "", p.Name)

@@ -482,9 +482,6 @@ func (h *household) takesIn(n NewBox) (record.Payload, error) {
 	return record.AddBox{Box: n.ID, Name: n.Name, Label: Label(n.Name, "box"), Host: host}, nil
 }
 
-// maxBoxes bounds the boxes of a household: each keeps a link to all others.
-const maxBoxes = 16
-
 // RemoveBox removes a box, for good; the box itself may be the one that asks. Codes: box-not-found, last-box.
 func (s *Service) RemoveBox(ctx context.Context, id services.PeerID) error {
 	return s.change(ctx, func(h *household) (record.Payload, error) {
