@@ -308,6 +308,18 @@ func (c *Client) SignWithRoot(ctx context.Context, message []byte) ([]byte, erro
 // EraseRoot implements Keeper.
 func (c *Client) EraseRoot(ctx context.Context) error { return c.tell(ctx, callEraseRoot, empty{}) }
 
+// NextRoots implements Keeper.
+func (c *Client) NextRoots(ctx context.Context) ([]secret.Bytes, error) {
+	var out entropies
+	_, err := c.ask(ctx, callNextRoots, empty{}, &out)
+	return out.secret(), err
+}
+
+// KeepNextRoots implements Keeper.
+func (c *Client) KeepNextRoots(ctx context.Context, list []secret.Bytes) error {
+	return c.tell(ctx, callKeepNextRoots, revealed(list))
+}
+
 // MakeCA implements Keeper.
 func (c *Client) MakeCA(ctx context.Context, spec CASpec) error {
 	return c.tell(ctx, callMakeCA, spec)

@@ -16,6 +16,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -295,6 +296,25 @@ func contract(t *testing.T, open func(t *testing.T, cfg keeper.Config) keeper.Ke
 		}
 		if next, err := k.MakeRoot(ctx); err != nil || pub.Equal(next) {
 			t.Errorf("the erased root came back: %v", err)
+		}
+	})
+
+	t.Run("next roots", func(t *testing.T) {
+		k := fresh(t)
+		entropy := func(b byte, n int) secret.Bytes { return secret.NewBytes(bytes.Repeat([]byte{b}, n)) }
+		for _, want := range [][]secret.Bytes{nil, {entropy(1, 32)}, {entropy(1, 32), entropy(2, 32)}, {entropy(2, 32)}, nil} {
+			if err := k.KeepNextRoots(ctx, want); err != nil {
+				t.Fatal(err)
+			}
+			for _, no := range [][]secret.Bytes{{entropy(3, 31)}, {entropy(3, 0)}, slices.Repeat([]secret.Bytes{entropy(3, 32)}, 5)} {
+				if err := k.KeepNextRoots(ctx, no); !errors.Is(err, keeper.ErrInvalid) {
+					t.Errorf("%d of them: %v", len(no), err)
+				}
+			}
+			got, err := k.NextRoots(ctx)
+			if err != nil || !slices.EqualFunc(got, want, secret.Bytes.Equal) {
+				t.Errorf("%d are kept of %d, %v", len(got), len(want), err)
+			}
 		}
 	})
 
@@ -732,5 +752,7 @@ var _ interface {
 	RootWords(context.Context) ([]secret.Text, error)
 	SignWithRoot(context.Context, []byte) ([]byte, error)
 	EraseRoot(context.Context) error
+	NextRoots(context.Context) ([]secret.Bytes, error)
+	KeepNextRoots(context.Context, []secret.Bytes) error
 	PeerID() services.PeerID
 } = keeper.Keeper(nil)

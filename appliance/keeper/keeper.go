@@ -70,6 +70,12 @@ type Keeper interface {
 	SignWithRoot(ctx context.Context, message []byte) ([]byte, error)
 	// EraseRoot overwrites and removes the private half of the root. Erasing none is no error.
 	EraseRoot(ctx context.Context) error
+	// NextRoots returns the entropies that KeepNextRoots keeps, none at first. They leave the keeper: without the words
+	// they are good for nothing.
+	NextRoots(ctx context.Context) ([]secret.Bytes, error)
+	// KeepNextRoots keeps these entropies of roots that may follow, 32 bytes each, at most 4, in place of those that were
+	// kept.
+	KeepNextRoots(ctx context.Context, entropies []secret.Bytes) error
 
 	// MakeCA makes the household's certificate authority: the root's private key lives in memory only while it signs
 	// one intermediate, whose key stays here. ErrHaveCA when there is one, ErrDamagedKey when there is one that cannot

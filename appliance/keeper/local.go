@@ -353,6 +353,43 @@ func (l *Local) EraseRoot(context.Context) error {
 	return l.vault.erase(fileRoot)
 }
 
+// maxNextRoots is how many KeepNextRoots takes.
+const maxNextRoots = 4
+
+// NextRoots implements Keeper.
+func (l *Local) NextRoots(context.Context) ([]secret.Bytes, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b, err := l.vault.read(fileNextRoots, 0)
+	switch {
+	case errors.Is(err, errMissing):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case len(b)%32 != 0:
+		return nil, because(ErrDamagedKey, fmt.Errorf("key %q has %d bytes", fileNextRoots, len(b)))
+	}
+	var out []secret.Bytes
+	for one := range slices.Chunk(b, 32) {
+		out = append(out, secret.NewBytes(one))
+	}
+	return out, nil
+}
+
+// KeepNextRoots implements Keeper.
+func (l *Local) KeepNextRoots(_ context.Context, entropies []secret.Bytes) error {
+	var b []byte
+	for _, e := range entropies {
+		if e.Len() != 32 || len(entropies) > maxNextRoots {
+			return because(ErrInvalid, fmt.Errorf("%d entropies, one of %d bytes", len(entropies), e.Len()))
+		}
+		b = append(b, e.Reveal()...)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.vault.write(fileNextRoots, b)
+}
+
 // MakeCA implements Keeper.
 func (l *Local) MakeCA(_ context.Context, spec CASpec) error {
 	if len(spec.LAN) > firewall.MaxNetworks || len(spec.Name) > 255 || len(spec.Domain) > 255 || len(spec.Label) > 63 {

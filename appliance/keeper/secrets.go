@@ -22,6 +22,7 @@ import (
 //	device-old    the one before, until it is erased
 //	client        the client plane's WireGuard private key, 32 bytes
 //	root-pending  the entropy of the household root, 32 bytes; until the words are confirmed
+//	next-roots    the entropies of roots that may follow, 32 bytes each
 //	ca            the intermediate's P-256 key, 32 bytes, then the certificates of root and intermediate, each
 //	              after its length (4 bytes, big endian)
 //	claim         the claim secret as text; only where no image wrote one
@@ -30,14 +31,15 @@ import (
 // Each but the last has the form: "HKY1", content, first 8 bytes of SHA-256("hearth keeper " + name + NUL + content).
 // The sum tells damage from a key, and one file from another.
 const (
-	fileDevice  = "device"
-	fileNext    = "device-next"
-	fileOld     = "device-old"
-	fileClient  = "client"
-	fileRoot    = "root-pending"
-	fileCA      = "ca"
-	fileClaim   = "claim"
-	fileClaimed = "claimed"
+	fileDevice    = "device"
+	fileNext      = "device-next"
+	fileOld       = "device-old"
+	fileClient    = "client"
+	fileRoot      = "root-pending"
+	fileNextRoots = "next-roots"
+	fileCA        = "ca"
+	fileClaim     = "claim"
+	fileClaimed   = "claimed"
 
 	keyMagic   = "HKY1"
 	sumSize    = 8

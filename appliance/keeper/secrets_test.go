@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"hearth.alt/appliance/keeper"
+	"hearth.alt/services/secret"
 )
 
 // used is a state with every kind of key in it.
@@ -22,6 +23,9 @@ func used(t *testing.T) string {
 		t.Fatal(err)
 	}
 	if _, err := l.MakeRoot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.KeepNextRoots(t.Context(), []secret.Bytes{secret.NewBytes(make([]byte, 32))}); err != nil {
 		t.Fatal(err)
 	}
 	if err := l.MakeCA(t.Context(), keeper.CASpec{Domain: "smith.home.arpa"}); err != nil {
@@ -47,7 +51,7 @@ func TestSecretFilesAreTheKeepersOnly(t *testing.T) {
 			t.Errorf("%s has mode %v, %v", e.Name(), info.Mode(), err)
 		}
 	}
-	if want := []string{"ca", "claim", "client", "device", "root-pending"}; !slices.Equal(names, want) {
+	if want := []string{"ca", "claim", "client", "device", "next-roots", "root-pending"}; !slices.Equal(names, want) {
 		t.Errorf("files %q, want %q", names, want)
 	}
 	// A folder that was opened up is closed at the next start.
@@ -65,6 +69,7 @@ func TestDamagedKeysAreNotReplaced(t *testing.T) {
 		"device":       func(k keeper.Keeper) error { _, err := k.SignRecord(context.Background(), record); return err },
 		"client":       func(k keeper.Keeper) error { _, err := k.ClientKey(context.Background()); return err },
 		"root-pending": func(k keeper.Keeper) error { _, err := k.MakeRoot(context.Background()); return err },
+		"next-roots":   func(k keeper.Keeper) error { _, err := k.NextRoots(context.Background()); return err },
 		"ca": func(k keeper.Keeper) error {
 			_, err := k.SignCertificate(context.Background(), make([]byte, 32))
 			return err

@@ -17,6 +17,7 @@ import (
 	"hearth.alt/services"
 	"hearth.alt/services/durable"
 	"hearth.alt/services/firewall"
+	"hearth.alt/services/secret"
 )
 
 // The wire, between a child and its keeper on a pair of unix sockets of type SOCK_SEQPACKET, so that each message
@@ -121,6 +122,7 @@ type (
 	keyOut    struct{ Key []byte }
 	wordsOut  struct{ Words []string }
 	textOut   struct{ Text string }
+	entropies struct{ Entropies [][]byte }
 	certsOut  struct{ Root, Intermediate []byte }
 	nameIn    struct{ Name string }
 	powerIn   struct{ How Power }
@@ -131,6 +133,20 @@ type (
 		Kept  bool
 	}
 )
+
+func revealed(list []secret.Bytes) (out entropies) {
+	for _, e := range list {
+		out.Entropies = append(out.Entropies, e.Reveal())
+	}
+	return out
+}
+
+func (e entropies) secret() (out []secret.Bytes) {
+	for _, b := range e.Entropies {
+		out = append(out, secret.NewBytes(b))
+	}
+	return out
+}
 
 // call is one entry of the table that the keeper serves from.
 type call func(ctx context.Context, k Keeper, in json.RawMessage) (out any, file *os.File, err error)
@@ -164,6 +180,8 @@ const (
 	callRootWords       = "root-words"
 	callSignWithRoot    = "sign-with-root"
 	callEraseRoot       = "erase-root"
+	callNextRoots       = "next-roots"
+	callKeepNextRoots   = "keep-next-roots"
 	callMakeCA          = "make-ca"
 	callCACertificates  = "ca-certificates"
 	callSignCertificate = "sign-certificate"
@@ -240,6 +258,13 @@ var calls = map[string]call{
 	}),
 	callEraseRoot: handle(func(ctx context.Context, k Keeper, _ empty) (any, *os.File, error) {
 		return empty{}, nil, k.EraseRoot(ctx)
+	}),
+	callNextRoots: handle(func(ctx context.Context, k Keeper, _ empty) (any, *os.File, error) {
+		list, err := k.NextRoots(ctx)
+		return revealed(list), nil, err
+	}),
+	callKeepNextRoots: handle(func(ctx context.Context, k Keeper, in entropies) (any, *os.File, error) {
+		return empty{}, nil, k.KeepNextRoots(ctx, in.secret())
 	}),
 	callMakeCA: handle(func(ctx context.Context, k Keeper, in CASpec) (any, *os.File, error) {
 		return empty{}, nil, k.MakeCA(ctx, in)

@@ -302,6 +302,7 @@ func FuzzServe(f *testing.F) {
 		`{"id":1,"call":"adopt-device","in":{"ID":"` + strings.Repeat("a", 52) + `"}}`,
 		`{"id":1,"call":"client-key","in":{}}`, `{"id":1,"call":"make-root","in":{}}`, `{"id":1,"call":"root-words","in":{}}`,
 		`{"id":1,"call":"sign-with-root","in":{"Message":""}}`, `{"id":1,"call":"erase-root","in":{}}`,
+		`{"id":1,"call":"next-roots","in":{}}`, `{"id":1,"call":"keep-next-roots","in":{"Entropies":["` + strings.Repeat("A", 43) + `="]}}`,
 		`{"id":1,"call":"make-ca","in":{"Name":"S","Domain":"s.home.arpa","Label":"h","Net4":"10.0.0.0/24","Net6":"fd00::/48","LAN":null,"Now":"2026-11-21T00:00:00Z"}}`,
 		`{"id":1,"call":"ca-certificates","in":{}}`, `{"id":1,"call":"sign-certificate","in":{"Message":""}}`, `{"id":1,"call":"claim-secret","in":{}}`,
 		`{"id":1,"call":"forget-claim-secret","in":{}}`, `{"id":1,"call":"power","in":{"How":"off"}}`, `{"id":1,"call":"machine","in":{}}`,
