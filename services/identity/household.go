@@ -280,7 +280,7 @@ func (h *household) effect(r *record.Record) error {
 	case record.ReplaceBox:
 		return h.replaceBox(r, p)
 	case record.Epoch:
-		if p.Number != h.epoch.Number+1 || p.Root != h.epoch.Root && sha256.Sum256(p.Root[:]) != h.epoch.NextRoot {
+		if !follows(p, h.epoch) {
 			return errEpoch
 		}
 		h.epoch = p

@@ -29,12 +29,15 @@ type dag struct {
 	records []*record.Record
 }
 
-func newDAG(t testing.TB, boxes int) *dag {
+func newDAG(t testing.TB, boxes int) *dag { return announcedDAG(t, boxes, [32]byte{}) }
+
+// announcedDAG is newDAG with what genesis announces.
+func announcedDAG(t testing.TB, boxes int, next [32]byte) *dag {
 	d := &dag{t: t, keys: map[record.Author]ed25519.PrivateKey{}, seq: map[record.Author]uint64{}}
 	rootKey := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{100}, 32))
 	d.root = record.Root(rootKey.Public().(ed25519.PublicKey))
 	d.keys[d.root] = rootKey
-	last := d.add(d.root, record.Genesis{Name: "Smith", Label: "smith", Net4: netip.MustParsePrefix("10.77.5.0/24"), Net6: netip.MustParsePrefix("fd5a:1:2::/48")})
+	last := d.add(d.root, record.Genesis{Name: "Smith", Label: "smith", Net4: netip.MustParsePrefix("10.77.5.0/24"), Net6: netip.MustParsePrefix("fd5a:1:2::/48"), NextRoot: next})
 	for i := range boxes {
 		key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{byte(i)}, 32))
 		box := record.Box(services.PeerID(key.Public().(ed25519.PublicKey)))

@@ -16,11 +16,15 @@ import (
 //
 // An epoch is a record of the household root, or of several boxes, see quorum.go. Of all valid epochs the one with the
 // highest rank settles: what is neither in its past, nor itself, nor made in knowledge of it is void, whatever it says and
-// however late it comes, and so is what it names of its past. The rank is how many epochs of the root it is with those that
-// it builds on, then its number; of two with one rank the smaller ID counts. An epoch is valid when its number is one more
-// than that of the newest epoch in its past, its author is the root of that one, and the root it names is its author or the
-// one that was announced; one of boxes leaves the root as it is.
+// however late it comes, and so is what it names of its past. An epoch is valid when its number is one more than that of the
+// newest epoch in its past, its author is the root of that one, and the root it names is its author or the one that was
+// announced; one of boxes leaves the root as it is. What was announced stays until that root follows: whoever stole the
+// words cannot announce a key of theirs. The rank is how many roots came before the author, then how many epochs of the
+// root it is with those that it builds on, then its number; of two with one rank the smaller ID counts.
 // The epochs that it builds on go on to count: what one of them left out stays out.
+//
+// That the author counts, and not the root that an epoch names: once a root was used, everybody knows it, and former words
+// could name it in an epoch of their own. But nobody except its owner goes on from there.
 //
 // # Removals
 //
@@ -166,6 +170,7 @@ func (j *judgement) epochs(powerless map[record.ID]bool) []int {
 	}
 	type valid struct {
 		before int // the epoch that it builds on
+		former int // how many roots came before its author
 		roots  int // how many of the root it makes with those before
 	}
 	found := map[int]valid{}
@@ -174,7 +179,7 @@ func (j *judgement) epochs(powerless map[record.ID]bool) []int {
 		if b == none {
 			return true
 		}
-		return cmp.Or(cmp.Compare(found[b].roots, found[a].roots), cmp.Compare(of(b).Number, of(a).Number), j.taken[a].ID().Compare(j.taken[b].ID())) < 0
+		return cmp.Or(cmp.Compare(found[b].former, found[a].former), cmp.Compare(found[b].roots, found[a].roots), cmp.Compare(of(b).Number, of(a).Number), j.taken[a].ID().Compare(j.taken[b].ID())) < 0
 	}
 	chain := func(i int) (out []int) {
 		for ; i != none; i = found[i].before {
@@ -202,16 +207,18 @@ func (j *judgement) epochs(powerless map[record.ID]bool) []int {
 			}
 		}
 		o := of(last)
-		is := valid{last, found[last].roots}
-		if e.Number != o.Number+1 {
+		is := valid{last, found[last].former, found[last].roots}
+		if !follows(e, o) {
 			continue
 		}
 		if r.Author.Kind == record.KindRoot {
-			announced := o.NextRoot != [32]byte{} && sha256.Sum256(e.Root[:]) == o.NextRoot
-			if r.Author.Key != o.Root || e.Root != o.Root && !announced {
+			if r.Author.Key != o.Root {
 				continue
 			}
 			is.roots++
+			if last != none && o.Root != of(found[last].before).Root {
+				is.former++
+			}
 		} else if _, ok := voice(r); !ok || e.Root != o.Root || e.NextRoot != o.NextRoot {
 			continue
 		} else if b := j.backing(i); !b.enough(nil) || !b.enough(world(last).void) {
@@ -223,6 +230,14 @@ func (j *judgement) epochs(powerless map[record.ID]bool) []int {
 		}
 	}
 	return chain(winner)
+}
+
+// follows says whether what e says may come after o: the next number, and the same root and announcement, or the root that
+// was announced and any announcement. Where nothing is announced yet, e may announce.
+func follows(e, o record.Epoch) bool {
+	unannounced := o.NextRoot == [32]byte{}
+	same := e.Root == o.Root && (e.NextRoot == o.NextRoot || unannounced)
+	return e.Number == o.Number+1 && (same || !unannounced && sha256.Sum256(e.Root[:]) == o.NextRoot)
 }
 
 // inside says which places the epochs let count, and which they know: those, and what they name as void. Epochs of the root

@@ -57,7 +57,8 @@
 //	                     many records of its past it voids, 0 to 64 · 32 bytes each, strictly ascending · 1 byte how many
 //	                     branches of boxes whose key was used twice it keeps, 0 to 16 · 32 bytes each, the newest record of
 //	                     the branch, strictly ascending; author is the root until now, or a box, of which several have to
-//	                     sign the same
+//	                     sign the same. The root stays, and with it the hash where there is one, or is the one that was
+//	                     announced
 //	15  add-friend       32 bytes the friend · count · text petname · text nickname · peers · grants
 //	16  rename-friend    32 bytes the friend · count · text petname
 //	17  update-friend    32 bytes the friend · count · text nickname · peers

@@ -72,7 +72,7 @@ type (
 		Name, Label string
 		Net4        netip.Prefix // 10.x.y.0/24
 		Net6        netip.Prefix // a /48 in fd00::/8
-		NextRoot    [32]byte     // SHA-256 of the public key that may replace the root; zero for none
+		NextRoot    [32]byte     // SHA-256 of the public key that may replace the root; zero for none, in older logs
 	}
 	// AddBox takes a box in; it may then sign records.
 	AddBox struct {
