@@ -124,7 +124,7 @@ type Household struct {
 	Name   string            // as people write it, "Smith"
 	Label  string            // the DNS label made of it, "smith"
 	Domain string            // "<label>.home.arpa" (RFC 8375), no dot at the end
-	Root   ed25519.PublicKey // 32 bytes; its private half exists only as the 24 words
+	Root   ed25519.PublicKey // 32 bytes; its private half exists only as the 24 words; new words are another
 	Net4   netip.Prefix      // random 10.x.y.0/24 of the client plane
 	Net6   netip.Prefix      // random ULA /48 (RFC 4193)
 }

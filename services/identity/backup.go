@@ -83,7 +83,7 @@ func (s *Service) TakeIn(ctx context.Context, r io.Reader, words []string, name 
 		return err
 	}
 	words = splitWords(words)
-	if err := checkWords(words, h.is.Root); err != nil {
+	if err := h.checkWords(words); err != nil {
 		return err
 	}
 	entropy, err := EntropyFromWords(words)

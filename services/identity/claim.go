@@ -78,12 +78,16 @@ func (s *Service) makeHousehold(ctx context.Context, c Claim) error {
 	if err != nil {
 		return fmt.Errorf("making the household root: %w", err)
 	}
+	next := newEntropy()
+	if err := s.cfg.Keys.KeepNextRoots(ctx, []secret.Bytes{secret.NewBytes(next[:])}); err != nil {
+		return fmt.Errorf("keeping what new words take: %w", err)
+	}
 	root := record.Root(key)
 	sign := func(message []byte) ([]byte, error) { return s.cfg.Keys.SignWithRoot(ctx, message) }
 	now := s.cfg.Now()
 	genesis, err := record.Seal(record.Record{
 		Author: root, Sequence: 1, Time: now,
-		Payload: record.Genesis{Name: c.Household, Label: Label(c.Household, "home"), Net4: randomNet4(c.Avoid), Net6: randomNet6()},
+		Payload: record.Genesis{Name: c.Household, Label: Label(c.Household, "home"), Net4: randomNet4(c.Avoid), Net6: randomNet6(), NextRoot: announcement(next)},
 	}, sign)
 	if err != nil {
 		return fmt.Errorf("signing genesis: %w", err)
@@ -203,13 +207,17 @@ func (s *Service) WordsPending() bool {
 // half has been erased from the box, durably. Words may come in one string or in 24.
 //
 // Codes: not-claimed; words-count, words-unknown, words-wrong, words-swapped, words-misfit and words-other, each
-// with one sentence about the first thing that is wrong.
+// with one sentence about the first thing that is wrong; words-former, where they were until new ones came.
 func (s *Service) CheckWords(ctx context.Context, words []string) error {
-	m := s.Membership()
-	if !m.Claimed() {
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	state := s.state
+	s.unlock()
+	if state == nil {
 		return notClaimed()
 	}
-	if err := checkWords(splitWords(words), m.Household.Root); err != nil {
+	if err := state.checkWords(splitWords(words)); err != nil {
 		return err
 	}
 	s.mu.Lock()

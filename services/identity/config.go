@@ -66,6 +66,10 @@ type Keys interface {
 	SignWithRoot(ctx context.Context, message []byte) ([]byte, error)
 	// EraseRoot erases the pending root durably. That there is none is no error.
 	EraseRoot(ctx context.Context) error
+	// NextRoots returns what KeepNextRoots keeps, none at first.
+	NextRoots(ctx context.Context) ([]secret.Bytes, error)
+	// KeepNextRoots keeps these entropies of roots that may follow durably, at most 4, in place of those that were kept.
+	KeepNextRoots(ctx context.Context, entropies []secret.Bytes) error
 }
 
 // WordsConfirmed is what RootWords answers once the root is erased.

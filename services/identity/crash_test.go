@@ -17,8 +17,10 @@ import (
 	"time"
 
 	"hearth.alt/services"
+	"hearth.alt/services/durable"
 	"hearth.alt/services/identity"
 	"hearth.alt/services/identity/identitytest"
+	"hearth.alt/services/secret"
 )
 
 // crashFolder names the state folder to the process that TestPowerCut kills.
@@ -34,7 +36,7 @@ func TestCrashHelper(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ack := func(format string, args ...any) { fmt.Printf("ack "+format+"\n", args...) }
-	s, err := identity.New(identity.Config{Dir: dir, Keys: identitytest.NewKeys("crash"), Now: now})
+	s, err := identity.New(identity.Config{Dir: dir, Keys: crashKeys(dir), Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,11 +72,64 @@ func TestCrashHelper(t *testing.T) {
 	if err := s.Restore(ctx, strings.NewReader(string(snapshot(t, s)))); err != nil {
 		t.Fatal(err)
 	}
+	if words := firstWords(); s.CheckWords(ctx, words) == nil {
+		fresh := newWords(t, s, words)
+		ack("words %s", strings.Join(fresh, " "))
+		if err := s.ReplaceWords(ctx, words, fresh); err != nil {
+			t.Fatal(err)
+		}
+		ack("replaced")
+	}
 	cancel()
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
 	ack("end")
+}
+
+// fileKeys keep the roots that may follow where a kill leaves them, beside the log's folder.
+type fileKeys struct {
+	*identitytest.Keys
+	path string
+}
+
+func crashKeys(dir string) identity.Keys {
+	return fileKeys{identitytest.NewKeys("crash"), dir + "-next"}
+}
+
+// firstWords are the words of every household that crashKeys makes.
+func firstWords() (out []string) {
+	keys := identitytest.NewKeys("crash")
+	if _, err := keys.MakeRoot(context.Background()); err != nil {
+		panic(err)
+	}
+	words, err := keys.RootWords(context.Background())
+	if err != nil {
+		panic(err)
+	}
+	for _, w := range words {
+		out = append(out, w.Reveal())
+	}
+	return out
+}
+
+func (k fileKeys) NextRoots(context.Context) (out []secret.Bytes, err error) {
+	b, err := os.ReadFile(k.path)
+	for one := range slices.Chunk(b, identity.EntropySize) {
+		out = append(out, secret.NewBytes(one))
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return out, err
+}
+
+func (k fileKeys) KeepNextRoots(_ context.Context, list []secret.Bytes) error {
+	var b []byte
+	for _, one := range list {
+		b = append(b, one.Reveal()...)
+	}
+	return durable.WriteFile(k.path, b, 0o600)
 }
 
 // crashPoints lists the points that stand in the writing paths of this service, from the source.
@@ -151,7 +206,7 @@ func TestPowerCut(t *testing.T) {
 // tear leaves a claimed box whose last append was torn.
 func tear(t *testing.T, dir string) {
 	t.Helper()
-	s, err := identity.New(identity.Config{Dir: dir, Keys: identitytest.NewKeys("crash"), Now: now})
+	s, err := identity.New(identity.Config{Dir: dir, Keys: crashKeys(dir), Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,11 +259,12 @@ func runCrashing(t *testing.T, program, dir, point string) (acks []string, alive
 
 func checkAcks(t *testing.T, name, dir string, acks []string) {
 	t.Helper()
-	s, err := identity.New(identity.Config{Dir: dir, Keys: identitytest.NewKeys("crash"), Now: now})
+	s, err := identity.New(identity.Config{Dir: dir, Keys: crashKeys(dir), Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}
 	m := s.Membership()
+	checkWordsAcks(t, name, s, acks)
 	_, owner := m.Person(identitytest.Ann)
 	if _, box := m.Box(); m.ReadOnly || m.Claimed() != owner || m.Claimed() != box {
 		t.Errorf("%s: read-only %v, claimed %v, owner %v, box %v", name, m.ReadOnly, m.Claimed(), owner, box)
@@ -240,6 +296,35 @@ func checkAcks(t *testing.T, name, dir string, acks []string) {
 		if what != "removed" && !person && !device && !mayHaveGone(acks, id) {
 			t.Errorf("%s: %s %s was acknowledged and is gone", name, what, id)
 		}
+	}
+}
+
+// checkWordsAcks looks whether the first words or those that were shown count, and new ones can be made with either.
+func checkWordsAcks(t *testing.T, name string, s *identity.Service, acks []string) {
+	t.Helper()
+	if !s.Membership().Claimed() {
+		return
+	}
+	words, shown, replaced := firstWords(), []string(nil), false
+	for _, a := range acks {
+		if all, ok := strings.CutPrefix(a, "words "); ok {
+			shown = strings.Fields(all)
+		}
+		replaced = replaced || a == "replaced"
+	}
+	_, err := s.NewWords(t.Context(), words)
+	switch code := services.AsProblem(err); {
+	case err == nil && replaced:
+		t.Errorf("%s: the new words were acknowledged and are not there", name)
+	case err != nil && code.Code == "words-former":
+		if shown == nil { // shown to the process before
+			return
+		}
+		if _, err := s.NewWords(t.Context(), shown); err != nil {
+			t.Errorf("%s: the words that were shown: %v", name, err)
+		}
+	case err != nil:
+		t.Errorf("%s: the first words: %v", name, err)
 	}
 }
 

@@ -174,7 +174,7 @@ func (s *Service) Settle(ctx context.Context, c Settlement) error {
 		return s.writable()
 	}
 	words := splitWords(c.Words)
-	if err := checkWords(words, s.state.is.Root); err != nil {
+	if err := s.state.checkWords(words); err != nil {
 		return err
 	}
 	entropy, err := EntropyFromWords(words)

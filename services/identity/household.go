@@ -61,6 +61,7 @@ type household struct {
 	waits map[string]services.PeerID
 
 	epoch  record.Epoch                 // the newest; before the first, number 0 with the root of genesis
+	former []formerRoot                 // the roots before that of epoch, the oldest first
 	gone   map[services.PeerID]struct{} // boxes that were removed
 	frozen bool                         // somebody is suspended: nothing can change before the next epoch
 
@@ -282,6 +283,9 @@ func (h *household) effect(r *record.Record) error {
 	case record.Epoch:
 		if !follows(p, h.epoch) {
 			return errEpoch
+		}
+		if p.Root != h.epoch.Root {
+			h.former = append(slices.Clip(h.former), formerRoot{slices.Clone(h.epoch.Root[:]), r.Time})
 		}
 		h.epoch = p
 		h.is.Root = slices.Clone(p.Root[:])

@@ -34,14 +34,17 @@ type Service struct {
 	path  string
 	start time.Time // known time when New was called
 
-	writing chan struct{} // holds one token while a change is made; guards log, state, shared and conns
+	writing chan struct{} // holds one token while a change is made; guards log, state, shared, conns, draft and forgotten
 	log     *logfile.Log
 	state   *household         // nil before the claim
 	shared  *exchange.Exchange // the same records, as other boxes are told of them; nil while there are none
 	behind  []*record.Record   // those that can be read behind a damage
 	conns   map[*LogConn]struct{}
-	flood   flood
-	byes    flood // farewells to removed boxes, and their introductions
+	draft   draft
+	// forgotten is how many former roots forgetRoots has seen to.
+	forgotten int
+	flood     flood
+	byes      flood // farewells to removed boxes, and their introductions
 
 	mu      sync.Mutex // guards what follows
 	members *services.Membership
@@ -94,7 +97,7 @@ func New(cfg Config) (*Service, error) {
 
 // adopt makes what was loaded the state. The caller holds writing, or is New.
 func (s *Service) adopt(l loaded) {
-	s.log, s.state = l.log, l.state
+	s.log, s.state, s.forgotten = l.log, l.state, 0
 	s.share(l.records)
 	s.behind = l.behind
 	m := &services.Membership{Self: s.self}
@@ -201,6 +204,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}()
 	for {
 		_, changed := s.Watch()
+		s.forgetSometime(ctx)
 		var due <-chan time.Time
 		if next := s.expire(ctx); next > 0 {
 			due = time.After(next)

@@ -24,7 +24,7 @@ import (
 // The epochs that it builds on go on to count: what one of them left out stays out.
 //
 // That the author counts, and not the root that an epoch names: once a root was used, everybody knows it, and former words
-// could name it in an epoch of their own. But nobody except its owner goes on from there.
+// could name it in an epoch of their own. But nobody except its owner goes on from there. See newwords.go.
 //
 // # Removals
 //

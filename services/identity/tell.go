@@ -92,8 +92,13 @@ func (c called) tell(r *record.Record) services.Sentence {
 	case record.RemoveDevice:
 		return services.Say("identity.log.remove-device", "The device {name} was removed.", "name", device(p.Device))
 	case record.Epoch:
-		if r.Author.Kind == record.KindBox {
+		switch {
+		case r.Author.Kind == record.KindBox:
 			return services.Say("identity.log.voice", "A box said who belongs on, in a dispute.")
+		case p.Root != r.Author.Key:
+			return services.Say("identity.log.root", "The recovery words gave way to new ones.")
+		case r.Sequence == 1:
+			return services.Say("identity.log.new-root", "The new recovery words count from here on.")
 		}
 		return services.Say("identity.log.epoch", "The 24 words settled who belongs.")
 	case record.AddFriend:

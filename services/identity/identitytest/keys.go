@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -23,6 +24,7 @@ type Keys struct {
 	mu      sync.Mutex
 	entropy [identity.EntropySize]byte
 	pending bool
+	next    []secret.Bytes
 }
 
 var _ identity.Keys = (*Keys)(nil)
@@ -93,6 +95,24 @@ func (k *Keys) EraseRoot(context.Context) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.pending = false
+	return nil
+}
+
+// NextRoots implements identity.Keys.
+func (k *Keys) NextRoots(context.Context) ([]secret.Bytes, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Clone(k.next), nil
+}
+
+// KeepNextRoots implements identity.Keys.
+func (k *Keys) KeepNextRoots(_ context.Context, entropies []secret.Bytes) error {
+	if len(entropies) > 4 {
+		return errors.New("identitytest: asked to keep too many roots")
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.next = slices.Clone(entropies)
 	return nil
 }
 
