@@ -12,6 +12,7 @@ import (
 	"hearth.alt/appliance/api"
 	"hearth.alt/services"
 	"hearth.alt/services/account"
+	"hearth.alt/services/secret"
 	"hearth.alt/webui"
 )
 
@@ -130,5 +131,74 @@ func TestConfirmedWordsStayConfirmed(t *testing.T) {
 	}
 	if after := told(); before != 1 || after != 1 {
 		t.Errorf("written down %d times, after another check %d times", before, after)
+	}
+}
+
+// New words take two steps, the former words and a fresh password; then every way that asks for words knows which count.
+func TestNewWords(t *testing.T) {
+	h := takenIn(t, t.TempDir())
+	list, err := h.webConfig.House.Words(t.Context(), local)
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts := func(list []secret.Shown) (out []string) {
+		for _, w := range list {
+			out = append(out, w.Reveal())
+		}
+		return out
+	}
+	words := texts(list)
+	ask := func(in api.NewWordsInput) (api.NewWordsOutput, api.Failure, int) {
+		t.Helper()
+		body, err := json.Marshal(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := h.ask(services.FaceConsole, httptest.NewRequestWithContext(t.Context(), "POST", "http://hearth"+api.Prefix+"/recovery/new-words", strings.NewReader(string(body))))
+		var out api.NewWordsOutput
+		var f api.Failure
+		json.Unmarshal(w.Body.Bytes(), &out) //nolint:errcheck // another answer has none
+		json.Unmarshal(w.Body.Bytes(), &f)   //nolint:errcheck // another answer has no failure
+		return out, f, w.Code
+	}
+	refused := func(in api.NewWordsInput, code, field string) {
+		t.Helper()
+		if _, f, _ := ask(in); f.Error.Code != code || f.Error.Field != field {
+			t.Errorf("want %s about %q: %+v", code, field, f)
+		}
+	}
+	refused(api.NewWordsInput{Words: words[:23]}, "words-count", "words")
+	refused(api.NewWordsInput{Words: words, New: words}, "words-not-shown", "new")
+	shown, f, status := ask(api.NewWordsInput{Words: words})
+	if status != http.StatusOK || len(shown.Words) != 24 || shown.Replaced {
+		t.Fatalf("%d %+v", status, f)
+	}
+	refused(api.NewWordsInput{Words: words, New: words}, "words-other", "new")
+	out, f, _ := ask(api.NewWordsInput{Words: words, New: texts(shown.Words)})
+	if !out.Replaced || len(out.Words) > 0 {
+		t.Fatalf("not replaced: %+v", f)
+	}
+	refused(api.NewWordsInput{Words: words}, "words-former", "words")
+	if h.identity.WordsPending() {
+		t.Error("the former words wait to be confirmed")
+	}
+	check := h.webConfig.House.CheckWords
+	if _, err := check(t.Context(), local, api.WordsInput{Words: texts(shown.Words)}); err != nil {
+		t.Error(err)
+	}
+	_, err = check(t.Context(), local, api.WordsInput{Words: words})
+	if p := services.AsProblem(err); p == nil || p.Code != "words-former" {
+		t.Errorf("the former words: %v", err)
+	}
+	events, err := h.account.Events(t.Context(), time.Time{}, 0)
+	if err != nil || !slices.ContainsFunc(events, func(e account.Event) bool { return e.Action == "words-replaced" }) {
+		t.Errorf("not written down: %v", err)
+	}
+	// Nobody does it with an app password, or as an admin.
+	for _, role := range []services.Role{services.RoleAdmin, services.RoleMember} {
+		c := services.Caller{Face: services.FaceSecure, Person: h.who[role].id, Role: role}
+		if _, err := h.webConfig.House.NewWords(t.Context(), c, api.NewWordsInput{Words: texts(shown.Words)}); err == nil {
+			t.Errorf("as %s: shown", role)
+		}
 	}
 }

@@ -99,6 +99,42 @@ func (h *House) CheckWords(ctx context.Context, caller services.Caller, in Words
 	return WordsOutput{OK: true, Erased: pending, Already: !pending}, nil
 }
 
+// NewWordsInput is what "recover new-words" takes.
+type NewWordsInput struct {
+	Words []string `json:"words" help:"the 24 recovery words that count until now" file:"words"`
+	New   []string `json:"new,omitempty" help:"the 24 new ones, as the first answer showed them and you wrote them down" file:"new"`
+}
+
+// NewWordsOutput holds the new words, or says that they count.
+type NewWordsOutput struct {
+	Words    []secret.Shown `json:"words,omitempty"`
+	Replaced bool           `json:"replaced"`
+	Next     string         `json:"next"` // what is to be done now, for people
+}
+
+// NewWords shows an owner who has the recovery words new ones, and makes those count once they are typed.
+func (h *House) NewWords(ctx context.Context, caller services.Caller, in NewWordsInput) (NewWordsOutput, error) {
+	if err := least(caller, services.RoleOwner); err != nil {
+		return NewWordsOutput{}, err
+	}
+	if len(in.New) == 0 {
+		words, err := h.Identity.NewWords(ctx, in.Words)
+		if err != nil {
+			return NewWordsOutput{}, err
+		}
+		out := NewWordsOutput{Next: "The former words still count. Write these down on paper, type them from there into a file, and say hearth recover new-words once more within an hour, with that file as --new-file. Then erase both files."}
+		for _, w := range words {
+			out.Words = append(out.Words, secret.Show(w))
+		}
+		return out, nil
+	}
+	if err := h.Identity.ReplaceWords(ctx, in.Words, in.New); err != nil {
+		return NewWordsOutput{}, err
+	}
+	h.audit(ctx, caller, "words-replaced", "")
+	return NewWordsOutput{Replaced: true, Next: "The new words count from now on, on every box. The former ones are good for nothing: destroy that paper, and the files."}, nil
+}
+
 // ResetPassword gives a person a new password, from the console, and ends their sessions.
 func (h *House) ResetPassword(ctx context.Context, caller services.Caller, in PasswordInput) (PasswordOutput, error) {
 	if caller.Face != services.FaceConsole {

@@ -48,6 +48,10 @@ var table = []Operation{
 		Name: "recover password", Summary: "Give a person who forgot theirs a new password, from the box itself", Method: "POST", Path: "/recovery/password",
 		Rule: console, Secret: true,
 	}, (*House).ResetPassword),
+	define(Operation{
+		Name: "recover new-words", Summary: "Replace the 24 recovery words: the first answer shows new ones, and with those written down the second makes them count", Method: "POST", Path: "/recovery/new-words",
+		Rule: withPassword(services.RoleOwner), Secret: true,
+	}, (*House).NewWords),
 	define(Operation{Name: "recover dispute", Summary: "List who is suspended because two removed one another, or a box's key is used in two places", Method: "GET", Path: "/recovery/dispute", Rule: evenRemoved(anyone(services.RoleAdmin))}, (*House).Dispute),
 	define(Operation{
 		Name: "recover agree", Summary: "Say on this box who of the disputed belongs on; with enough boxes it ends without the words", Method: "POST", Path: "/recovery/agree",

@@ -47,6 +47,8 @@ func tell(m *services.Membership, e account.Event) (services.Sentence, bool) {
 	switch e.Action {
 	case "claimed":
 		return services.Say("event.claimed", "The box was claimed for the household {object}.", "object", e.Object), true
+	case "words-replaced":
+		return services.Say("event.words-replaced", "The household got new recovery words. The former ones are good for nothing now."), true
 	case "words-confirmed":
 		return services.Say("event.words-confirmed", "The recovery words were checked and taken off the box."), true
 	case "device-paired":
