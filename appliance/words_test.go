@@ -2,9 +2,14 @@ package appliance
 
 import (
 	"encoding/json"
+	"html"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -200,5 +205,70 @@ func TestNewWords(t *testing.T) {
 		if _, err := h.webConfig.House.NewWords(t.Context(), c, api.NewWordsInput{Words: texts(shown.Words)}); err == nil {
 			t.Errorf("as %s: shown", role)
 		}
+	}
+}
+
+// The pages lead an owner from the former words to the new ones; nothing is changed before some are typed from the paper.
+func TestNewWordsPages(t *testing.T) {
+	h := takenIn(t, t.TempDir())
+	words, owner := theWords(t, h), h.who[services.RoleOwner]
+	step := func(path string, form url.Values) (*httptest.ResponseRecorder, string) {
+		t.Helper()
+		r := as(h.request(services.FaceSecure, "POST", path, strings.NewReader(form.Encode())), owner)
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		w := h.ask(services.FaceSecure, r)
+		return w, html.UnescapeString(w.Body.String())
+	}
+	all := func(text string, form *regexp.Regexp) (out []string) {
+		for _, m := range form.FindAllStringSubmatch(text, -1) {
+			out = append(out, m[1])
+		}
+		return out
+	}
+	listed, asked := regexp.MustCompile(`<li>([a-z]+)</li>`), regexp.MustCompile(`name="word(\d+)"`)
+
+	if w, text := step("/words", url.Values{"words": {"zoo " + words}}); w.Code != http.StatusUnprocessableEntity || !strings.Contains(text, "not 25") {
+		t.Errorf("wrong words: %d", w.Code)
+	}
+	w, text := step("/words", url.Values{"words": {words}})
+	fresh := all(text, listed)
+	if w.Code != http.StatusOK || len(fresh) != 24 || strings.Join(fresh, " ") == words {
+		t.Fatalf("%d with %d words", w.Code, len(fresh))
+	}
+	if w, text := step("/words/check", url.Values{"words": {words}}); w.Code != http.StatusUnprocessableEntity || len(all(text, listed)) != 24 {
+		t.Errorf("not written down, and %d", w.Code)
+	}
+	_, text = step("/words/check", url.Values{"words": {words}, "written": {"yes"}})
+	positions := all(text, asked)
+	if len(positions) != 3 {
+		t.Fatalf("asked for %v", positions)
+	}
+	form := url.Values{"words": {words}}
+	for _, p := range positions {
+		n, _ := strconv.Atoi(p)
+		form.Set("word"+p, strings.ToUpper(fresh[n-1]))
+	}
+	wrong := maps.Clone(form)
+	wrong.Set("word"+positions[1], "turtle")
+	if w, text := step("/words/replace", wrong); w.Code != http.StatusUnprocessableEntity || !strings.Contains(text, "Word "+positions[1]+" on the paper should be another one") {
+		t.Errorf("a wrong word: %d", w.Code)
+	}
+	if err := h.identity.CheckWords(t.Context(), []string{words}); err != nil {
+		t.Fatalf("the words do not count any more: %v", err)
+	}
+	if w, _ := step("/words/replace", form); w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/boxes" {
+		t.Fatalf("the right words: %d %q", w.Code, w.Header().Get("Location"))
+	}
+	if err := h.identity.CheckWords(t.Context(), fresh); err != nil {
+		t.Error(err)
+	}
+	if w, text := step("/words", url.Values{"words": {words}}); w.Code != http.StatusUnprocessableEntity || !strings.Contains(text, "It has new ones since") {
+		t.Errorf("the former words: %d", w.Code)
+	}
+	for range 20 {
+		w, _ = step("/words", url.Values{"words": {words}})
+	}
+	if w.Code != http.StatusTooManyRequests {
+		t.Errorf("who tries on and on is told %d", w.Code)
 	}
 }

@@ -34,6 +34,7 @@ import (
 	"hearth.alt/webui/pages/personremove"
 	"hearth.alt/webui/pages/sessions"
 	"hearth.alt/webui/pages/signin"
+	"hearth.alt/webui/pages/words"
 )
 
 // Config is what the pages need.
@@ -172,6 +173,7 @@ func (u *UI) Routes() []Route {
 		mates     = &friends.Pages{House: h}
 		joins     = &join.Pages{House: h}
 		disputes  = &dispute.Pages{House: h}
+		rewords   = &words.Pages{House: h}
 		logins    = &sessions.Pages{House: h}
 		units     = &boxes.Pages{House: h}
 		nets      = &network.Pages{House: h}
@@ -220,6 +222,12 @@ func (u *UI) Routes() []Route {
 		get("forgotten", "/forgotten", nobody, joins.Forgotten),
 		post("forgotten", "/forgotten", nobody, joins.Words),
 		post("join", "/join/accept", nobody, joins.Accept),
+		fresh(get("words", "/words", owner, rewords.Ask)),
+		fresh(post("words", "/words", owner, rewords.Show)),
+		get("words", "/words/check", owner, rewords.Lost),
+		fresh(post("words", "/words/check", owner, rewords.Check)),
+		get("words", "/words/replace", owner, rewords.Lost),
+		fresh(post("words", "/words/replace", owner, rewords.Replace)),
 		get("dispute", "/dispute", nobody, disputes.Show),
 		post("dispute", "/dispute", nobody, disputes.Words),
 		fresh(get("dispute", "/dispute/agree", admin, disputes.Agree)),

@@ -3,8 +3,10 @@ package pages
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -173,10 +175,11 @@ func (h *House) AskedWords(ctx context.Context) ([]int, error) {
 	if h.API.Ownership() == api.Claimed && !h.API.Identity.WordsPending() {
 		return nil, identity.WordsConfirmed()
 	}
-	root := h.API.Identity.Membership().Household.Root
-	// One of each third of the list, so that all parts of the paper are looked at.
-	return []int{1 + int(root[0])%8, 9 + int(root[1])%8, 17 + int(root[2])%8}, nil
+	return positions(h.API.Identity.Membership().Household.Root), nil
 }
+
+// positions are three that depend on b only, one of each third of the list, so that all parts of the paper are looked at.
+func positions(b []byte) []int { return []int{1 + int(b[0])%8, 9 + int(b[1])%8, 17 + int(b[2])%8} }
 
 // ConfirmWords compares the asked words and erases the root's private half.
 func (h *House) ConfirmWords(ctx context.Context, answers map[int]secret.Text) error {
@@ -191,10 +194,24 @@ func (h *House) ConfirmWords(ctx context.Context, answers map[int]secret.Text) e
 	if err != nil {
 		return err
 	}
+	if err := compare(words, asked, answers); err != nil {
+		return err
+	}
+	_, err = h.API.CheckWords(ctx, webui.CallerOf(ctx), api.WordsInput{Words: revealed(words)})
+	return err
+}
+
+func revealed(words []secret.Shown) []string {
 	all := make([]string, len(words))
 	for i, w := range words {
 		all[i] = w.Reveal()
 	}
+	return all
+}
+
+// compare says which of the answers to the asked positions are not the words.
+func compare(words []secret.Shown, asked []int, answers map[int]secret.Text) error {
+	all := revealed(words)
 	var wrong []error
 	for _, n := range asked {
 		if !sameWord(answers[n].Reveal(), all[n-1]) {
@@ -204,9 +221,32 @@ func (h *House) ConfirmWords(ctx context.Context, answers map[int]secret.Text) e
 			})
 		}
 	}
-	if len(wrong) > 0 {
-		return errors.Join(wrong...)
+	return errors.Join(wrong...)
+}
+
+// NewWords are words that may take the place of the recovery words.
+func (h *House) NewWords(ctx context.Context, former secret.Text) (n house.NewWords, err error) {
+	err = h.byWords(ctx, func(caller services.Caller) error {
+		out, err := h.API.NewWords(ctx, caller, api.NewWordsInput{Words: strings.Fields(former.Reveal())})
+		if err != nil {
+			return err
+		}
+		sum := sha256.Sum256([]byte(strings.Join(revealed(out.Words), " ")))
+		n = house.NewWords{Words: out.Words, Asked: positions(sum[:])}
+		return nil
+	})
+	return n, err
+}
+
+// ReplaceWords compares the asked words and makes the new ones count.
+func (h *House) ReplaceWords(ctx context.Context, former secret.Text, answers map[int]secret.Text) error {
+	n, err := h.NewWords(ctx, former)
+	if err != nil {
+		return err
 	}
-	_, err = h.API.CheckWords(ctx, webui.CallerOf(ctx), api.WordsInput{Words: all})
+	if err := compare(n.Words, n.Asked, answers); err != nil {
+		return err
+	}
+	_, err = h.API.NewWords(ctx, webui.CallerOf(ctx), api.NewWordsInput{Words: strings.Fields(former.Reveal()), New: revealed(n.Words)})
 	return err
 }

@@ -54,6 +54,8 @@ var passing = map[string]string{
 	"GET /join/accept":    "/join",
 	"GET /dispute/agree":  "/dispute",
 	"GET /dispute/settle": "/dispute",
+	"GET /words/check":    "/words",
+	"GET /words/replace":  "/words",
 }
 
 func newWalk(t *testing.T) *walk {
@@ -216,7 +218,7 @@ func TestEveryPage(t *testing.T) {
 	v.sees("output", "")
 	w.look(v, false, "/", "/events", "/devices", "/devices/add", "/devices/"+device.ID+"/pair", "/devices/"+own.ID+"/pair",
 		"/devices/"+paired.ID, "/devices/"+paired.ID+"/remove", "/people", "/people/invite", "/people/"+ann, "/people/"+ben.ID+"/invitation", "/people/"+ben.ID+"/remove",
-		"/sessions", "/password", "/network", "/network/time", "/network/zone", "/network/log", "/apps", "/boxes", "/boxes/add", "/boxes/"+boxes[0].ID+"/remove",
+		"/sessions", "/password", "/network", "/network/time", "/network/zone", "/network/log", "/apps", "/boxes", "/boxes/add", "/boxes/"+boxes[0].ID+"/remove", "/words", "/words/check", "/words/replace",
 		"/left/"+dora.ID, "/friends", "/friends/invite", "/friends/accept", "/friends/"+invitation+"/invitation", "/friends/"+friend, "/friends/"+friend+"/remove",
 		"/dispute/agree", "/again")
 	v.open("/sessions?lang=en")

@@ -35,6 +35,7 @@ type House interface {
 	Boxes
 	Joining
 	Settling
+	Rewording
 	Logging
 }
 
@@ -166,6 +167,21 @@ type Claiming interface {
 	// ConfirmWords compares the answers, by position, and then erases the root's private half. Problems have the
 	// field "word<position>"; several are joined (errors.Join).
 	ConfirmWords(ctx context.Context, answers map[int]secret.Text) error
+}
+
+// Rewording puts new recovery words in the place of the former ones. An owner may, who has those.
+type Rewording interface {
+	// NewWords returns new words, the same for an hour, which do not count yet. Problems: field "words".
+	NewWords(ctx context.Context, former secret.Text) (NewWords, error)
+	// ReplaceWords compares the answers, by position, and then makes the new words count. Problems as of NewWords, and the
+	// fields "word<position>", several joined.
+	ReplaceWords(ctx context.Context, former secret.Text, answers map[int]secret.Text) error
+}
+
+// NewWords are words to be written down.
+type NewWords struct {
+	Words []secret.Shown
+	Asked []int // the positions (1 to 24, ascending) that are asked for
 }
 
 // ClaimForm is what the one page of names asks.

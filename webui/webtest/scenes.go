@@ -581,5 +581,5 @@ func Scenes() []Scene {
 		{Name: "error-misdirected", Page: "failure", State: "broken", Method: "GET", Path: "/misdirected", Caller: nobodySecure, House: well(), Want: 421},
 		{Name: "error-removed", Page: "failure", State: "broken", Method: "GET", Path: "/removed", Caller: nobodyLAN, House: well(), Want: 503},
 		{Name: "error-internal", Page: "failure", State: "broken", Method: "GET", Path: "/internal", Caller: owner, House: well(), Want: 500},
-	}, slices.Concat(boxScenes(), disputeScenes(), logScenes())...)
+	}, slices.Concat(boxScenes(), disputeScenes(), wordScenes(), logScenes())...)
 }
