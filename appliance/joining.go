@@ -55,6 +55,9 @@ func (j *joining) Candidates() []netip.AddrPort { return j.own() }
 // Heard implements api.Joining.
 func (j *joining) Heard(peer services.PeerID) time.Time { return j.links.where.heard(peer) }
 
+// Away implements api.Joining.
+func (j *joining) Away() []services.PeerID { return j.links.away(time.Now()) }
+
 // Linked implements api.Joining.
 func (j *joining) Linked() map[services.PeerID]bool { return j.links.linked(identity.LogProtocol) }
 

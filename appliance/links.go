@@ -75,6 +75,7 @@ type links struct {
 
 	mu   sync.Mutex
 	live map[stream]*living
+	last map[services.PeerID]time.Time // when a box was last in touch, or first looked for; of a clock that nobody sets
 }
 
 // stream is a share with a peer, whoever opened it.
@@ -99,10 +100,13 @@ const (
 	byeTime    = time.Minute
 )
 
+// awayAfter is how long a box is out of touch before that is said: longer than it takes to start again or to be updated.
+const awayAfter = 10 * time.Minute
+
 func newLinks(where *whereabouts, members interface {
 	Watch() (*services.Membership, <-chan struct{})
 }, log *slog.Logger) *links {
-	return &links{members: members, where: where, log: log.With("service", "link"), live: map[stream]*living{}, wanted: make(chan struct{})}
+	return &links{members: members, where: where, log: log.With("service", "link"), live: map[stream]*living{}, last: map[services.PeerID]time.Time{}, wanted: make(chan struct{})}
 }
 
 // Health implements services.Service.
@@ -199,6 +203,7 @@ func (l *links) serve(ctx context.Context, s share, st *link.Stream) error {
 	defer func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
+		l.last[st.Peer()] = time.Now()
 		if at.count--; at.count == 0 {
 			delete(l.live, key)
 			close(at.none)
@@ -239,6 +244,22 @@ func (l *links) linked(name string) map[services.PeerID]bool {
 	return out
 }
 
+// away are the boxes of the household that have been out of touch for a while, as of now.
+func (l *links) away(now time.Time) []services.PeerID {
+	m, _ := l.members.Watch()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var out []services.PeerID
+	for _, b := range m.Boxes {
+		last, sought := l.last[b.ID]
+		here := slices.ContainsFunc(l.shares, func(s share) bool { return l.live[stream{b.ID, s.name}] != nil })
+		if sought && !here && now.Sub(last) >= awayAfter {
+			out = append(out, b.ID)
+		}
+	}
+	return out
+}
+
 // keep looks after every box of the household until ctx ends, and cuts off whom the membership does not name any more.
 func (l *links) keep(ctx context.Context) {
 	var group sync.WaitGroup
@@ -256,6 +277,9 @@ func (l *links) keep(ctx context.Context) {
 			if yes && running[peer] == nil {
 				one, cancel := context.WithCancel(ctx)
 				running[peer] = cancel
+				l.mu.Lock()
+				l.last[peer] = time.Now()
+				l.mu.Unlock()
 				for _, s := range l.shares {
 					group.Go(func() { l.keepShare(one, m.Self, peer, s) })
 				}

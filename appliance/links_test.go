@@ -136,6 +136,34 @@ func TestHouseholdShares(t *testing.T) {
 	}
 }
 
+// A box that stops is away, but not before it had the time to start again.
+func TestAwayBox(t *testing.T) {
+	first := identitytest.Household(t)
+	second := identitytest.Joined(t, first, "Attic")
+	attic := second.Keys.PeerID()
+	a, b := run(t, first), run(t, second)
+	b.links.where.note(first.Keys.PeerID(), a.at)
+	long := func() time.Time { return time.Now().Add(awayAfter) }
+	eventually(t, "the attic is in touch", func() bool { return len(a.links.linked(identity.LogProtocol)) == 1 })
+	if got := a.links.away(long()); len(got) != 0 {
+		t.Errorf("%v is away while it is in touch", got)
+	}
+	b.stop()
+	eventually(t, "the attic is away", func() bool { return slices.Equal(a.links.away(long()), []services.PeerID{attic}) })
+	if got := a.links.away(time.Now()); len(got) != 0 {
+		t.Errorf("%v is said to be away at once", got)
+	}
+	if a.links.where.heard(attic).IsZero() {
+		t.Error("when the attic was last heard is not known")
+	}
+	a.stop()
+	a = run(t, first)
+	eventually(t, "the attic is looked for", func() bool { return len(a.links.away(long())) == 1 })
+	if got := a.links.away(time.Now()); len(got) != 0 {
+		t.Errorf("after a restart of this box %v is said to be away at once", got)
+	}
+}
+
 // Where boxes are is kept over a restart, bounded, and taken from nobody else.
 func TestWhereabouts(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "link", "addresses")
@@ -198,6 +226,16 @@ func TestWhereaboutsOverTCP(t *testing.T) {
 	}
 	if got := w.paths(ann); !slices.Equal(got, []netip.AddrPort{at}) {
 		t.Errorf("it is looked for at %s", got)
+	}
+	ben := services.PeerID{3}
+	w.met(ben, link.Path{Address: at, Via: "tcp"})
+	w.touch(ben)
+	if w.heard(ben).IsZero() {
+		t.Error("when a box was heard that only ever called over TCP is not known")
+	}
+	w.known = func(services.PeerID) bool { return false }
+	if w.touch(services.PeerID{4}); !w.heard(services.PeerID{4}).IsZero() {
+		t.Error("a stranger is remembered")
 	}
 }
 

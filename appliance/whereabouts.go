@@ -98,9 +98,15 @@ func (w *whereabouts) of(peer services.PeerID) place {
 
 // touch notes that peer is in touch.
 func (w *whereabouts) touch(peer services.PeerID) {
+	known := w.known(peer)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if p := w.at[peer]; p != nil {
+	p := w.at[peer]
+	if p == nil && known && len(w.at) < maxKnown { // it called over TCP, which says nothing of where it is
+		p = &place{}
+		w.at[peer] = p
+	}
+	if p != nil {
 		p.Heard = w.now().UTC().Truncate(time.Second)
 	}
 }
@@ -229,6 +235,9 @@ func (w *whereabouts) changed() <-chan struct{} {
 
 // saveEvery keeps the card from being written each time a box moves.
 const saveEvery = 10 * time.Minute
+
+// heardEvery is how far what is written down of a box that stays in touch may be behind, for after a power cut.
+const heardEvery = time.Hour
 
 // keep writes down what is known, now and then and at the end.
 func (w *whereabouts) keep(ctx context.Context) {
@@ -361,6 +370,9 @@ func (w *whereabouts) serve(ctx context.Context, self, peer services.PeerID, rw 
 		select {
 		case <-changed:
 		case <-time.After(time.Minute): // the own addresses change unasked
+			if w.now().Sub(w.heard(peer)) > heardEvery {
+				w.touch(peer)
+			}
 		case err := <-came:
 			if errors.Is(err, io.EOF) {
 				return nil

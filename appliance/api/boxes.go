@@ -33,6 +33,8 @@ type Joining interface {
 	Linked() map[services.PeerID]bool
 	// Heard is the known time when a box was last in touch; zero is never.
 	Heard(peer services.PeerID) time.Time
+	// Away are the boxes that have been out of touch for a while: longer than one takes to start again.
+	Away() []services.PeerID
 }
 
 // BoxOutput is one box of the household.
@@ -43,7 +45,7 @@ type BoxOutput struct {
 	State    services.State  `json:"state"`
 	Self     bool            `json:"self"`              // the one that answers
 	Linked   bool            `json:"linked"`            // in touch with it now
-	Heard    *time.Time      `json:"heard" show:"time"` // when it last was; what it knew then is known here. null is never, or itself
+	Heard    *time.Time      `json:"heard" show:"time"` // when it last was; what it knew then is known here. null is never; for itself it is now
 	Address4 string          `json:"address4"`
 	Address6 string          `json:"address6"`
 }
@@ -119,7 +121,7 @@ func (h *House) ListBoxes(_ context.Context, caller services.Caller, _ None) ([]
 			Address4: b.Addr4.String(), Address6: b.Addr6.String(),
 		}
 		heard := h.Joining.Heard(b.ID)
-		if one.Linked {
+		if one.Linked || one.Self {
 			heard = h.Clock.Now()
 		}
 		if !heard.IsZero() {

@@ -17,7 +17,7 @@ func (h *House) Boxes(ctx context.Context) ([]house.Box, error) {
 	m, linked := h.API.Identity.Membership(), h.API.Joining.Linked()
 	var out []house.Box
 	for _, b := range m.Boxes {
-		out = append(out, house.Box{Box: b, This: b.ID == m.Self, Linked: linked[b.ID]})
+		out = append(out, house.Box{Box: b, This: b.ID == m.Self, Linked: linked[b.ID], Heard: h.API.Joining.Heard(b.ID)})
 	}
 	return out, nil
 }

@@ -201,6 +201,7 @@ func (h *House) troubles(o house.Overview, role services.Role) []house.Trouble {
 		})
 	}
 	m := h.API.Identity.Membership()
+	out = append(out, awayTrouble(m, h.API.Joining.Away(), h.API.Joining.Heard, role)...)
 	if m.Frozen {
 		out = append(out, disputeTrouble(m, role))
 	} else if m.ReadOnly {

@@ -36,8 +36,9 @@ type Download struct {
 // Box is a box as a page shows it.
 type Box struct {
 	services.Box
-	This   bool // the one that answers
-	Linked bool // in touch with it now
+	This   bool      // the one that answers
+	Linked bool      // in touch with it now
+	Heard  time.Time // when it was last in touch; zero is never
 }
 
 // BoxInvitation is how another box comes in.

@@ -35,7 +35,9 @@ func box(id byte, name, label string, this, linked bool) house.Box {
 // several is a house of three boxes, of which one is off and one is suspended.
 func several() *House {
 	h := well()
-	h.TheBoxes = []house.Box{box(3, "Attic", "attic", false, true), box(4, "Barn", "barn", false, false), box(1, "hearth", "hearth", true, false)}
+	barn := box(4, "Barn", "barn", false, false)
+	barn.Heard = ago(3 * time.Hour)
+	h.TheBoxes = []house.Box{box(3, "Attic", "attic", false, true), barn, box(1, "hearth", "hearth", true, false)}
 	return h
 }
 

@@ -35,6 +35,9 @@ func (p *Pages) Show(rq *web.Request) error {
 			r.said = rq.T("boxes.here")
 		case !b.Linked:
 			r.state, r.said = house.StateWait, rq.T("boxes.away")
+			if !b.Heard.IsZero() {
+				r.said = rq.T("boxes.away.since", "at", b.Heard)
+			}
 		}
 		if may && len(list) > 1 {
 			r.path = "/boxes/" + b.ID.String() + "/remove"
