@@ -77,13 +77,13 @@ func (j *joining) ByLink(ctx context.Context, l identity.InviteLink, name string
 
 // ByCode implements api.Joining. The boxes that are found at home are asked one after another: one that shows no code
 // does not speak the protocol.
-func (j *joining) ByCode(ctx context.Context, at string, code identity.SpokenCode, name string) error {
+func (j *joining) ByCode(ctx context.Context, at string, code identity.SpokenCode, name string) (peer services.PeerID, err error) {
 	if err := j.run(ctx); err != nil {
-		return err
+		return peer, err
 	}
 	boxes, err := j.boxesAt(ctx, at)
 	if err != nil {
-		return err
+		return peer, err
 	}
 	for _, addresses := range boxes {
 		var st *link.Stream
@@ -91,13 +91,14 @@ func (j *joining) ByCode(ctx context.Context, at string, code identity.SpokenCod
 			continue
 		}
 		defer st.Cancel()
-		peer, path := st.Peer(), st.Path().Address
+		path := st.Path().Address
+		peer = st.Peer()
 		if err = j.identity.JoinWithCode(ctx, st, peer, code, name); err == nil {
 			j.links.where.note(peer, path)
 		}
-		return err
+		return peer, err
 	}
-	return err
+	return peer, err
 }
 
 // patient opens a stream to a box that may still be ending what was tried just before.

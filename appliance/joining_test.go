@@ -128,6 +128,8 @@ func TestBoxJoinsByLink(t *testing.T) {
 	list, err := old.do().ListBoxes(t.Context(), old.caller(services.RoleMember), api.None{})
 	if err != nil || len(list) != 2 || list[0].Name != "Attic" || !list[0].Self || list[1].Self || !list[1].Linked {
 		t.Errorf("boxes are %+v, %v", list, err)
+	} else if len(strings.Fields(in.Words)) != 3 || list[1].Words != in.Words || list[0].Words != "" {
+		t.Errorf("the words to compare are %q and %q, and %q for itself", in.Words, list[1].Words, list[0].Words)
 	}
 	events, err := old.do().ListAudit(t.Context(), local, api.AuditInput{})
 	if err != nil {
@@ -191,8 +193,12 @@ func TestBoxJoinsByCode(t *testing.T) {
 			if fresh.identity.Membership().Claimed() || len(old.identity.Membership().Boxes) != 1 {
 				t.Fatal("something is half done")
 			}
-			if err := fresh.join(api.JoinInput{Link: strings.ToUpper(out.Code.Reveal()), At: at, Name: "Barn"}); err != nil {
+			in, err := fresh.do().JoinHousehold(t.Context(), local, api.JoinInput{Link: strings.ToUpper(out.Code.Reveal()), At: at, Name: "Barn"})
+			if err != nil {
 				t.Fatal(err)
+			}
+			if want := identity.PairWords(old.identity.FriendID(), old.info.PeerID, fresh.info.PeerID); in.Words != want {
+				t.Errorf("it shows %q for the box that invited it, want %q", in.Words, want)
 			}
 			old.waitFor("the box belongs", func(m *services.Membership) bool { return len(m.Boxes) == 2 })
 		})
@@ -348,10 +354,18 @@ func TestBoxJoinsOnPages(t *testing.T) {
 	if fresh.identity.Membership().Claimed() {
 		t.Fatal("it belongs to somebody already")
 	}
-	if res := join(out.Link.Reveal()); res.Status != http.StatusOK || !strings.Contains(res.Body, "This box belongs to <bdi>Smith</bdi> now.") {
+	res := join(out.Link.Reveal())
+	if res.Status != http.StatusOK || !strings.Contains(res.Body, "This box belongs to <bdi>Smith</bdi> now.") {
 		t.Errorf("joining: %d\n%s", res.Status, res.Body)
 	}
 	has("joined", ask("GET", "/boxes/add", ""), "Barn")
+	words := identity.PairWords(old.identity.FriendID(), old.info.PeerID, fresh.info.PeerID)
+	if !strings.Contains(res.Body, words) {
+		t.Errorf("the box that joined does not show %q", words)
+	}
+	has("the words", ask("GET", "/boxes/add", ""), words)
+	has("a way to remove it", ask("GET", "/boxes/add", ""), "/boxes/"+fresh.info.PeerID.String()+"/remove")
+	has("the words, later", ask("GET", "/boxes", ""), words)
 	// The claim secret has done its work once the browser had time to show so: nobody is to be paired there.
 	fresh.claim.mu.Lock()
 	fresh.claim.sealed = time.Now().Add(-2 * lastLook)

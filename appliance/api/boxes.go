@@ -26,9 +26,9 @@ type Joining interface {
 	Candidates() []netip.AddrPort
 	// ByLink joins the household of the link.
 	ByLink(ctx context.Context, link identity.InviteLink, name string) error
-	// ByCode joins the household of the box that shows the code: the one at the address or name, or with "" one that is
-	// found at home.
-	ByCode(ctx context.Context, at string, code identity.SpokenCode, name string) error
+	// ByCode joins the household of the box that shows the code, and returns which it is: the one at the address or name,
+	// or with "" one that is found at home.
+	ByCode(ctx context.Context, at string, code identity.SpokenCode, name string) (services.PeerID, error)
 	// Linked are the boxes that are in touch with this one.
 	Linked() map[services.PeerID]bool
 	// Heard is the known time when a box was last in touch; zero is never.
@@ -46,6 +46,7 @@ type BoxOutput struct {
 	Self     bool            `json:"self"`              // the one that answers
 	Linked   bool            `json:"linked"`            // in touch with it now
 	Heard    *time.Time      `json:"heard" show:"time"` // when it last was; what it knew then is known here. null is never; for itself it is now
+	Words    string          `json:"words"`             // three that the other box shows for this one; "" for itself
 	Address4 string          `json:"address4"`
 	Address6 string          `json:"address6"`
 }
@@ -71,6 +72,7 @@ type JoinOutput struct {
 	Household string `json:"household"`
 	Domain    string `json:"domain"`
 	Box       string `json:"box"`
+	Words     string `json:"words"` // the box that invited shows the same three, or another one joined
 }
 
 // BoxInput names a box.
@@ -114,11 +116,14 @@ func (h *House) ListBoxes(_ context.Context, caller services.Caller, _ None) ([]
 		return nil, err
 	}
 	m, linked := h.Identity.Membership(), h.Joining.Linked()
-	out := []BoxOutput{}
+	household, out := h.Identity.FriendID(), []BoxOutput{}
 	for _, b := range m.Boxes {
 		one := BoxOutput{
 			ID: b.ID, Name: b.Name, Label: b.Label, State: b.State, Self: b.ID == m.Self, Linked: linked[b.ID],
 			Address4: b.Addr4.String(), Address6: b.Addr6.String(),
+		}
+		if !one.Self {
+			one.Words = identity.PairWords(household, m.Self, b.ID)
 		}
 		heard := h.Joining.Heard(b.ID)
 		if one.Linked || one.Self {
@@ -224,9 +229,9 @@ func (h *House) JoinHousehold(ctx context.Context, caller services.Caller, in Jo
 	if strings.TrimSpace(name) == "" {
 		name = defaultBox
 	}
-	err = try(ctx, name)
+	inviter, err := try(ctx, name)
 	for n := 2; in.Name == "" && n <= 32 && errors.Is(err, &services.Problem{Code: "name-taken"}); n++ {
-		err = try(ctx, fmt.Sprintf("%s %d", defaultBox, n))
+		inviter, err = try(ctx, fmt.Sprintf("%s %d", defaultBox, n))
 	}
 	if err != nil {
 		return JoinOutput{}, joinProblem(err)
@@ -235,11 +240,11 @@ func (h *House) JoinHousehold(ctx context.Context, caller services.Caller, in Jo
 	box, _ := m.Box()
 	h.Joined()
 	h.audit(ctx, caller, "joined", m.Household.Name)
-	return JoinOutput{Household: m.Household.Name, Domain: m.Household.Domain, Box: box.Name}, nil
+	return JoinOutput{Household: m.Household.Name, Domain: m.Household.Domain, Box: box.Name, Words: identity.PairWords(h.Identity.FriendID(), m.Self, inviter)}, nil
 }
 
 // invited reads what was typed: a link, or three words.
-func (h *House) invited(in JoinInput) (func(ctx context.Context, name string) error, error) {
+func (h *House) invited(in JoinInput) (func(ctx context.Context, name string) (services.PeerID, error), error) {
 	text := strings.TrimSpace(in.Link)
 	if text == "" {
 		return nil, &services.Problem{
@@ -252,7 +257,9 @@ func (h *House) invited(in JoinInput) (func(ctx context.Context, name string) er
 		if err != nil {
 			return nil, err
 		}
-		return func(ctx context.Context, name string) error { return h.Joining.ByLink(ctx, l, name) }, nil
+		return func(ctx context.Context, name string) (services.PeerID, error) {
+			return l.Inviter, h.Joining.ByLink(ctx, l, name)
+		}, nil
 	}
 	code, err := identity.ParseSpokenCode(text)
 	if err != nil {
@@ -260,7 +267,9 @@ func (h *House) invited(in JoinInput) (func(ctx context.Context, name string) er
 		p.Field = "link" // the one field for both
 		return nil, &p
 	}
-	return func(ctx context.Context, name string) error { return h.Joining.ByCode(ctx, in.At, code, name) }, nil
+	return func(ctx context.Context, name string) (services.PeerID, error) {
+		return h.Joining.ByCode(ctx, in.At, code, name)
+	}, nil
 }
 
 // joinProblem says in a sentence why the other box was not reached.

@@ -116,7 +116,7 @@ var table = []Operation{
 		Rule: withPassword(services.RoleOwner), Secret: true,
 	}, (*House).InviteBox),
 	define(Operation{
-		Name: "box join", Summary: "Make this box, which nobody has claimed, one of the household that invited it", Method: "POST", Path: "/boxes/join",
+		Name: "box join", Summary: "Make this box, which nobody has claimed, one of the household that invited it; that one shows the same three words then", Method: "POST", Path: "/boxes/join",
 		Rule: Rule{Faces: []services.Face{services.FaceConsole}, Least: services.RoleOwner, Before: true},
 	}, (*House).JoinHousehold),
 	define(Operation{Name: "box remove", Summary: "Remove a box from the household, for good", Method: "DELETE", Path: "/boxes/{id}", Rule: withPassword(services.RoleAdmin)}, (*House).RemoveBox),

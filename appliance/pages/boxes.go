@@ -5,6 +5,7 @@ import (
 
 	"hearth.alt/appliance/api"
 	"hearth.alt/services"
+	"hearth.alt/services/identity"
 	"hearth.alt/webui"
 	"hearth.alt/webui/house"
 )
@@ -14,10 +15,14 @@ func (h *House) Boxes(ctx context.Context) ([]house.Box, error) {
 	if err := h.least(ctx, services.RoleMember); err != nil {
 		return nil, err
 	}
-	m, linked := h.API.Identity.Membership(), h.API.Joining.Linked()
+	m, linked, household := h.API.Identity.Membership(), h.API.Joining.Linked(), h.API.Identity.FriendID()
 	var out []house.Box
 	for _, b := range m.Boxes {
-		out = append(out, house.Box{Box: b, This: b.ID == m.Self, Linked: linked[b.ID], Heard: h.API.Joining.Heard(b.ID)})
+		one := house.Box{Box: b, This: b.ID == m.Self, Linked: linked[b.ID], Heard: h.API.Joining.Heard(b.ID)}
+		if !one.This {
+			one.Words = identity.PairWords(household, m.Self, b.ID)
+		}
+		out = append(out, one)
 	}
 	return out, nil
 }
@@ -32,12 +37,13 @@ func (h *House) BoxInvitation(ctx context.Context) (house.BoxInvitation, error) 
 		return house.BoxInvitation{}, nil
 	}
 	out := house.BoxInvitation{Link: held.Link, Code: held.Code, Expires: held.Expires, Tries: state.Tries}
-	for _, b := range h.API.Identity.Membership().Boxes {
+	boxes, err := h.Boxes(ctx)
+	for _, b := range boxes {
 		if b.ID == state.Used && !state.Used.IsZero() {
-			out.Joined = house.Box{Box: b}
+			out.Joined = b
 		}
 	}
-	return out, nil
+	return out, err
 }
 
 // InviteBox makes an invitation for a box.
@@ -63,19 +69,19 @@ func (h *House) RemoveBox(ctx context.Context, id services.PeerID, this, spare b
 }
 
 // JoinHousehold makes this box, which nobody has claimed, one of the household that invited it.
-func (h *House) JoinHousehold(ctx context.Context, token string, form house.JoinForm) (string, error) {
+func (h *House) JoinHousehold(ctx context.Context, token string, form house.JoinForm) (house.Joined, error) {
 	if err := claimed(h.API.MayClaim()); err != nil {
-		return "", err
+		return house.Joined{}, err
 	}
 	if !h.Proved(ctx, token) {
-		return "", errNotProven
+		return house.Joined{}, errNotProven
 	}
 	out, err := h.API.JoinHousehold(ctx, webui.CallerOf(ctx), api.JoinInput{Link: form.Link, Name: form.Name, At: form.At})
 	if err != nil {
-		return "", claimed(err)
+		return house.Joined{}, claimed(err)
 	}
 	h.proofs.clear()
-	return out.Household, nil
+	return house.Joined{Household: out.Household, Words: out.Words}, nil
 }
 
 // Export is the household in a file, without what people sign in with.

@@ -168,7 +168,7 @@ func (b *villager) known() string {
 			continue
 		}
 		for _, r := range rows {
-			for _, own := range []string{"self", "linked", "heard", "last_handshake", "as_of"} {
+			for _, own := range []string{"self", "linked", "heard", "words", "last_handshake", "as_of"} {
 				delete(r, own)
 			}
 			line, err := json.Marshal(r)

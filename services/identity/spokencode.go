@@ -2,10 +2,12 @@ package identity
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -51,6 +53,21 @@ func (SpokenCode) GoString() string             { return redacted }
 func (SpokenCode) Format(f fmt.State, _ rune)   { io.WriteString(f, redacted) }
 func (SpokenCode) LogValue() slog.Value         { return slog.StringValue(redacted) }
 func (SpokenCode) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// PairWords are three words that two boxes of a household show alike, and any other two seldom: of the SHA-256 of
+// "hearth boxes v1", the household's ID and both PeerIDs, the smaller first. They are no secret. Whoever compares them sees
+// that the box that joined is the one that was meant.
+func PairWords(household services.FriendID, a, b services.PeerID) string {
+	if slices.Compare(a[:], b[:]) > 0 {
+		a, b = b, a
+	}
+	sum := sha256.Sum256(slices.Concat([]byte("hearth boxes v1"), household[:], a[:], b[:]))
+	var c SpokenCode
+	for i := range c.n {
+		c.n[i] = binary.BigEndian.Uint16(sum[2*i:]) % 2048
+	}
+	return c.Words()
+}
 
 // ParseSpokenCode reads a code as it was heard, in any case and with spaces, dashes or commas between the words. The
 // error is a *services.Problem for the field "code": code-count or code-word.

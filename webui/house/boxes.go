@@ -37,6 +37,7 @@ type Download struct {
 type Box struct {
 	services.Box
 	This   bool      // the one that answers
+	Words  string    // three that it shows for the one that answers, too; "" for that one
 	Linked bool      // in touch with it now
 	Heard  time.Time // when it was last in touch; zero is never
 }
@@ -52,9 +53,14 @@ type BoxInvitation struct {
 
 // Joining is how a box that nobody has claimed becomes one of a household that is there already.
 type Joining interface {
-	// JoinHousehold joins, and returns the household's name. token stands for the claim code. Problems have the fields of
-	// JoinForm.
-	JoinHousehold(ctx context.Context, token string, form JoinForm) (household string, err error)
+	// JoinHousehold joins. token stands for the claim code. Problems have the fields of JoinForm.
+	JoinHousehold(ctx context.Context, token string, form JoinForm) (Joined, error)
+}
+
+// Joined is what became of a box that joined.
+type Joined struct {
+	Household string // its name
+	Words     string // that the box that invited shows, too
 }
 
 // JoinForm is what joining asks.

@@ -21,14 +21,19 @@ func (h *House) Export(context.Context) (house.Download, error) {
 }
 func (h *House) WithdrawBox(context.Context) error                            { return h.Err }
 func (h *House) RemoveBox(context.Context, services.PeerID, bool, bool) error { return h.Err }
-func (h *House) JoinHousehold(context.Context, string, house.JoinForm) (string, error) {
-	return "Smith", h.Err
+func (h *House) JoinHousehold(context.Context, string, house.JoinForm) (house.Joined, error) {
+	return house.Joined{Household: "Smith", Words: "lamp garden pepper"}, h.Err
 }
 
 func box(id byte, name, label string, this, linked bool) house.Box {
+	words := "lamp garden pepper"
+	if this {
+		words = ""
+	}
 	return house.Box{
-		Box:  services.Box{ID: services.PeerID{id}, Name: name, Label: label, State: services.StateActive, Addr4: addr("10.87.14." + string('0'+rune(id)))},
-		This: this, Linked: linked,
+		Words: words,
+		Box:   services.Box{ID: services.PeerID{id}, Name: name, Label: label, State: services.StateActive, Addr4: addr("10.87.14." + string('0'+rune(id)))},
+		This:  this, Linked: linked,
 	}
 }
 

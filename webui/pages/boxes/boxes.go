@@ -12,10 +12,10 @@ import (
 type Pages struct{ House house.Boxes }
 
 type row struct {
-	name, note, address, path string
-	state                     house.State
-	said                      string
-	this                      bool
+	name, note, address, path, words string
+	state                            house.State
+	said                             string
+	this                             bool
 }
 
 // Show is GET /boxes.
@@ -27,7 +27,7 @@ func (p *Pages) Show(rq *web.Request) error {
 	may := rq.Caller.Role >= services.RoleAdmin
 	var rows []row
 	for _, b := range list {
-		r := row{name: b.Name, note: b.Label + ".local", address: b.Addr4.String(), this: b.This, state: house.StateGood, said: rq.T("boxes.linked")}
+		r := row{name: b.Name, note: b.Label + ".local", address: b.Addr4.String(), words: b.Words, this: b.This, state: house.StateGood, said: rq.T("boxes.linked")}
 		switch {
 		case b.State != services.StateActive:
 			r.state, r.said = house.StateAct, rq.T("boxes.suspended")
@@ -46,7 +46,7 @@ func (p *Pages) Show(rq *web.Request) error {
 	}
 	pg := &web.Page{Title: rq.T("boxes.sentence", "n", len(list)), Nav: "/boxes"}
 	pg.Request = rq
-	pg.Body = listBody(pg, rows, rq.Caller.Role >= services.RoleOwner)
+	pg.Body = listBody(pg, rows, may && len(rows) > 1, rq.Caller.Role >= services.RoleOwner)
 	return rq.Render(pg)
 }
 

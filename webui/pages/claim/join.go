@@ -33,7 +33,7 @@ func joinSteps(rq *web.Request) []string {
 // JoinIt is POST /claim/join.
 func (p *Pages) JoinIt(rq *web.Request) error {
 	form := house.JoinForm{Link: rq.Secret("link").Reveal(), Name: rq.Text("name"), At: rq.Text("at")}
-	name, err := p.House.JoinHousehold(rq.R.Context(), web.ClaimToken(rq.R), form)
+	joined, err := p.House.JoinHousehold(rq.R.Context(), web.ClaimToken(rq.R), form)
 	if services.AsProblem(err) != nil && services.AsProblem(err).Code == "claimed" {
 		return rq.Redirect("/")
 	}
@@ -48,9 +48,9 @@ func (p *Pages) JoinIt(rq *web.Request) error {
 		return p.join(rq, form, e)
 	}
 	web.SetClaim(rq.W, rq.R, "")
-	pg := page(rq, 2, rq.T("claim.joined.title", "household", name))
+	pg := page(rq, 2, rq.T("claim.joined.title", "household", joined.Household))
 	pg.Steps.Names = joinSteps(rq)
-	pg.Body = joinedBody(pg, name)
+	pg.Body = joinedBody(pg, joined)
 	return rq.Render(pg)
 }
 
