@@ -109,6 +109,11 @@ func disputeScenes() []Scene {
 		{Name: "devices-suspended", Page: "devices", State: "broken", Method: "GET", Path: "/devices", Caller: owner, House: with(frozen(), func(h *House) {
 			h.TheDevices[2].State = services.StateQuarantined
 		})},
+		{Name: "person-frozen", Page: "person", State: "broken", Method: "GET", Path: "/people/" + string(benID), Caller: owner, House: frozen()},
+		{Name: "device-frozen", Page: "device", State: "broken", Method: "GET", Path: "/devices/" + string(phoneID), Caller: owner, House: frozen()},
+		{Name: "friends-frozen", Page: "friends", State: "broken", Method: "GET", Path: "/friends", Caller: owner, House: frozen()},
+		{Name: "boxes-frozen", Page: "boxes", State: "broken", Method: "GET", Path: "/boxes", Caller: owner, House: with(several(), func(h *House) { h.TheFrame.Frozen = true })},
+		{Name: "boxes-damaged", Page: "boxes", State: "broken", Method: "GET", Path: "/boxes", Caller: owner, House: with(several(), func(h *House) { h.TheFrame.LogReadOnly = true })},
 		{Name: "home-frozen", Page: "home", State: "broken", Method: "GET", Path: "/", Caller: owner, House: with(frozen(), func(h *House) {
 			h.TheOverview.Troubles = []house.Trouble{trouble("Who belongs to this house is disputed.", "Take the paper with the 24 recovery words and settle it. No one has to be signed in for that.")}
 		})},

@@ -224,6 +224,10 @@ type Page struct {
 	Body                   templ.Component
 }
 
+// Still says that who belongs cannot change now, because it is disputed or the record of it cannot be used: pages offer no
+// button for that, and Layout says why.
+func (p *Page) Still() bool { return p.Frame.Frozen || p.Frame.LogReadOnly }
+
 // Steps is where a wizard is.
 type Steps struct {
 	Names []string
