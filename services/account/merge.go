@@ -335,12 +335,8 @@ func merge(ctx context.Context, tx *sql.Tx, r *statement.Row, self services.Peer
 	}
 	switch {
 	case have == nil:
-		var n, of int
-		if err := tx.QueryRowContext(ctx, "SELECT count(*), count(CASE WHEN person = ? THEN 1 END) FROM statement WHERE writer = ?", string(in.Person), in.key()).Scan(&n, &of); err != nil {
+		if room, err := hasRoom(ctx, tx, in); err != nil || !room {
 			return nil, false, err
-		}
-		if n >= maxStated || of >= maxStatedPerson {
-			return nil, false, nil
 		}
 	case in.own && in.forks(have):
 		// Others remember a password that was set here and this box does not: it came back from an older copy. What was

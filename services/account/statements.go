@@ -198,7 +198,17 @@ func loadStated(ctx context.Context, db rowsQuerier, where string, args ...any) 
 	return out, rows.Err()
 }
 
-// keep writes st in the place of its writer's statement about the same subject.
+// loadBySubject reads all statements.
+func loadBySubject(ctx context.Context, db rowsQuerier) (map[string][]*stated, error) {
+	all, err := loadStated(ctx, db, "")
+	out := map[string][]*stated{}
+	for _, st := range all {
+		out[st.Subject()] = append(out[st.Subject()], st)
+	}
+	return out, err
+}
+
+// keepStated writes st in the place of its writer's statement about the same subject.
 func keepStated(ctx context.Context, tx *sql.Tx, st *stated) error {
 	_, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO statement (subject, writer, person, body, sig, ended, sent) VALUES (?, ?, ?, ?, ?, ?, ?)",
 		st.Subject(), st.key(), string(st.Person), st.Append(nil), append([]byte{}, st.sig...), st.ended, st.sent)
@@ -241,26 +251,33 @@ func stateCredential(ctx context.Context, tx *sql.Tx, c *credential) error {
 	if sharedKinds[c.kind] == 0 {
 		return nil
 	}
-	var all, of int
-	if err := tx.QueryRowContext(ctx, "SELECT count(*), count(CASE WHEN person = ? THEN 1 END) FROM statement WHERE writer = x''", string(c.person)).Scan(&all, &of); err != nil {
+	st := &stated{Statement: credentialStatement(c), own: true}
+	if room, err := hasRoom(ctx, tx, st); err != nil {
 		return err
-	}
-	if all >= maxStated || of >= maxStatedPerson {
+	} else if !room {
 		return &services.Problem{Kind: services.KindConflict, Code: "too-many-ever",
 			Say: services.Say("account.too-many-ever", "This box has made as many of these as it can remember. Make it at another box of the household.")}
 	}
-	return keepStated(ctx, tx, &stated{Statement: credentialStatement(c), own: true})
+	return keepStated(ctx, tx, st)
+}
+
+// hasRoom says whether the writer of st, who has stated nothing about its subject, may state it.
+func hasRoom(ctx context.Context, tx *sql.Tx, st *stated) (bool, error) {
+	var all, of int
+	err := tx.QueryRowContext(ctx, "SELECT count(*), count(CASE WHEN person = ? THEN 1 END) FROM statement WHERE writer = ?", string(st.Person), st.key()).Scan(&all, &of)
+	return all < maxStated && of < maxStatedPerson, err
 }
 
 // eraseCredential erases a credential of any kind. Of a shared one it stays written that it ended, unless no other box
 // can have heard of it.
 func eraseCredential(ctx context.Context, tx *sql.Tx, id string) error {
-	for _, q := range []string{
-		"DELETE FROM credential WHERE id = ?1",
-		"UPDATE statement SET ended = 1 WHERE subject = 'c' || ?1",
-		"DELETE FROM statement WHERE subject = 'c' || ?1 AND writer = x'' AND sent = 0",
+	subject := statement.CredentialOf(id)
+	for _, q := range []struct{ query, of string }{
+		{"DELETE FROM credential WHERE id = ?", id},
+		{"UPDATE statement SET ended = 1 WHERE subject = ?", subject},
+		{"DELETE FROM statement WHERE subject = ? AND writer = x'' AND sent = 0", subject},
 	} {
-		if _, err := tx.ExecContext(ctx, q, id); err != nil {
+		if _, err := tx.ExecContext(ctx, q.query, q.of); err != nil {
 			return err
 		}
 	}

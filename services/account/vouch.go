@@ -11,15 +11,11 @@ import (
 
 // adopt states as this box's own what from states and is good; zero is every box.
 func adopt(ctx context.Context, tx *sql.Tx, from services.PeerID) error {
-	all, err := loadStated(ctx, tx, "")
+	all, err := loadBySubject(ctx, tx)
 	if err != nil {
 		return err
 	}
-	bySubject := map[string][]*stated{}
-	for _, st := range all {
-		bySubject[st.Subject()] = append(bySubject[st.Subject()], st)
-	}
-	for _, of := range bySubject {
+	for _, of := range all {
 		var own, good *stated
 		for _, st := range of {
 			if st.own {
@@ -67,7 +63,7 @@ func (s *Service) join(ctx context.Context) error {
 
 // KeepFrom states as this box's own every good password, app password and token that the other box states, so that they
 // outlive its removal. Call it before a box is removed that its owner has in their hands, and for no box that was
-// stolen.
+// stolen. Code: not-ready; the change is written whole or not at all.
 func (s *Service) KeepFrom(ctx context.Context, by services.Caller, box services.PeerID) error {
 	s.making.Lock()
 	defer s.making.Unlock()
@@ -76,21 +72,17 @@ func (s *Service) KeepFrom(ctx context.Context, by services.Caller, box services
 }
 
 // RestsOn counts the people whose password, and the app passwords and tokens, that removing the box ends: no other box
-// states them. A person then has the password before that one, or none.
+// states them. A person then has the password before that one, or none. Code: not-ready.
 func (s *Service) RestsOn(ctx context.Context, box services.PeerID) (passwords, others int, err error) {
 	db, err := s.database()
 	if err != nil {
 		return 0, 0, err
 	}
-	all, err := loadStated(ctx, db, "")
+	all, err := loadBySubject(ctx, db)
 	if err != nil {
 		return 0, 0, err
 	}
-	bySubject := map[string][]*stated{}
-	for _, st := range all {
-		bySubject[st.Subject()] = append(bySubject[st.Subject()], st)
-	}
-	for _, of := range bySubject {
+	for _, of := range all {
 		rest := slices.DeleteFunc(slices.Clone(of), func(st *stated) bool { return !st.own && st.writer == box })
 		if of[0].Kind == statement.Password {
 			if now, then := currentPassword(of), currentPassword(rest); now != nil && (then == nil || !then.says(now)) {
