@@ -115,15 +115,7 @@ func (b *Befriending) Invite(ctx context.Context, n FriendInvite) (InviteLink, O
 }
 
 // Near are the addresses of this box that friends are told.
-func (b *Befriending) Near() []netip.AddrPort {
-	var out []netip.AddrPort
-	for _, a := range b.candidates() {
-		if len(out) < befriend.MaxCandidates && GoodCandidate(a) && !slices.Contains(out, a) {
-			out = append(out, a)
-		}
-	}
-	return out
-}
+func (b *Befriending) Near() []netip.AddrPort { return goodCandidates(b.candidates()) }
 
 // Invitations are those that nobody came with yet, the oldest first.
 func (b *Befriending) Invitations() []OpenInvite { return b.book.open() }

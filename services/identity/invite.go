@@ -121,14 +121,8 @@ func (v *Invitations) Open(ctx context.Context, candidates []netip.AddrPort) (In
 	}
 	i := &invitation{by: act, root: [32]byte(m.Household.Root), code: NewSpokenCode(), began: time.Now(), expires: v.cfg.Now().Add(InviteLife).Truncate(time.Second)}
 	link := InviteLink{
-		Kind: InviteBox, Inviter: v.cfg.Self, Root: m.Household.Root, Name: m.Household.Name, Secret: NewInviteSecret(), Expires: i.expires,
-	}
-	seen := map[netip.AddrPort]bool{}
-	for _, a := range candidates {
-		a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
-		if GoodCandidate(a) && !seen[a] && len(link.Candidates) < MaxCandidates {
-			link.Candidates, seen[a] = append(link.Candidates, a), true
-		}
+		Kind: InviteBox, Inviter: v.cfg.Self, Root: m.Household.Root, Name: m.Household.Name, Candidates: goodCandidates(candidates),
+		Secret: NewInviteSecret(), Expires: i.expires,
 	}
 	i.hash = sha256.Sum256(link.Secret[:])
 	v.mu.Lock()

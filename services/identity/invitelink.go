@@ -20,6 +20,7 @@ import (
 	"unicode/utf8"
 
 	"hearth.alt/services"
+	"hearth.alt/services/identity/internal/befriend"
 )
 
 // InviteLink is what a box shows, as a QR code or a link to copy, to those it invites: who invites, where it may be
@@ -67,7 +68,7 @@ const (
 )
 
 // MaxCandidates is how many addresses an InviteLink holds at the most.
-const MaxCandidates = 8
+const MaxCandidates = befriend.MaxCandidates
 
 const (
 	inviteVersion = 1
@@ -99,8 +100,19 @@ func (InviteSecret) Format(f fmt.State, _ rune)   { io.WriteString(f, redacted) 
 func (InviteSecret) LogValue() slog.Value         { return slog.StringValue(redacted) }
 func (InviteSecret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// GoodCandidate says whether an InviteLink can hold the address.
-func GoodCandidate(a netip.AddrPort) bool {
+// goodCandidates are those of all that an invitation can hold, each once, the first MaxCandidates of them.
+func goodCandidates(all []netip.AddrPort) (out []netip.AddrPort) {
+	for _, a := range all {
+		a = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+		if len(out) < MaxCandidates && goodCandidate(a) && !slices.Contains(out, a) {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// goodCandidate says whether an invitation can hold the address.
+func goodCandidate(a netip.AddrPort) bool {
 	ip := a.Addr()
 	return a.IsValid() && a.Port() != 0 && ip.Zone() == "" && !ip.Is4In6() && !ip.IsUnspecified() && !ip.IsMulticast() &&
 		ip != netip.AddrFrom4([4]byte{255, 255, 255, 255})
@@ -121,7 +133,7 @@ func (l InviteLink) check() error {
 		return fmt.Errorf("an invitation with %d addresses", len(l.Candidates))
 	}
 	for i, a := range l.Candidates {
-		if !GoodCandidate(a) || slices.Contains(l.Candidates[:i], a) {
+		if !goodCandidate(a) || slices.Contains(l.Candidates[:i], a) {
 			return fmt.Errorf("an invitation with the address %s", a)
 		}
 	}
