@@ -2,7 +2,6 @@ package identity_test
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -21,12 +20,7 @@ func TestFriendTellsTooOften(t *testing.T) {
 		t.Fatal(err)
 	}
 	hello := func(name string, n int) {
-		near, far := net.Pipe()
-		done := make(chan error, 1)
-		go func() {
-			done <- smith.Serve(t.Context(), jones.keys.PeerID(), far)
-			far.Close()
-		}()
+		near, done := served(t, smith, jones.keys.PeerID())
 		about := wire.About{
 			Name: name, Peers: []services.PeerID{jones.keys.PeerID()}, Proof: jones.RecordBytes(),
 			Candidates: []netip.AddrPort{netip.AddrPortFrom(netip.MustParseAddr("192.0.2.9"), uint16(1000+n))},

@@ -61,15 +61,21 @@ func (h *house) invite(n identity.FriendInvite) identity.InviteLink {
 	return link
 }
 
+// served is a stream that by serves for peer; done says how that ended.
+func served(t *testing.T, by *house, peer services.PeerID) (near net.Conn, done <-chan error) {
+	near, far := net.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		ended <- by.Serve(t.Context(), peer, far)
+		far.Close()
+	}()
+	return near, ended
+}
+
 // befriend has a take up link, which b answers.
 func befriend(t *testing.T, a, b *house, link identity.InviteLink, petname string, grants ...services.Grant) (services.Friend, error) {
 	t.Helper()
-	near, far := net.Pipe()
-	done := make(chan error, 1)
-	go func() {
-		done <- b.Serve(t.Context(), a.keys.PeerID(), far)
-		far.Close()
-	}()
+	near, done := served(t, b, a.keys.PeerID())
 	f, err := a.Accept(t.Context(), link, petname, grants, near)
 	near.Close()
 	<-done
@@ -78,12 +84,7 @@ func befriend(t *testing.T, a, b *house, link identity.InviteLink, petname strin
 
 func greet(t *testing.T, a, b *house) error {
 	t.Helper()
-	near, far := net.Pipe()
-	done := make(chan error, 1)
-	go func() {
-		done <- b.Serve(t.Context(), a.keys.PeerID(), far)
-		far.Close()
-	}()
+	near, done := served(t, b, a.keys.PeerID())
 	err := a.Greet(t.Context(), b.keys.PeerID(), near)
 	near.Close()
 	<-done
