@@ -32,6 +32,11 @@ import (
 
 // This file holds the small pieces that make one package's provider another's interface.
 
+// watcher says who belongs, and when that changes; it is identity's.
+type watcher interface {
+	Watch() (*services.Membership, <-chan struct{})
+}
+
 // deviceState is the state root of an image; only there Hearth is the machine's own.
 const deviceState = boot.StateDir
 

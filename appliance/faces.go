@@ -36,14 +36,12 @@ func bounded(l net.Listener) net.Listener {
 //	--http, --https   at once, and until the end; on a loopback address they are the tunnel face
 //	tunnel            80 and 443 on the box's tunnel addresses, as soon as they are there, followed as they change
 type faces struct {
-	log     *slog.Logger
-	now     func() time.Time // known time
-	open    func(ctx context.Context, a netip.AddrPort) (net.Listener, error)
-	server  func(services.Face) *http.Server
-	tls     *tls.Config
-	members interface {
-		Watch() (*services.Membership, <-chan struct{})
-	}
+	log         *slog.Logger
+	now         func() time.Time // known time
+	open        func(ctx context.Context, a netip.AddrPort) (net.Listener, error)
+	server      func(services.Face) *http.Server
+	tls         *tls.Config
+	members     watcher
 	http, https netip.AddrPort // what was asked for
 	// guarded says whether the tunnel is up and its rules are in force; before that nothing listens there.
 	guarded func() bool
@@ -137,9 +135,7 @@ func (f *faces) Run(ctx context.Context) error {
 // are open, a phone is to try again, and not to be told that its page is not shown here.
 type homeOnly struct {
 	net.Listener
-	members interface {
-		Watch() (*services.Membership, <-chan struct{})
-	}
+	members watcher
 }
 
 func (l *homeOnly) Accept() (net.Conn, error) {

@@ -24,10 +24,8 @@ import (
 type friends struct {
 	*identity.Befriending
 	link    *link.Service
-	members interface {
-		Watch() (*services.Membership, <-chan struct{})
-	}
-	tell func(ctx context.Context, e account.Event) error
+	members watcher
+	tell    func(ctx context.Context, e account.Event) error
 	// vouch speaks witness.Protocol with a friend's box.
 	vouch func(ctx context.Context, peer services.PeerID, rw io.ReadWriter) error
 	log   *slog.Logger

@@ -28,9 +28,7 @@ const leavingEvery = 10 * time.Minute
 // services/clock is led. The file that says since when is lost without harm: the time begins anew.
 type leaving struct {
 	path    string
-	members interface {
-		Watch() (*services.Membership, <-chan struct{})
-	}
+	members watcher
 	// keepers forget a person. The household's log is none of them: it holds the removal, and must not make one.
 	keepers []services.Snapshotter
 	now     func() time.Time

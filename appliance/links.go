@@ -62,13 +62,11 @@ func shares(id *identity.Service, where *whereabouts, self services.PeerID) []sh
 // links keeps a link to each box of the household and, over it, a stream of each share.
 type links struct {
 	link    *link.Service
-	members interface {
-		Watch() (*services.Membership, <-chan struct{})
-	}
-	where  *whereabouts
-	shares []share
-	beside []func(context.Context) // what runs while links do
-	log    *slog.Logger
+	members watcher
+	where   *whereabouts
+	shares  []share
+	beside  []func(context.Context) // what runs while links do
+	log     *slog.Logger
 
 	begin  sync.Once
 	wanted chan struct{} // closed once links are to run although the box is nobody's yet
@@ -103,9 +101,7 @@ const (
 // awayAfter is how long a box is out of touch before that is said: longer than it takes to start again or to be updated.
 const awayAfter = 10 * time.Minute
 
-func newLinks(where *whereabouts, members interface {
-	Watch() (*services.Membership, <-chan struct{})
-}, log *slog.Logger) *links {
+func newLinks(where *whereabouts, members watcher, log *slog.Logger) *links {
 	return &links{members: members, where: where, log: log.With("service", "link"), live: map[stream]*living{}, last: map[services.PeerID]time.Time{}, wanted: make(chan struct{})}
 }
 
