@@ -9,14 +9,13 @@ import (
 	"strings"
 	"time"
 
-	"rsc.io/qr"
-
 	"hearth.alt/services"
 	"hearth.alt/services/claimcode"
 	"hearth.alt/services/discovery"
 	"hearth.alt/services/identity"
 	"hearth.alt/services/link"
 	"hearth.alt/services/secret"
+	"hearth.alt/webui/components"
 )
 
 // Joining is how this box and another one meet. The errors are those of services/link and of identity's JoinWith and
@@ -162,11 +161,11 @@ func (h *House) InviteBox(ctx context.Context, caller services.Caller, _ None) (
 	out := BoxInvitationOutput{
 		Link: secret.Show(secret.NewText("http://" + newBoxHost(h.Names.Name(), h.Names.Found()) + "/join#" + text)), Code: secret.Show(secret.NewText(made.Code.Words())), Expires: made.Link.Expires,
 	}
-	code, err := qr.Encode(out.Link.Reveal(), qr.L)
+	code, err := components.QR(out.Link.Reveal())
 	if err != nil {
-		return BoxInvitationOutput{}, fmt.Errorf("drawing the invitation: %w", err)
+		return BoxInvitationOutput{}, err
 	}
-	out.PNG = code.PNG()
+	out.PNG = code.PNG
 	h.mu.Lock()
 	h.boxInvite = &boxInvitation{out, made.Link.Expires}
 	h.mu.Unlock()
