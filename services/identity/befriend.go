@@ -64,7 +64,7 @@ func NewBefriending(s *Service, candidates func() []netip.AddrPort) *Befriending
 type FriendInvite struct {
 	Petname string // what we will call them; "" is what they call themselves
 	Grants  []services.Grant
-	Life    time.Duration // 0 is FriendInviteLife
+	Life    time.Duration // above 0; 0 is FriendInviteLife
 }
 
 // OpenInvite is an invitation that nobody came with yet.
@@ -353,7 +353,7 @@ func (b *Befriending) Check(ctx context.Context, link InviteLink, petname string
 
 // Accept takes up an invitation over rw, at whose other end is link.Inviter. Nothing is written down here before the
 // other side did so; when the answer is lost it may be tried again. Codes: those of Check; invitation-unknown,
-// invitation-expired, invitation-used, friend-busy, friend-unavailable, friend-unreachable.
+// invitation-expired, invitation-used, friend-busy, friend-invalid, friend-unavailable, friend-unreachable.
 func (b *Befriending) Accept(ctx context.Context, link InviteLink, petname string, grants []services.Grant, rw io.ReadWriter) (services.Friend, error) {
 	petname, err := b.Check(ctx, link, petname, grants)
 	if err != nil {
@@ -382,7 +382,7 @@ func (b *Befriending) Accept(ctx context.Context, link InviteLink, petname strin
 }
 
 // Greet tells a friend's box at the other end of rw how we are and hears how they are. Codes: friend-not-found,
-// not-their-friend, friend-unreachable.
+// not-their-friend, friend-invalid, friend-unavailable, friend-unreachable.
 func (b *Befriending) Greet(ctx context.Context, peer services.PeerID, rw io.ReadWriter) error {
 	f, ok := b.s.Membership().FriendAt(peer)
 	if !ok {

@@ -206,7 +206,8 @@ func (r refusal) Error() string { return fmt.Sprintf("refused for reason %d", r.
 
 func refuse(why joinwire.Reason) error { return refusal{joinwire.Refused{Reason: why}} }
 
-// Serve answers peer, which holds the key that its PeerID is, until it was taken in or refused.
+// Serve answers peer, which holds the key that its PeerID is, until it was taken in or refused. It waits 30 s for each frame
+// and does not close rw. The error is for the log; a refusal is none.
 func (v *Invitations) Serve(ctx context.Context, peer services.PeerID, rw JoinStream) error {
 	f := framer{ctx: ctx, rw: rw}
 	defer f.watch()()

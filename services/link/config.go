@@ -24,7 +24,7 @@ type Config struct {
 	// TCP serves no path of last resort.
 	UDP func() (net.PacketConn, error)
 	TCP func() (net.Listener, error)
-	// Paths are the addresses that peer may be at, the best first; at most maxPaths are tried. Required.
+	// Paths are the addresses that peer may be at, the best first; the first 8 are tried. Required.
 	Paths func(peer services.PeerID) []netip.AddrPort
 	// Knows says whether peer belongs to this household or to a friend's. Others are strangers: few, and only with
 	// protocols for strangers. Required.

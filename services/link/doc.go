@@ -31,5 +31,5 @@
 // # What it does not do
 //
 // It keeps nothing on disk, decides nothing about rights and finds no paths: those are handed in. Datagrams may get
-// lost, come twice or in another order, and are dropped while their receiver has queueLength waiting.
+// lost, come twice or in another order, and are dropped while their receiver has 64 waiting.
 package link

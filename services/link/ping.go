@@ -42,7 +42,7 @@ type Pong struct {
 	Path Path
 }
 
-// Ping asks peer for a sign of life.
+// Ping asks peer for a sign of life. The errors are those of Open and of the stream.
 func (s *Service) Ping(ctx context.Context, peer services.PeerID) (Pong, error) {
 	st, err := s.Open(ctx, peer, pingName)
 	if err != nil {

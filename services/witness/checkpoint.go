@@ -17,11 +17,11 @@ const Domain = "hearth.alt household checkpoint 1\x00"
 
 // Checkpoint is what a box says of its log: so many records, and a hash of them all.
 type Checkpoint struct {
-	Genesis   [32]byte
-	Size      int64
-	Root      [32]byte  // RFC 6962, section 2.1
-	Time      time.Time // known time of the box, whole seconds; for people to read
-	Signature [ed25519.SignatureSize]byte
+	Genesis   [32]byte                    // the ID of the first record, which names the household
+	Size      int64                       // records, 1 to 2^40
+	Root      [32]byte                    // RFC 6962, section 2.1
+	Time      time.Time                   // known time of the box, whole seconds; for people to read
+	Signature [ed25519.SignatureSize]byte // of the box's device key (RFC 8032)
 }
 
 // message is what the box signs: Domain · 32 bytes genesis · 8 size · 32 root · 8 Unix seconds, big endian.

@@ -64,7 +64,8 @@ func New(c Config) (*Service, error) {
 	return s, nil
 }
 
-// Serve speaks Protocol with peer, a friend's box, until both know. Both ends call it.
+// Serve speaks Protocol with peer, a friend's box, until both know. Both ends call it. It does not end with ctx: the caller
+// bounds rw, and closes it. The error is ErrMalformed, rw's, or that of signing or of writing the file.
 func (s *Service) Serve(ctx context.Context, peer services.PeerID, rw io.ReadWriter) error {
 	own, err := newTree(s.cfg.Own())
 	if err != nil {
@@ -220,7 +221,7 @@ func (s *Service) Own() (Finding, bool) {
 }
 
 // Dismiss says that somebody looked into what was found of a box: what it showed is what it is to go on from. The box
-// itself is meant by this box's PeerID.
+// itself is meant by this box's PeerID. Where nothing was found nothing changes. The error is that of writing the file.
 func (s *Service) Dismiss(peer services.PeerID) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -233,7 +234,8 @@ func (s *Service) Dismiss(peer services.PeerID) error {
 	return s.write(next)
 }
 
-// Health never blocks on the network.
+// Health says what was found. While a friend's box found something of this one, it hashes the own log to see whether that
+// is so still.
 func (s *Service) Health() services.Health {
 	h := services.Health{Name: "witness", Ready: true, OK: true}
 	s.mu.Lock()
