@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"time"
 
 	"hearth.alt/services"
 	"hearth.alt/services/identity/internal/exchange"
@@ -33,7 +32,7 @@ func (s *Service) Introduce(peer services.PeerID, rw io.ReadWriter) error {
 		s.unlock()
 		return ErrNoLog
 	}
-	if _, was := s.state.gone[peer]; was && s.byes.spend(peer, farewellCost, time.Now()) > 0 { // strangers are few
+	if _, was := s.state.gone[peer]; was && s.often(peer) { // strangers are few
 		s.unlock()
 		return fmt.Errorf("box %s was heard often enough", peer)
 	}

@@ -326,11 +326,16 @@ const FarewellProtocol = "/identity/farewell/v1"
 // a removed box may ask for ever: 32 at once, and then one every 44 minutes.
 const farewellCost = floodBurst / 32
 
+// often counts a farewell to the removed box peer, or its introduction, and says whether there were enough.
+func (s *Service) often(peer services.PeerID) bool {
+	return s.byes.spend(peer, farewellCost, time.Now()) > 0
+}
+
 // Farewell tells the removed box peer, at the other end of rw, what it may still know: its removal, and what came before
 // that; and where that does not count against what peer has, what makes it count. What else peer says is not heard. Who else
 // it is told to is the caller's to see to.
 func (s *Service) Farewell(peer services.PeerID, rw io.ReadWriter) error {
-	if s.byes.spend(peer, farewellCost, time.Now()) > 0 {
+	if s.often(peer) {
 		return fmt.Errorf("box %s was told often enough", peer)
 	}
 	in := bufio.NewReader(rw)
