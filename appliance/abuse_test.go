@@ -519,8 +519,8 @@ func TestRemovedBox(t *testing.T) {
 		t.Fatal(err)
 	}
 	for face, paths := range map[services.Face][]string{
-		services.FaceTunnel: {"/", "/claim", "/signin", "/people", "/forgotten", "/help", "/dispute"},
-		services.FaceSecure: {"/", "/claim", "/signin", "/people", "/forgotten", "/help", "/dispute"},
+		services.FaceTunnel: {"/", "/claim", "/signin", "/people", "/forgotten", "/help"},
+		services.FaceSecure: {"/", "/claim", "/signin", "/people", "/forgotten", "/help"},
 		services.FaceLAN:    {"/", "/help"},
 	} {
 		for _, path := range paths {
@@ -531,7 +531,7 @@ func TestRemovedBox(t *testing.T) {
 			}
 			// Links to other pages once led to this same one.
 			for _, m := range regexp.MustCompile(`<a [^>]*href="([^"]*)"`).FindAllStringSubmatch(text, -1) {
-				if !strings.HasPrefix(m[1], "#") && !strings.HasPrefix(m[1], "?lang=") {
+				if !strings.HasPrefix(m[1], "#") && !strings.HasPrefix(m[1], "?lang=") && !strings.HasSuffix(m[1], "/dispute") {
 					t.Errorf("%v %s leads to %s", face, path, m[1])
 				}
 			}

@@ -97,7 +97,7 @@ func TestAccessTableIsWhole(t *testing.T) {
 		}
 		delete(lines, key)
 		when := ""
-		for letter, on := range map[string]bool{"u": r.Before, "c": r.After, "l": r.Lost} {
+		for letter, on := range map[string]bool{"u": r.Before, "c": r.After, "l": r.Lost, "r": r.Removed} {
 			if on {
 				when += letter
 			}
@@ -137,6 +137,7 @@ const (
 	claimed   outcome = "claimed already"
 	unclaimed outcome = "claim first"
 	isLost    outcome = "lost"
+	isRemoved outcome = "removed"
 	password  outcome = "password again"
 )
 
@@ -152,6 +153,8 @@ func want(l *accessLine, face string, sealedInside bool, whose api.Ownership, ro
 		return notHere
 	case whose == api.Lost && !strings.Contains(l.when, "l"):
 		return isLost
+	case whose == api.Removed && !strings.ContainsAny(l.when, "lr"):
+		return isRemoved
 	case whose == api.Unclaimed && !strings.Contains(l.when, "u"):
 		return unclaimed
 	case whose == api.Claimed && !strings.Contains(l.when, "c"):
@@ -188,6 +191,8 @@ func answered(path string, status int, header http.Header, body string) outcome 
 				return unclaimed
 			case "household-lost":
 				return isLost
+			case "box-removed":
+				return isRemoved
 			case "not-for-apps": // where nobody can type one
 				if status == http.StatusForbidden {
 					return password
@@ -209,6 +214,8 @@ func answered(path string, status int, header http.Header, body string) outcome 
 		return unclaimed
 	case strings.Contains(body, "cannot read whose it is"):
 		return isLost
+	case strings.Contains(body, "so it lets nobody in and serves nobody"):
+		return isRemoved
 	case strings.Contains(body, "This page is not shown here"), strings.Contains(body, "This address leads nowhere"):
 		return notHere
 	case strings.Contains(body, "this page is for others"):
@@ -241,7 +248,7 @@ func fill(path string) string {
 	return strings.NewReplacer("{$}", "", "{id}", "aaaaaaaaaaaaaaaa", "{kind}", "pem", "{n}", "0").Replace(path)
 }
 
-// TestAccess asks for every cell of testdata/access.txt over the real handler of each face: unclaimed, claimed and lost;
+// TestAccess asks for every cell of testdata/access.txt over the real handler of each face: unclaimed, claimed, lost and removed;
 // nobody and a person of each role; with a password given just now and long ago; and inside the seal.
 func TestAccess(t *testing.T) {
 	state := t.TempDir()
@@ -250,6 +257,15 @@ func TestAccess(t *testing.T) {
 	h.takeIn()
 	walk(t, h, api.Claimed)
 	h.stop()
+
+	gone := takenIn(t, t.TempDir())
+	barn, _, _ := anotherBox(t, gone, "Barn")
+	if err := barn.RemoveBox(t.Context(), gone.identity.Membership().Self); err != nil {
+		t.Fatal(err)
+	}
+	exchange(t, gone.identity, barn)
+	walk(t, gone, api.Removed)
+	gone.stop()
 
 	spoilLog(t, state)
 	lost := openHouse(t, state)
@@ -331,7 +347,7 @@ func walk(t *testing.T, h *testHouse, whose api.Ownership) {
 			}
 		}
 	}
-	t.Attr("figure", fmt.Sprintf("%d cells of face, role, class and route on a box that is %s", cells, map[api.Ownership]string{api.Unclaimed: "unclaimed", api.Claimed: "claimed", api.Lost: "lost"}[whose]))
+	t.Attr("figure", fmt.Sprintf("%d cells of face, role, class and route on a box that is %s", cells, map[api.Ownership]string{api.Unclaimed: "unclaimed", api.Claimed: "claimed", api.Lost: "lost", api.Removed: "removed"}[whose]))
 }
 
 // sealedLine is the line of the same path that is inside the seal, when there is one.
@@ -380,6 +396,9 @@ func askCell(h *testHouse, handler http.Handler, face services.Face, l *accessLi
 		return served, role, fresh
 	case strings.HasPrefix(l.path, "/sealed/") && kind == "application/json":
 		if strings.Contains(body, `"over"`) {
+			if h.webConfig.House.Ownership() == api.Removed {
+				return isRemoved, role, fresh
+			}
 			return isLost, role, fresh
 		}
 		return served, role, fresh

@@ -167,7 +167,7 @@ func (c *claimKeeper) Run(ctx context.Context) error {
 		if whose := api.OwnershipOf(m); whose == api.Lost {
 			c.say(false, services.Say("claim.lost", "The box had an owner and cannot read who. It lets nobody in and does nothing else."))
 		} else if whose == api.Removed {
-			c.say(false, services.Say("claim.removed", "The box was removed from {household}. It lets nobody in and does nothing else.", "household", m.Household.Name))
+			c.say(false, services.Say("claim.removed", "The box was removed from {household}. It lets nobody in and does nothing else. If nobody of the house removed it, its own page takes the 24 recovery words.", "household", m.Household.Name))
 		} else if !m.Claimed() {
 			c.say(true, services.Say("claim.waiting", "The box has no owner yet and does nothing else."))
 		} else if err := c.settle(ctx, m, claimedFor, &named); err != nil {

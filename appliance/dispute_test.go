@@ -2,12 +2,14 @@ package appliance
 
 import (
 	"context"
+	"encoding/json"
 	"html"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -302,6 +304,105 @@ func TestAgreeOnTheConsole(t *testing.T) {
 	out, err := h.webConfig.House.Agree(t.Context(), local, api.AgreeInput{Stay: []string{"Olga"}, As: "Mia"})
 	if err != nil || out.Settled || out.Missing != 1 {
 		t.Errorf("%+v, %v", out, err)
+	}
+}
+
+// stolen is a house whose box a thief removed, with Adam and everybody else, from the box Barn, which he has.
+func stolen(t *testing.T) (h *testHouse, barn *identity.Service) {
+	t.Helper()
+	h = takenIn(t, t.TempDir())
+	barn, _, _ = anotherBox(t, h, "Barn")
+	for _, p := range h.identity.Membership().People {
+		if p.Role != services.RoleOwner {
+			if err := barn.RemovePerson(t.Context(), p.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := barn.RemoveBox(t.Context(), h.identity.Membership().Self); err != nil {
+		t.Fatal(err)
+	}
+	exchange(t, h.identity, barn)
+	if api.OwnershipOf(h.identity.Membership()) != api.Removed {
+		t.Fatal("the box was not removed")
+	}
+	return h, barn
+}
+
+// A thief who was quicker has removed the box that its owner stands before, with the paper in the hand: its page, which was
+// refused with all the others, takes the words, says who removed it, and takes it back. The thief's box was listed as
+// removed by the box that it removed.
+func TestWordsOnARemovedBox(t *testing.T) {
+	h, barn := stolen(t)
+	m := h.identity.Membership()
+	olga, adam, self, thief := h.who[services.RoleOwner], h.who[services.RoleAdmin], m.Self, barn.Membership().Self
+	for _, face := range []services.Face{services.FaceSecure, services.FaceTunnel} {
+		if w := h.ask(face, h.request(face, "GET", "/", http.NoBody)); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), `href="/dispute"`) {
+			t.Errorf("%v, the first page: %d\n%s", face, w.Code, w.Body)
+		}
+		if w := h.ask(face, h.request(face, "GET", "/dispute", http.NoBody)); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), `name="words"`) || strings.Contains(w.Body.String(), "Barn") {
+			t.Errorf("%v: %d\n%s", face, w.Code, w.Body)
+		}
+	}
+	if w := h.ask(services.FaceLAN, h.request(services.FaceLAN, "GET", "/", http.NoBody)); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), `href="https://`) || !strings.Contains(w.Body.String(), `/dispute"`) {
+		t.Errorf("plain http leads to no page for the words: %d\n%s", w.Code, w.Body)
+	}
+	if w := h.ask(services.FaceLAN, h.request(services.FaceLAN, "GET", "/dispute", http.NoBody)); w.Code == http.StatusOK {
+		t.Error("the words are asked for on plain http")
+	}
+	words := theWords(t, h)
+	list := strings.Fields(words)
+	busy := false
+	for range 7 {
+		w, text := send(h, services.FaceSecure, "/dispute", url.Values{"words": {"zoo " + strings.Join(list[1:], " ")}})
+		busy = busy || w.Code == http.StatusTooManyRequests
+		if w.Code != http.StatusUnprocessableEntity && w.Code != http.StatusTooManyRequests || strings.Contains(text, "Barn") {
+			t.Fatalf("wrong words: %d\n%s", w.Code, text)
+		}
+	}
+	if !busy {
+		t.Error("seven wrong tries were not slowed down")
+	}
+	h.pages.Guesses = &guesses{}
+
+	var listed []api.DisputeOutput
+	if w := h.ask(services.FaceConsole, httptest.NewRequestWithContext(t.Context(), "GET", "http://hearth/api/v1/recovery/dispute", nil)); json.Unmarshal(w.Body.Bytes(), &listed) != nil {
+		t.Fatalf("the console: %d %s", w.Code, w.Body)
+	}
+	if at := slices.IndexFunc(listed, func(o api.DisputeOutput) bool { return o.ID == thief.String() }); at < 0 || listed[at].Kind != "remover" || listed[at].Name != "Barn" || listed[at].By != "" {
+		t.Errorf("the console lists %+v", listed)
+	}
+	w, text := send(h, services.FaceSecure, "/dispute", url.Values{"words": {words}})
+	if w.Code != http.StatusOK || !strings.Contains(text, "The box Barn: it removed this box") || !strings.Contains(text, "This box, Attic, removed by Barn") || !strings.Contains(text, "Adam, removed by Barn") {
+		t.Fatalf("with the words: %d\n%s", w.Code, text)
+	}
+	form := url.Values{"words": {words}, "who-" + self.String(): {"stays"}, "who-" + thief.String(): {"goes"}}
+	for _, o := range listed {
+		if o.Kind == "person" {
+			form.Set("who-"+o.ID, "stays")
+		}
+	}
+	if w, text := send(h, services.FaceSecure, "/dispute/settle", form); w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/signin" {
+		t.Fatalf("settled: %d %q\n%s", w.Code, w.Header().Get("Location"), text)
+	}
+	m = h.identity.Membership()
+	if _, there := m.Person(adam.id); !there || m.ReadOnly || len(m.Boxes) != 1 || m.Boxes[0].ID != self || !slices.Contains(m.Removed, thief) {
+		t.Errorf("people are %+v, boxes %+v", m.People, m.Boxes)
+	}
+	h.signIn(olga)
+	h.signIn(adam)
+}
+
+// Where a box was removed at the box itself, or with the words, there is nothing that they can settle: that is said to
+// whoever types them.
+func TestWordsChangeNothing(t *testing.T) {
+	h := takenIn(t, t.TempDir())
+	anotherBox(t, h, "Barn")
+	if err := h.identity.RemoveBox(t.Context(), h.identity.Membership().Self); err != nil {
+		t.Fatal(err)
+	}
+	if w, text := send(h, services.FaceSecure, "/dispute", url.Values{"words": {theWords(t, h)}}); w.Code != http.StatusOK || !strings.Contains(text, "Here the words have nothing to decide") {
+		t.Errorf("%d\n%s", w.Code, text)
 	}
 }
 

@@ -27,6 +27,8 @@ type Route struct {
 	Least  services.Role // RoleNone is open to everybody
 	Before bool          // served before the claim
 	After  bool          // served after the claim
+	// Removed routes are served even once the household removed the box.
+	Removed bool
 	// Fresh routes want a password proven in the last minutes (House.Refresh). Without one, answer with NeedPassword,
 	// which leads to the page that asks and back to the page of the same path.
 	Fresh   bool

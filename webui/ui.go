@@ -228,12 +228,12 @@ func (u *UI) Routes() []Route {
 		fresh(post("words", "/words/check", owner, rewords.Check)),
 		get("words", "/words/replace", owner, rewords.Lost),
 		fresh(post("words", "/words/replace", owner, rewords.Replace)),
-		get("dispute", "/dispute", nobody, disputes.Show),
-		post("dispute", "/dispute", nobody, disputes.Words),
+		evenRemoved(get("dispute", "/dispute", nobody, disputes.Show)),
+		evenRemoved(post("dispute", "/dispute", nobody, disputes.Words)),
 		fresh(get("dispute", "/dispute/agree", admin, disputes.Agree)),
 		fresh(post("dispute", "/dispute/agree", admin, disputes.Say)),
-		get("dispute", "/dispute/settle", nobody, disputes.Lost),
-		post("dispute", "/dispute/settle", nobody, disputes.Settle),
+		evenRemoved(get("dispute", "/dispute/settle", nobody, disputes.Lost)),
+		evenRemoved(post("dispute", "/dispute/settle", nobody, disputes.Settle)),
 
 		// The house.
 		get("home", "/{$}", guest, homes.Show),
@@ -316,8 +316,9 @@ func inside() []services.Face {
 	return []services.Face{services.FaceTunnel, services.FaceSecure}
 }
 
-func before(r Route) Route { r.Before = true; return r }
-func sealed(r Route) Route { r.Sealed = true; return r }
-func fresh(r Route) Route  { r.Fresh = true; return r }
+func before(r Route) Route      { r.Before = true; return r }
+func sealed(r Route) Route      { r.Sealed = true; return r }
+func fresh(r Route) Route       { r.Fresh = true; return r }
+func evenRemoved(r Route) Route { r.Removed = true; return r }
 
 func faces(f []services.Face, r Route) Route { r.Faces = f; return r }

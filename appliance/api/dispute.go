@@ -11,7 +11,7 @@ import (
 
 // DisputeOutput is one thing that the 24 words have to settle.
 type DisputeOutput struct {
-	Kind string    `json:"kind"` // "person", "device" or "box" that was removed while it removed in turn; "clone" is a box whose key is used in two places
+	Kind string    `json:"kind"` // "person", "device" or "box" that was removed while it removed in turn; "clone" is a box whose key is used in two places; "remover" is a box that removed this one
 	Name string    `json:"name"`
 	By   string    `json:"by,omitempty"` // who removed them; the box's name where nobody is named
 	At   time.Time `json:"at,omitzero"`
@@ -63,6 +63,9 @@ func (h *House) Disputed() ([]DisputeOutput, error) {
 			one.Kind = "device"
 		}
 		out = append(out, one)
+	}
+	for _, a := range d.Accused {
+		out = append(out, DisputeOutput{Kind: "remover", Name: a.Name, ID: a.Box.String()})
 	}
 	return out, nil
 }
@@ -132,14 +135,24 @@ func (h *House) SettleByWords(ctx context.Context, caller services.Caller, in Se
 // staying are the disputed that are named, by name or ID.
 func staying(d identity.Dispute, names []string) (stay []identity.Subject, err error) {
 	for _, name := range names {
-		found := slices.IndexFunc(d.Removals, func(r identity.OpenRemoval) bool { return r.Subject.String() == name || r.Name == name })
-		if found < 0 {
+		who := identity.Subject{}
+		for _, r := range d.Removals {
+			if r.Subject.String() == name || r.Name == name {
+				who = r.Subject
+			}
+		}
+		for _, a := range d.Accused {
+			if a.Box.String() == name || a.Name == name {
+				who = identity.Subject{Box: a.Box}
+			}
+		}
+		if who == (identity.Subject{}) {
 			return nil, &services.Problem{
 				Kind: services.KindInvalid, Code: "not-disputed", Field: "stay",
 				Say: services.Say("house.not-disputed", "{name} is not one of those whom the dispute is about. Nothing was changed.", "name", name),
 			}
 		}
-		if who := d.Removals[found].Subject; !slices.Contains(stay, who) {
+		if !slices.Contains(stay, who) {
 			stay = append(stay, who)
 		}
 	}

@@ -52,13 +52,13 @@ var table = []Operation{
 		Name: "recover new-words", Summary: "Replace the 24 recovery words: the first answer shows new ones, and with those written down the second makes them count", Method: "POST", Path: "/recovery/new-words",
 		Rule: withPassword(services.RoleOwner), Secret: true,
 	}, (*House).NewWords),
-	define(Operation{Name: "recover dispute", Summary: "List who is suspended because two removed one another, or a box's key is used in two places", Method: "GET", Path: "/recovery/dispute", Rule: evenRemoved(anyone(services.RoleAdmin))}, (*House).Dispute),
+	define(Operation{Name: "recover dispute", Summary: "List who is suspended because two removed one another, or a box's key is used in two places; on a box that was removed, which box did it", Method: "GET", Path: "/recovery/dispute", Rule: evenRemoved(anyone(services.RoleAdmin))}, (*House).Dispute),
 	define(Operation{
 		Name: "recover agree", Summary: "Say on this box who of the disputed belongs on; with enough boxes it ends without the words", Method: "POST", Path: "/recovery/agree",
 		Rule: withPassword(services.RoleAdmin),
 	}, (*House).Agree),
 	define(Operation{
-		Name: "recover settle", Summary: "End such a dispute with the 24 recovery words", Method: "POST", Path: "/recovery/settle",
+		Name: "recover settle", Summary: "End such a dispute with the 24 recovery words, or take back a box that was removed", Method: "POST", Path: "/recovery/settle",
 		Rule: evenRemoved(withPassword(services.RoleOwner)), Secret: true,
 	}, (*House).Settle),
 

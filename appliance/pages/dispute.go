@@ -40,12 +40,17 @@ func disputed(list []api.DisputeOutput, m *services.Membership) house.Dispute {
 		if copied[o.ID] {
 			continue
 		}
+		if o.Kind == "box" && o.ID == m.Self.String() {
+			o.Kind = "here"
+		}
 		at := slices.IndexFunc(d.Who, func(w house.Disputed) bool { return w.ID == o.ID })
 		if at < 0 {
 			at = len(d.Who)
 			d.Who = append(d.Who, house.Disputed{ID: o.ID, Kind: o.Kind, Name: o.Name})
 		}
-		if !slices.Contains(d.Who[at].By, o.By) {
+		if o.Kind == "remover" {
+			d.Who[at].Kind = o.Kind
+		} else if !slices.Contains(d.Who[at].By, o.By) {
 			d.Who[at].By = append(d.Who[at].By, o.By)
 		}
 	}

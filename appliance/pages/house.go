@@ -77,8 +77,8 @@ func (h *House) Frame(ctx context.Context) house.Frame {
 	if !m.Claimed() {
 		return f
 	}
-	box, _ := m.Box()
-	f.Household, f.Box = m.Household.Name, box.Name
+	box, ours := m.Box()
+	f.Household, f.Box, f.Removed = m.Household.Name, box.Name, !ours
 	if p, ok := m.Person(webui.CallerOf(ctx).Person); ok {
 		f.Person = p.Name
 	}
@@ -93,7 +93,8 @@ func (h *House) Doors(context.Context) house.Doors {
 	d := house.Doors{}
 	_, d.Sealed = h.ClaimCode()
 	names := []string{claimcode.Host}
-	if box, ok := m.Box(); ok {
+	box, ours := m.Box()
+	if ours {
 		names = []string{box.Label + ".local", box.Label + "." + m.Household.Domain}
 		d.Tunnel = "http://" + box.Label + "." + m.Household.Domain + "/"
 	}
@@ -113,7 +114,9 @@ func (h *House) Doors(context.Context) house.Doors {
 	if n.HTTPS.Addr().IsLoopback() {
 		d.Secure = []string{"https://" + n.HTTPS.String() + "/"}
 	} else {
-		d.Secure = append(d.Secure, "https://"+names[0]+port(n.HTTPS, 443)+"/")
+		if ours || !m.Claimed() || len(n.Addresses) == 0 { // the certificate of a box that was removed holds its addresses
+			d.Secure = append(d.Secure, "https://"+names[0]+port(n.HTTPS, 443)+"/")
+		}
 		for _, a := range n.Addresses {
 			d.Secure = append(d.Secure, "https://"+bracket(a)+port(n.HTTPS, 443)+"/")
 		}

@@ -159,7 +159,7 @@ func (s *Server) pages(face services.Face, sealedInside bool) http.Handler {
 
 // Rule is the access rule of a page's route.
 func Rule(r webui.Route) api.Rule {
-	return api.Rule{Faces: r.Faces, Least: r.Least, Before: r.Before, After: r.After, Lost: r.Class == webui.ClassAsset, Fresh: r.Fresh}
+	return api.Rule{Faces: r.Faces, Least: r.Least, Before: r.Before, After: r.After, Lost: r.Class == webui.ClassAsset, Fresh: r.Fresh, Removed: r.Removed}
 }
 
 func (s *Server) route(route webui.Route, rule api.Rule, sealedInside bool) http.Handler {

@@ -17,6 +17,9 @@ import (
 type Dispute struct {
 	// Removals are those of which it cannot be said whether they count: two who removed one another.
 	Removals []OpenRemoval
+	// Accused are, on a box that was removed, the boxes that did it, where nothing else is disputed; Removals are then what
+	// they removed.
+	Accused []Accused
 	// Forked are the boxes whose key is used in two places: a cloned card, or a stolen key.
 	Forked []services.PeerID
 	// Voices are what boxes say who belongs on, and Needed how many have to say the same; 0 where only the words can settle it.
@@ -25,7 +28,15 @@ type Dispute struct {
 }
 
 // None says whether there is no dispute.
-func (d Dispute) None() bool { return len(d.Removals) == 0 && len(d.Forked) == 0 }
+func (d Dispute) None() bool {
+	return len(d.Removals) == 0 && len(d.Forked) == 0 && len(d.Accused) == 0
+}
+
+// Accused is a box that removed this one.
+type Accused struct {
+	Box  services.PeerID
+	Name string // what it is or was called
+}
 
 // OpenRemoval is one side of a dispute.
 type OpenRemoval struct {
@@ -115,7 +126,7 @@ func (s *Service) Dispute() (Dispute, error) {
 		d.Removals = append(d.Removals, o)
 	}
 	for _, box := range v.accused {
-		d.Removals = append(d.Removals, OpenRemoval{Subject: Subject{Box: box}, Name: names[box.String()], Author: s.self, Who: names[s.self.String()]})
+		d.Accused = append(d.Accused, Accused{box, names[box.String()]})
 	}
 	return d, nil
 }
@@ -152,7 +163,8 @@ func (s *Service) verdict(records []*record.Record) ([]*record.Record, *househol
 // Settlement ends a dispute.
 type Settlement struct {
 	Words []string // the 24, in one string or in many
-	// Stay are the subjects of the open removals that belong on; the others are removed. A forked box never stays.
+	// Stay are the subjects of the open removals and the accused that belong on; the others are removed. A forked box never
+	// stays.
 	Stay []Subject
 	// Key is this box's next device key where it is itself forked (the keeper makes it): it replaces the old one, and the
 	// box has to start again with it. Not used otherwise.

@@ -301,7 +301,7 @@ func TestThiefWasQuicker(t *testing.T) {
 		t.Fatalf("people are %+v", m.People)
 	}
 	d, err := study.Dispute()
-	if err != nil || len(d.Removals) != 5 || len(d.Forked) != 0 {
+	if err != nil || len(d.Removals) != 4 || len(d.Forked) != 0 || len(d.Accused) != 1 || d.Accused[0] != (identity.Accused{Box: attic.Keys.PeerID(), Name: "Attic"}) {
 		t.Fatalf("the dispute is %+v, %v", d, err)
 	}
 	settle := identity.Settlement{Words: wordsOf(t, study), Stay: []identity.Subject{{Person: study.Owner}, {Person: ben}, {Box: study.Keys.PeerID()}}}

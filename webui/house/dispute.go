@@ -6,7 +6,7 @@ import (
 	"hearth.alt/services/secret"
 )
 
-// Settling ends a dispute about who belongs (Frame.Frozen). Whoever has the recovery words may, signed in or not: those
+// Settling ends a dispute about who belongs (Frame.Frozen), or takes back a box that was removed (Frame.Removed). Whoever has the recovery words may, signed in or not: those
 // who could sign in may be whom it is about.
 type Settling interface {
 	// Dispute returns what it is about; with nothing in it there is none. Problems: field "words", KindBusy.
@@ -45,9 +45,9 @@ type Dispute struct {
 // Disputed is somebody or something that was removed while it removed in turn.
 type Disputed struct {
 	ID   string
-	Kind string // "person", "device" or "box"
+	Kind string // "person", "device", "box", "here" for this box, or "remover" for one that removed this box
 	Name string
-	By   []string // who removed it; a box's name where nobody is named
+	By   []string // who removed it; a box's name where nobody is named; not said of a remover
 }
 
 // Clone is a box whose key is used in two places.

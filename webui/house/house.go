@@ -59,6 +59,7 @@ type Frame struct {
 	Devices      int // devices of the household, for saying whether the first pairing is still to come
 	LogReadOnly  bool
 	Frozen       bool // who belongs is disputed; see Settling
+	Removed      bool // the household removed this box: only Settling is served
 }
 
 // Doors says how this box is reached, for the pages that anyone on the home network may see. Nothing in it is secret.

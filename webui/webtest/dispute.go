@@ -47,6 +47,17 @@ func divided() *House {
 	return h
 }
 
+// removedBox is one that the stolen attic removed from the house.
+func removedBox() *House {
+	h := frozen()
+	h.TheFrame.Frozen, h.TheFrame.Removed, h.TheFrame.Box = false, true, ""
+	h.TheDispute.Who = []house.Disputed{
+		{ID: "study", Kind: "here", Name: "Study", By: []string{"Attic"}}, {ID: string(annID), Kind: "person", Name: "Ann", By: []string{"Attic"}},
+		{ID: "attic", Kind: "remover", Name: "Attic"},
+	}
+	return h
+}
+
 func clonedBox(here bool) *House {
 	h := frozen()
 	h.TheDispute = house.Dispute{Clones: []house.Clone{{Name: "Attic", Here: here}}}
@@ -102,6 +113,9 @@ func disputeScenes() []Scene {
 		})), 422),
 		follow(post("dispute-done", "done", "/dispute/settle", answers("stays", "goes"), owner, frozen())),
 		post("dispute-restart", "done", "/dispute/settle", nil, nobodySecure, with(clonedBox(true), func(h *House) { h.Restarts = true })),
+		{Name: "dispute-removed", Page: "dispute", State: "empty", Method: "GET", Path: "/dispute", Caller: nobodySecure, House: removedBox()},
+		post("dispute-remover", "many", "/dispute", nil, nobodySecure, removedBox()),
+		post("dispute-removed-none", "one", "/dispute", nil, nobodySecure, with(removedBox(), func(h *House) { h.TheDispute = house.Dispute{} })),
 		{Name: "signin-frozen", Page: "signin", State: "broken", Method: "GET", Path: "/signin", Caller: nobodySecure, House: frozen()},
 		{Name: "people-suspended", Page: "people", State: "broken", Method: "GET", Path: "/people", Caller: owner, House: with(frozen(), func(h *House) {
 			h.ThePeople[1].State = services.StateQuarantined

@@ -579,7 +579,8 @@ func Scenes() []Scene {
 		{Name: "error-nothere", Page: "failure", State: "broken", Method: "GET", Path: "/people", Caller: nobodyLAN, House: well(), Want: 403},
 		{Name: "error-notallowed", Page: "failure", State: "broken", Method: "GET", Path: "/network", Caller: guest, House: well(), Want: 403},
 		{Name: "error-misdirected", Page: "failure", State: "broken", Method: "GET", Path: "/misdirected", Caller: nobodySecure, House: well(), Want: 421},
-		{Name: "error-removed", Page: "failure", State: "broken", Method: "GET", Path: "/removed", Caller: nobodyLAN, House: well(), Want: 503},
+		{Name: "error-removed", Page: "failure", State: "broken", Method: "GET", Path: "/", Caller: nobodySecure, House: removedBox(), Want: 503},
+		{Name: "error-removed-lan", Page: "failure", State: "broken", Method: "GET", Path: "/", Caller: nobodyLAN, House: removedBox(), Want: 503},
 		{Name: "error-internal", Page: "failure", State: "broken", Method: "GET", Path: "/internal", Caller: owner, House: well(), Want: 500},
 	}, slices.Concat(boxScenes(), disputeScenes(), wordScenes(), logScenes())...)
 }

@@ -64,9 +64,6 @@ func (s Scene) serve(ui *webui.UI, w http.ResponseWriter, r *http.Request) {
 			Say: services.Say("webui.misdirected", "This box answers to its own names and addresses only. Open it as hearth.local, or by the address on its sheet."),
 		})
 		return
-	case "/removed":
-		ui.Fail(w, r, &services.Problem{Kind: services.KindUnavailable, Code: "box-removed", Say: services.Sentence{Key: "access.removed"}})
-		return
 	case "/internal":
 		ui.Fail(w, r, errors.New("the scene wants it so"))
 		return
@@ -82,6 +79,8 @@ func (s Scene) serve(ui *webui.UI, w http.ResponseWriter, r *http.Request) {
 		}
 		mux.HandleFunc(route.Method+" "+route.Path, func(w http.ResponseWriter, r *http.Request) {
 			switch {
+			case s.House.TheFrame.Removed && !route.Removed:
+				ui.Fail(w, r, &services.Problem{Kind: services.KindUnavailable, Code: "box-removed", Say: services.Sentence{Key: "access.removed"}})
 			case s.Caller.Role < route.Least && s.Caller.Role == services.RoleNone:
 				ui.NeedSignIn(w, r)
 			case s.Caller.Role < route.Least:

@@ -240,6 +240,9 @@ func (rq *Request) Render(p *Page) error {
 	if Sealed(rq.R.Context()) {
 		p.Plain = true // the menu leads to pages that are not inside the seal
 	}
+	if rq.Frame.Removed {
+		p.Plain, p.Alone = true, true
+	}
 	if p.Flash == nil && len(p.Errors.List) == 0 {
 		p.Flash = rq.Server.Flashes.take(rq)
 	}
@@ -320,7 +323,13 @@ func (rq *Request) trouble(p *services.Problem) Trouble {
 	}
 	switch p.Code { // of what lets nobody in there is no other page
 	case "box-removed":
-		t.Title, t.Action, t.Link = rq.T("error.removed"), "", ""
+		t.Title, t.Action, t.Link = rq.T("error.removed"), rq.T("error.removed.do"), "/dispute"
+		if rq.Caller.Face == services.FaceLAN { // not over plain http
+			t.Action, t.Link = "", ""
+			if secure := rq.Server.House.Doors(rq.R.Context()).Secure; len(secure) > 0 {
+				t.Action, t.Link = rq.T("error.removed.do"), secure[0]+"dispute"
+			}
+		}
 	case "household-lost":
 		t.Title, t.Action, t.Link = rq.T("error.lost"), "", ""
 	}

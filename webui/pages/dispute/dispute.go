@@ -29,21 +29,30 @@ func page(rq *web.Request, title string) *web.Page {
 func (p *Pages) Show(rq *web.Request) error { return p.words(rq, secret.Text{}, web.Errors{}) }
 
 func (p *Pages) words(rq *web.Request, words secret.Text, e web.Errors) error {
-	if !rq.Frame.Frozen {
-		pg := page(rq, rq.T("dispute.none"))
-		pg.Body = noneBody(pg)
-		return rq.Render(pg)
+	if !rq.Frame.Frozen && !rq.Frame.Removed {
+		return p.none(rq, "dispute.none")
 	}
 	var agreed house.Agreement
-	if rq.Caller.Role >= services.RoleAdmin {
+	if rq.Caller.Role >= services.RoleAdmin && rq.Frame.Frozen {
 		var err error
 		if agreed, err = p.House.Agreement(rq.R.Context()); err != nil {
 			return err
 		}
 	}
-	pg := page(rq, rq.T("dispute.title"))
+	about := "dispute"
+	if rq.Frame.Removed {
+		about = "dispute.removed"
+	}
+	pg := page(rq, rq.T(about+".title"))
 	pg.Errors = e
-	pg.Body = wordsBody(pg, words.Reveal(), agreed.Needed)
+	pg.Body = wordsBody(pg, about, words.Reveal(), agreed.Needed)
+	return rq.Render(pg)
+}
+
+// none says that there is nothing to settle.
+func (p *Pages) none(rq *web.Request, say string) error {
+	pg := page(rq, rq.T(say))
+	pg.Body = noneBody(pg, say)
 	return rq.Render(pg)
 }
 
@@ -58,7 +67,7 @@ func (p *Pages) Words(rq *web.Request) error {
 
 // open reads the dispute with the words of the form. When they do not, it answers itself.
 func (p *Pages) open(rq *web.Request) (d house.Dispute, done bool, err error) {
-	if !rq.Frame.Frozen {
+	if !rq.Frame.Frozen && !rq.Frame.Removed {
 		return d, true, rq.Redirect("/dispute")
 	}
 	d, err = p.House.Dispute(rq.R.Context(), rq.Secret("words"))
@@ -69,6 +78,8 @@ func (p *Pages) open(rq *web.Request) (d house.Dispute, done bool, err error) {
 	case e.Any():
 		// The words are kept for correcting: whoever typed them has them, and they travelled no other way than they will again.
 		return d, true, p.words(rq, rq.Secret("words"), e)
+	case len(d.Who)+len(d.Clones) == 0 && rq.Frame.Removed:
+		return d, true, p.none(rq, "dispute.removed.none")
 	case len(d.Who)+len(d.Clones) == 0: // it was settled a moment ago
 		return d, true, rq.Redirect("/dispute")
 	}
