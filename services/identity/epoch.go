@@ -212,7 +212,7 @@ func (s *Service) Settle(ctx context.Context, c Settlement) error {
 	if err != nil {
 		return err
 	}
-	if err := s.write(made...); err != nil {
+	if err := s.writeLong(made); err != nil {
 		return err
 	}
 	s.become(next, nil, made)

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"math"
 	"sync"
 	"time"
 
@@ -10,56 +11,125 @@ import (
 	"hearth.alt/services/identity/internal/record"
 )
 
-// A box may write so many bytes of records of its own at once, and so many a second for ever: a stolen key could otherwise
-// fill the log of the whole household. Ten thousand records are some three megabytes. What others wrote is not counted, but
-// for boxes that it took in itself: they may be nothing but keys that it made up.
+// A stolen key could fill the log of the whole household, and records are never taken out of it. A record cannot be refused
+// either: a record of somebody else may stand on it. So whoever writes more than any household does is read slowly.
+//
+// What a box wrote is counted for it, for the box that took it in, for the one that took in that one, and so on: the boxes
+// that a thief takes in are nothing but keys that it made up. Each may write so many bytes at once, and so many a second
+// for ever: half as much as who took it in, so that one box, with all that it took in, does not use up what that one has.
+// The fuller the log is, the less: it halves with each floodHalf beyond floodCalm, which no honest household comes to. What
+// is counted is forgotten with a start; how full the log is is not.
+//
+// The numbers: ten thousand records are some three megabytes. A stolen key fills 16 MiB in one or two days, 28 MiB in a
+// month, 40 MiB in years; fifteen boxes that are each told something else, in fifteen times less.
 const (
 	floodBurst = 8 << 20
 	floodRate  = 100
+	floodDepth = 6 // as much is halved at the most
+	floodCalm  = 16 << 20
+	floodHalf  = 2 << 20
 	// Each frame costs a look at all the rest, and each removal may be weighed against each other one, now and at each
 	// start: 2,000 beside one another are a quarter of a second.
 	floodFrame   = 1 << 10
 	floodRecord  = 512 // at least: a settlement, which is written in one piece, has room for what answers some 25,000 records
 	floodRemoval = 4 << 10
+	// floodQuiet is what a box that belonged at the last start may write although others used up what they have together: it
+	// may be the removal of those.
+	floodQuiet = 64 << 10
+	// logReserve is kept for removals, and for what the words settle.
+	logReserve = 8 << 20
 )
 
-// flood counts what each box wrote. The zero value is ready; it is safe for concurrent use.
+// flood counts what was written. The zero value is ready; it is safe for concurrent use.
 type flood struct {
-	mu   sync.Mutex
-	left map[services.PeerID]allowance // in bytes
+	mu    sync.Mutex
+	spent map[services.PeerID]spent
 }
 
-// cost is what frame, of peer, is counted as.
-func (s *Service) cost(ctx context.Context, peer services.PeerID, frame exchange.Frame) (int, error) {
-	if frame.Records == nil {
-		return 0, nil
+type spent struct {
+	bytes float64
+	at    time.Time // monotonic
+}
+
+// spend counts cost for who, of which rate bytes are forgotten each second, and returns what it comes to.
+func (f *flood) spend(who services.PeerID, cost int, rate float64, now time.Time) float64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.spent == nil {
+		f.spent = map[services.PeerID]spent{}
 	}
+	a := f.spent[who]
+	if !a.at.IsZero() {
+		a.bytes = max(0, a.bytes-now.Sub(a.at).Seconds()*rate)
+	}
+	a.bytes, a.at = a.bytes+float64(cost), now
+	f.spent[who] = a
+	return a.bytes
+}
+
+// floodLimits are how much a box may write at once, and each second, that depth others took in one after another, while the
+// log has size bytes.
+func floodLimits(depth int, size int64) (burst, rate float64) {
+	part := math.Exp2(-float64(min(depth, floodDepth)) - float64(max(0, size-floodCalm))/floodHalf)
+	return floodBurst * part, floodRate * part
+}
+
+// count counts records that came from others. The caller holds writing.
+func (s *Service) count(fresh []*record.Record) {
+	now, frame := time.Now(), floodFrame
+	for _, r := range fresh {
+		if r.Author.Kind != record.KindBox {
+			continue
+		}
+		cost := max(len(r.Bytes()), floodRecord) + frame
+		if isRemoval(r) {
+			cost += floodRemoval
+		}
+		frame = 0
+		s.each(r.Author, func(a record.Author, _, rate float64) { s.flood.spend(a.Key, cost, rate, now) })
+	}
+}
+
+// each calls do for the box a, for the one that took it in, and so on, with what each may write.
+func (s *Service) each(a record.Author, do func(a record.Author, burst, rate float64)) {
+	lineage := s.shared.Set().Lineage(a)
+	for i, a := range lineage {
+		burst, rate := floodLimits(len(lineage)-1-i, s.log.Size())
+		do(a, burst, rate)
+	}
+}
+
+// pause is how long peer is not to be read on.
+func (s *Service) pause(ctx context.Context, peer services.PeerID) (time.Duration, error) {
 	if err := s.lock(ctx); err != nil {
 		return 0, err
 	}
 	defer s.unlock()
-	cost := 0
-	for _, b := range frame.Records {
-		r, err := record.Parse(b)
-		if err != nil || r.Author.Kind != record.KindBox || r.Author.Key != peer && (s.shared == nil || !s.shared.Set().TookIn(record.Box(peer), r.Author)) {
-			continue
-		}
-		cost += max(len(b), floodRecord)
-		if isRemoval(r) {
-			cost += floodRemoval
-		}
+	if s.shared == nil {
+		return 0, nil
 	}
-	if cost > 0 {
-		cost += floodFrame
+	now, most, quiet := time.Now(), 0.0, false
+	s.each(record.Box(peer), func(a record.Author, burst, rate float64) {
+		wrote := s.flood.spend(a.Key, 0, rate, now)
+		most = max(most, (wrote-burst)/rate)
+		if _, old := s.old[peer]; a.Key == peer && old && wrote <= floodQuiet {
+			quiet = true
+		}
+	})
+	if quiet {
+		return 0, nil
 	}
-	return cost, nil
+	return time.Duration(min(most, 1e9) * float64(time.Second)), nil
 }
 
-// wait counts what peer wrote and returns once it may be read on.
-func (f *flood) wait(ctx context.Context, peer services.PeerID, cost int) error {
-	pause := f.spend(peer, cost, time.Now())
-	if pause <= 0 {
+// patiently waits until peer, which sends f, may be read on.
+func (s *Service) patiently(ctx context.Context, peer services.PeerID, f exchange.Frame) error {
+	if f.Records == nil {
 		return nil
+	}
+	pause, err := s.pause(ctx, peer)
+	if err != nil || pause <= 0 {
+		return err
 	}
 	select {
 	case <-time.After(pause):
@@ -67,17 +137,4 @@ func (f *flood) wait(ctx context.Context, peer services.PeerID, cost int) error 
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// spend returns how long peer has to wait for what it wrote.
-func (f *flood) spend(peer services.PeerID, cost int, now time.Time) time.Duration {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	a := f.left[peer].grown(now, floodBurst, floodRate)
-	a.left -= float64(cost)
-	if f.left == nil {
-		f.left = map[services.PeerID]allowance{}
-	}
-	f.left[peer] = a
-	return time.Duration(max(0, -a.left) / floodRate * float64(time.Second))
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -43,6 +44,7 @@ type Service struct {
 	draft   draft
 	// forgotten is how many former roots forgetRoots has seen to.
 	forgotten int
+	old       map[services.PeerID]services.Box // those that belonged when the log was read
 	flood     flood
 	byes      flood // farewells to removed boxes, and their introductions
 
@@ -100,6 +102,10 @@ func (s *Service) adopt(l loaded) {
 	s.log, s.state, s.forgotten = l.log, l.state, 0
 	s.share(l.records)
 	s.behind = l.behind
+	s.old = nil
+	if l.state != nil {
+		s.old = maps.Clone(l.state.boxes)
+	}
 	m := &services.Membership{Self: s.self}
 	if l.state != nil {
 		m = l.state.membership()
@@ -380,6 +386,9 @@ func (s *Service) changeAllLocked(ctx context.Context, act actor, decide func(h 
 	if cannot != nil && slices.ContainsFunc(payloads, func(p record.Payload) bool { return !removesSomebody(p) }) {
 		return cannot
 	}
+	if s.log.Size() > logfile.MaxSize-logReserve && !slices.ContainsFunc(payloads, removesSomebody) {
+		return logFull(logfile.ErrFull)
+	}
 	next := s.state.clone()
 	var records []*record.Record
 	for _, p := range payloads {
@@ -494,12 +503,37 @@ func (s *Service) write(records ...*record.Record) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, logfile.ErrFull):
-		return &services.Problem{
-			Kind: services.KindUnavailable, Code: "log-full", Cause: err,
-			Say: services.Say("identity.log-full", "The record of who belongs has reached its greatest size, so nothing more can be added. Nothing was changed."),
-		}
+		return logFull(err)
 	}
 	return notWritten(err)
+}
+
+// writeLong is write for more than one frame may hold: as much as one holds of the end is written in one piece, and what comes
+// before it before.
+func (s *Service) writeLong(records []*record.Record) error {
+	first, size := len(records), 0
+	for first > 0 && size+2+len(records[first-1].Bytes()) <= logfile.MaxBody {
+		first--
+		size += 2 + len(records[first].Bytes())
+	}
+	if first > 0 {
+		if err := s.writeLong(records[:first]); err != nil {
+			return err
+		}
+	}
+	err := s.write(records[first:]...)
+	if err != nil && first > 0 {
+		_ = s.log.Close()
+		s.adopt(load(s.cfg.Disk, s.self, s.path))
+	}
+	return err
+}
+
+func logFull(cause error) error {
+	return &services.Problem{
+		Kind: services.KindUnavailable, Code: "log-full", Cause: cause,
+		Say: services.Say("identity.log-full", "The record of who belongs has reached its greatest size, so nothing more can be added. Nothing was changed."),
+	}
 }
 
 func notWritten(cause error) error {

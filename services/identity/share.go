@@ -138,6 +138,7 @@ func (c *LogConn) receive(ctx context.Context, f exchange.Frame) error {
 		return err // it is a set that cannot be folded: impossible, since genesis is there
 	}
 	s.become(next, c.at, fresh)
+	s.count(fresh)
 	s.proveClone(ctx, fresh)
 	s.conclude(ctx, fresh)
 	for _, r := range fresh {
@@ -275,14 +276,10 @@ func (s *Service) ServeLog(ctx context.Context, peer services.PeerID, rw io.Read
 				err = fmt.Errorf("%w: %w", ErrPeer, err)
 			}
 			if err == nil {
+				err = s.patiently(ctx, peer, f) // before it is taken: a thief could begin anew after each frame
+			}
+			if err == nil {
 				err = c.receive(ctx, f)
-			}
-			cost := 0
-			if err == nil {
-				cost, err = s.cost(ctx, peer, f)
-			}
-			if err == nil {
-				err = s.flood.wait(ctx, peer, cost)
 			}
 			if err != nil {
 				came <- err
@@ -322,13 +319,17 @@ func (c *LogConn) ended() bool {
 // end calls ServeLog, the other Farewell.
 const FarewellProtocol = "/identity/farewell/v1"
 
-// farewellCost is what a farewell, or hearing a removed box's introduction, counts as in Service.byes. One costs several looks at the whole log, and whoever has the key of
-// a removed box may ask for ever: 32 at once, and then one every 44 minutes.
-const farewellCost = floodBurst / 32
+// farewellCost is what a farewell, or hearing a removed box's introduction, counts as in Service.byes. One costs several
+// looks at the whole log, and whoever has the key of a removed box may ask for ever: 32 at once, and then one every 44 minutes.
+const (
+	farewellCost  = 256 << 10
+	farewellBurst = 32 * farewellCost
+	farewellRate  = 100
+)
 
 // often counts a farewell to the removed box peer, or its introduction, and says whether there were enough.
 func (s *Service) often(peer services.PeerID) bool {
-	return s.byes.spend(peer, farewellCost, time.Now()) > 0
+	return s.byes.spend(peer, farewellCost, farewellRate, time.Now()) > farewellBurst
 }
 
 // Farewell tells the removed box peer, at the other end of rw, what it may still know: its removal, and what came before

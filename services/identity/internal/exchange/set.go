@@ -104,22 +104,22 @@ func (s *Set) descends(r *record.Record, places []int) bool {
 	return false
 }
 
-// TookIn says whether box took author in, or took in who did.
-func (s *Set) TookIn(box, author record.Author) bool {
-	seen := map[record.Author]bool{author: true}
-	for queue := []record.Author{author}; len(queue) > 0; queue = queue[1:] {
-		for _, i := range s.chain[step{queue[0], 0}] {
-			by := s.records[i].Author
-			if by == box {
-				return true
-			}
-			if !seen[by] {
-				seen[by] = true
-				queue = append(queue, by)
-			}
+// Lineage is author, the box that took it in, the one that took in that one, and so on; as far as boxes did, and as this
+// set heard of it first.
+func (s *Set) Lineage(author record.Author) []record.Author {
+	out := []record.Author{author}
+	for {
+		places := s.chain[step{out[len(out)-1], 0}]
+		if len(places) == 0 {
+			return out
 		}
+		// Whoever took in stands in the set before, so this ends.
+		by := s.records[places[0]].Author
+		if by.Kind != record.KindBox {
+			return out
+		}
+		out = append(out, by)
 	}
-	return false
 }
 
 // add takes r in, whose past is there and which is not.
