@@ -32,6 +32,7 @@ var intervals = map[string]string{
 	"services/identity/flood.go":                "how fast a box writes is an interval",
 	"services/identity/friendbook.go":           "how often a friend is written down is an interval",
 	"services/identity/invite.go":               "how long an invitation was open, whatever is done to the clock",
+	"services/identity/newwords.go":             "how long new words were shown is an interval",
 	"services/link/service.go":                  "since when a session has no stream",
 	"services/link/session.go":                  "since when a session has no stream",
 	"services/link/stream.go":                   "since when a session has no stream",
