@@ -53,6 +53,7 @@ func shares(id *identity.Service, where *whereabouts, self services.PeerID) []sh
 			name: identity.LogProtocol, serve: id.ServeLog,
 			bye: identity.FarewellProtocol, tellBye: id.Farewell, new: identity.IntroduceProtocol, hearNew: id.Introduce,
 		},
+		{name: identity.NextRootProtocol, serve: id.ServeNextRoot},
 		{name: addressProtocol, serve: func(ctx context.Context, peer services.PeerID, rw io.ReadWriter) error {
 			return where.serve(ctx, self, peer, rw)
 		}},

@@ -112,6 +112,12 @@ func TestHouseholdShares(t *testing.T) {
 	eventually(t, "the attic and the barn do not find each other through the study", func() bool {
 		return b.links.linked(identity.LogProtocol)[third.Keys.PeerID()]
 	})
+	for _, box := range []*linked{b, c} { // what new words take comes over the links, too
+		eventually(t, "no new words could be made on a box that joined", func() bool {
+			kept, err := box.Keys.NextRoots(t.Context())
+			return err == nil && len(kept) == 1
+		})
+	}
 	a.stop()
 	dora := add(t, b, "Dora")
 	c.until(t, "with the first box off, Dora reaches the barn", people(4))

@@ -21,7 +21,7 @@
 //   - internal/exchange: how boxes come to the same set of records;
 //   - invite.go, join.go: how a box invites another one, and how that joins (internal/joinwire, internal/spake2);
 //   - words.go: the 24 recovery words and the root key they stand for;
-//   - newwords.go: new words in the place of those that were lost from sight;
+//   - newwords.go, nextroot.go: new words in the place of those that were lost from sight, and what each box keeps for that;
 //   - friends.go: the address book: other households, and what they are allowed;
 //   - befriend.go, internal/befriend: how households become friends, and hear of one another; friendproof.go: how one
 //     proves its boxes; friendbook.go: invitations, and when friends were heard of;

@@ -35,15 +35,17 @@ type Service struct {
 	path  string
 	start time.Time // known time when New was called
 
-	writing chan struct{} // holds one token while a change is made; guards log, state, shared, conns, draft and forgotten
+	writing chan struct{} // holds one token while a change is made; guards log to holds
 	log     *logfile.Log
 	state   *household         // nil before the claim
 	shared  *exchange.Exchange // the same records, as other boxes are told of them; nil while there are none
 	behind  []*record.Record   // those that can be read behind a damage
 	conns   map[*LogConn]struct{}
 	draft   draft
-	// forgotten is how many former roots forgetRoots has seen to.
+	// forgotten is how many former roots forgetRoots has seen to; holds is what is announced whose entropy was found with
+	// the keeper.
 	forgotten int
+	holds     [32]byte
 	old       map[services.PeerID]services.Box // those that belonged when the log was read
 	flood     flood
 	byes      flood // farewells to removed boxes, and their introductions
@@ -99,7 +101,7 @@ func New(cfg Config) (*Service, error) {
 
 // adopt makes what was loaded the state. The caller holds writing, or is New.
 func (s *Service) adopt(l loaded) {
-	s.log, s.state, s.forgotten = l.log, l.state, 0
+	s.log, s.state, s.forgotten, s.holds = l.log, l.state, 0, [32]byte{}
 	s.share(l.records)
 	s.behind = l.behind
 	s.old = nil
