@@ -132,7 +132,7 @@ func (h *House) NewWords(ctx context.Context, caller services.Caller, in NewWord
 		return NewWordsOutput{}, err
 	}
 	h.audit(ctx, caller, "words-replaced", "")
-	return NewWordsOutput{Replaced: true, Next: "The new words count from now on, on every box. The former ones are good for nothing: destroy that paper, and the files."}, nil
+	return NewWordsOutput{Replaced: true, Next: "The new words count from now on, on every box. The former ones are good for nothing: destroy that paper, and the files. An export from before goes with the former words only: make a new one."}, nil
 }
 
 // ResetPassword gives a person a new password, from the console, and ends their sessions.

@@ -40,6 +40,9 @@ func TestNextRootIsHandedOn(t *testing.T) {
 		words := wordsOf(t, study)
 		_, err := attic.NewWords(t.Context(), words)
 		wantCode(t, err, "words-elsewhere")
+		ctx, cancel := context.WithCancel(t.Context())
+		ran := make(chan error, 1)
+		go func() { ran <- study.Run(ctx) }()
 		stop := hand(t, study, attic)
 		synctest.Wait()
 		fresh := newWords(t, attic.Service, words)
@@ -49,12 +52,17 @@ func TestNextRootIsHandedOn(t *testing.T) {
 		share(t, attic.Service, study.Service)
 		time.Sleep(2 * time.Second) // the pause between two frames
 		synctest.Wait()
+		if _, err := study.Keys.RootWords(t.Context()); study.WordsPending() || err == nil {
+			t.Error("the former words, which were never confirmed, are still shown")
+		}
 		if err := study.ReplaceWords(t.Context(), fresh, newWords(t, study.Service, fresh)); err != nil {
 			t.Fatal(err)
 		}
 		share(t, study.Service, attic.Service)
 		agree(t, study.Service, attic.Service)
 		stop()
+		cancel()
+		<-ran
 		wantCode(t, attic.CheckWords(t.Context(), fresh), "words-former")
 	})
 }

@@ -116,5 +116,5 @@ func (p *Pages) Replace(rq *web.Request) error {
 	case e.Any():
 		return p.check(rq, n, given, e)
 	}
-	return rq.Done("/boxes", services.Say("webui.newwords.done", "The new words count from now on, on every box. The former ones are good for nothing: destroy that paper."))
+	return rq.Done("/boxes", services.Say("webui.newwords.done", "The new words count from now on, on every box. Destroy the former paper. If you keep the household in a file, export it anew: the former file goes with the former words only."))
 }
