@@ -227,3 +227,50 @@ func TestNewWordsAreKeptFirst(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What the words are for is done with the new ones, and not with the former: a dispute, and a box from a backup. A box that no
+// other is left for has lost what the next new words would take, and says so.
+func TestNewWordsAreTheWords(t *testing.T) {
+	study := identitytest.Household(t)
+	ben := person(t, study.Service, "Ben", services.RoleOwner).ID
+	attic := identitytest.Joined(t, study, "Attic")
+	words := wordsOf(t, study)
+	fresh := newWords(t, study.Service, words)
+	if err := study.ReplaceWords(t.Context(), words, fresh); err != nil {
+		t.Fatal(err)
+	}
+	share(t, study.Service, attic.Service)
+	if err := study.RemovePerson(identity.Acting(t.Context(), study.Owner, ""), ben); err != nil {
+		t.Fatal(err)
+	}
+	if err := attic.RemovePerson(identity.Acting(t.Context(), ben, ""), study.Owner); err != nil {
+		t.Fatal(err)
+	}
+	share(t, study.Service, attic.Service)
+	_, err := study.NewWords(t.Context(), fresh)
+	wantCode(t, err, "frozen")
+	settle := identity.Settlement{Words: words, Stay: []identity.Subject{{Person: study.Owner}}}
+	wantCode(t, attic.Settle(t.Context(), settle), "words-former")
+	settle.Words = fresh
+	if err := attic.Settle(t.Context(), settle); err != nil {
+		t.Fatal(err)
+	}
+	share(t, study.Service, attic.Service)
+	agree(t, study.Service, attic.Service)
+	if m := study.Membership(); m.Frozen || len(m.People) != 1 {
+		t.Errorf("frozen %t, people %+v", m.Frozen, m.People)
+	}
+
+	barn, err := identity.New(identity.Config{Dir: filepath.Join(t.TempDir(), "identity"), Keys: identitytest.NewKeys("barn"), Now: now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	backup := string(snapshot(t, study.Service))
+	wantCode(t, barn.TakeIn(t.Context(), strings.NewReader(backup), words, "Barn"), "words-former")
+	if err := barn.TakeIn(t.Context(), strings.NewReader(backup), fresh, "Barn"); err != nil {
+		t.Fatal(err)
+	}
+	person(t, barn, "Cleo", services.RoleMember)
+	_, err = barn.NewWords(t.Context(), fresh)
+	wantCode(t, err, "words-elsewhere")
+}
