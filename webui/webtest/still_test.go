@@ -8,7 +8,7 @@ import (
 	"hearth.alt/webui/messages"
 )
 
-var changes = regexp.MustCompile(`(href|action)="/(devices|people|friends|boxes)[^"]*/(add|invite|accept|remove)"|<form class="stack" method="post"`)
+var changes = regexp.MustCompile(`href="/words"|(href|action)="/(devices|people|friends|boxes)[^"]*/(add|invite|accept|remove)"|<form class="stack" method="post"`)
 
 // TestNothingToChangeWhileDisputed: a page that changes who belongs offers no button for it while nobody can, and says why.
 func TestNothingToChangeWhileDisputed(t *testing.T) {

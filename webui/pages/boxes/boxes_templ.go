@@ -421,7 +421,7 @@ func listBody(pg *web.Page, rows []row, same, owns bool) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			if !pg.Frame.WordsPending {
+			if !pg.Frame.WordsPending && !pg.Still() {
 				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 38, "<section aria-labelledby=\"words\"><h2 id=\"words\">")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
