@@ -157,8 +157,8 @@ func TestSettleWithoutASession(t *testing.T) {
 		t.Error("signing in does not lead there")
 	}
 	mia := h.who[services.RoleMember]
-	if w := h.ask(services.FaceSecure, as(h.request(services.FaceSecure, "GET", "/", http.NoBody), mia)); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "Who belongs to this house is disputed") {
-		t.Errorf("the first page does not say so: %d", w.Code)
+	if w := h.ask(services.FaceSecure, as(h.request(services.FaceSecure, "GET", "/", http.NoBody), mia)); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "Who belongs to this house is disputed") || !strings.Contains(w.Body.String(), "Two removed one another") || strings.Contains(w.Body.String(), "in two places") {
+		t.Errorf("the first page does not say so: %d\n%s", w.Code, w.Body)
 	}
 	list := strings.Fields(words)
 	for what, wrong := range map[string]string{"Word 1 is not": "zoo " + strings.Join(list[1:], " "), "not 23": strings.Join(list[1:], " "), "Word 2 is not a recovery word": list[0] + " qqqq " + strings.Join(list[2:], " ")} {
@@ -480,8 +480,11 @@ func TestSettleACopyElsewhere(t *testing.T) {
 	h.webConfig.House.Rekey = &fakeRekey{}
 	words := url.Values{"words": {theWords(t, h)}}
 	owner := h.who[services.RoleOwner]
-	if w := h.ask(services.FaceSecure, as(h.request(services.FaceSecure, "GET", "/", http.NoBody), owner)); !strings.Contains(w.Body.String(), "Who belongs to this house is disputed") {
+	if w := h.ask(services.FaceSecure, as(h.request(services.FaceSecure, "GET", "/", http.NoBody), owner)); !strings.Contains(w.Body.String(), "Who belongs to this house is disputed") || !strings.Contains(w.Body.String(), "as after a card was copied: <bdi>Barn</bdi>") || strings.Contains(w.Body.String(), "one another") {
 		t.Errorf("the first page: %d\n%s", w.Code, w.Body)
+	}
+	if w := h.ask(services.FaceSecure, h.request(services.FaceSecure, "GET", "/dispute", http.NoBody)); !strings.Contains(w.Body.String(), "in two places") || strings.Contains(w.Body.String(), "one another") || strings.Contains(w.Body.String(), "Barn") {
+		t.Errorf("the page of the dispute: %d\n%s", w.Code, w.Body)
 	}
 	if w, text := send(h, services.FaceSecure, "/dispute", words); w.Code != http.StatusOK || !strings.Contains(text, "The box <bdi>Barn</bdi> is removed. Set it up again from a fresh card") {
 		t.Fatalf("%d\n%s", w.Code, text)

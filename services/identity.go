@@ -183,6 +183,9 @@ type Membership struct {
 	ReadOnly bool
 	// Frozen is set while who belongs is disputed; ReadOnly is, too. The disputed are suspended (StateQuarantined).
 	Frozen bool
+	// Opposed and Copied are why: some removed one another, and boxes whose key is used in two places, by PeerID.
+	Opposed bool
+	Copied  []PeerID
 }
 
 // Claimed says whether the box has an owner.

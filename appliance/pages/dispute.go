@@ -125,9 +125,21 @@ func disputeTrouble(m *services.Membership, role services.Role) house.Trouble {
 	t := house.Trouble{
 		ID: "dispute", State: house.StateAct,
 		What:  services.Say("trouble.dispute-what", "Who belongs to this house is disputed."),
-		Why:   services.Say("trouble.dispute-why", "Two removed one another at the same time, or the key of a box is used in two places, as after a card was copied. Since when is not known."),
+		Why:   services.Say("trouble.dispute-why", "Two removed one another at the same time. Since when is not known."),
 		Means: services.Say("trouble.dispute-means", "Those it is about have no access. Everybody else goes on as before. People, devices and boxes cannot be changed."),
 		Do:    services.Say("trouble.dispute-ask", "Ask an owner of the house. With the 24 recovery words they can settle it."),
+	}
+	var copied []string
+	for _, b := range m.Boxes {
+		if slices.Contains(m.Copied, b.ID) {
+			copied = append(copied, b.Name)
+		}
+	}
+	if boxes := strings.Join(copied, ", "); len(copied) > 0 && m.Opposed {
+		t.Why = services.Say("trouble.dispute-both", "Two removed one another at the same time, and a key is used in two places, as after a card was copied: {boxes}. Since when is not known.", "boxes", boxes)
+	} else if len(copied) > 0 {
+		t.Why = services.Say("trouble.dispute-copied", "A key is used in two places, as after a card was copied: {boxes}. Since when is not known.", "boxes", boxes)
+		t.Means = services.Say("trouble.dispute-copied-means", "The other boxes do not listen to it. Everybody goes on as before. People, devices and boxes cannot be changed.")
 	}
 	if box, ok := m.Box(); ok && box.State == services.StateQuarantined {
 		t.What = services.Say("trouble.suspended-what", "This box is suspended, because who belongs to this house is disputed.")

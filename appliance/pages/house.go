@@ -73,7 +73,7 @@ func sameWord(typed, want string) bool {
 // Frame is what surrounds every page.
 func (h *House) Frame(ctx context.Context) house.Frame {
 	m := h.API.Identity.Membership()
-	f := house.Frame{Version: h.API.Version, Claimed: m.Claimed(), Devices: len(m.Devices), LogReadOnly: m.ReadOnly && !m.Frozen, Frozen: m.Frozen}
+	f := house.Frame{Version: h.API.Version, Claimed: m.Claimed(), Devices: len(m.Devices), LogReadOnly: m.ReadOnly && !m.Frozen, Frozen: m.Frozen, Opposed: m.Opposed, Copied: len(m.Copied) > 0}
 	if !m.Claimed() {
 		return f
 	}

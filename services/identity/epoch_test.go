@@ -4,6 +4,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"hearth.alt/services"
@@ -63,6 +64,9 @@ func TestDuelIsSettled(t *testing.T) {
 			m := attic.Membership()
 			if !m.Frozen || !m.ReadOnly {
 				t.Fatal("it goes on as if nothing were")
+			}
+			if key := attic.Health().Message.Key; !m.Opposed || len(m.Copied) != 0 || key != "identity.health.frozen" {
+				t.Errorf("the reason is %t, %v, %s", m.Opposed, m.Copied, key)
 			}
 			for _, id := range []services.PersonID{ann, ben} {
 				if p, _ := m.Person(id); p.State != services.StateQuarantined {
@@ -196,6 +200,9 @@ func TestCloneIsSettled(t *testing.T) {
 				m := s.Membership()
 				if !m.Frozen || len(m.People) != 1 {
 					t.Fatalf("frozen %t, people %+v", m.Frozen, m.People)
+				}
+				if key := s.Health().Message.Key; m.Opposed || !slices.Equal(m.Copied, []services.PeerID{attic.Keys.PeerID()}) || key != "identity.health.copied" {
+					t.Errorf("the reason is %t, %v, %s", m.Opposed, m.Copied, key)
 				}
 				for _, b := range m.Boxes {
 					if suspended := b.State == services.StateQuarantined; suspended != (b.ID == attic.Keys.PeerID()) {

@@ -65,6 +65,9 @@ type household struct {
 	gone   map[services.PeerID]struct{} // boxes that were removed
 	frozen bool                         // somebody is suspended: nothing can change before the next epoch
 
+	opposed bool              // some removed one another
+	copied  []services.PeerID // boxes whose key is used in two places
+
 	generation uint64 // of services.Membership
 
 	sequence map[record.Author]uint64    // of each author's newest record
@@ -366,7 +369,7 @@ func (h *household) removeDevice(id services.DeviceID) error {
 
 // suspend takes their access from those whom v leaves in doubt.
 func (h *household) suspend(v *verdict) {
-	h.frozen = v.frozen()
+	h.frozen, h.opposed, h.copied = v.frozen(), len(v.open) > 0, slices.Clone(v.forked)
 	for _, id := range v.forked {
 		h.suspendBox(id)
 	}
@@ -564,6 +567,7 @@ func (h *household) membership() *services.Membership {
 	is := h.is
 	m := &services.Membership{
 		Revision: h.taken, Generation: h.generation, Self: h.self, Household: &is, ReadOnly: h.newer > 0 || h.frozen, Frozen: h.frozen,
+		Opposed: h.opposed, Copied: h.copied,
 		Boxes:   slices.SortedFunc(maps.Values(h.boxes), func(a, b services.Box) int { return cmp.Compare(a.Label, b.Label) }),
 		Removed: slices.SortedFunc(maps.Keys(h.gone), func(a, b services.PeerID) int { return slices.Compare(a[:], b[:]) }),
 		People: slices.SortedFunc(maps.Values(h.people), func(a, b services.Person) int {

@@ -60,6 +60,8 @@ type Frame struct {
 	LogReadOnly  bool
 	Frozen       bool // who belongs is disputed; see Settling
 	Removed      bool // the household removed this box: only Settling is served
+	Opposed      bool // because some removed one another
+	Copied       bool // because the key of a box is used in two places
 }
 
 // Doors says how this box is reached, for the pages that anyone on the home network may see. Nothing in it is secret.

@@ -33,7 +33,7 @@ func (h *House) Agree(context.Context, []string) (house.Agreement, error) {
 // frozen is a house in which Ann and Ben removed one another.
 func frozen() *House {
 	h := well()
-	h.TheFrame.Frozen, h.TheWords = true, words
+	h.TheFrame.Frozen, h.TheFrame.Opposed, h.TheWords = true, true, words
 	h.TheDispute.Who = []house.Disputed{
 		{ID: string(annID), Kind: "person", Name: "Ann", By: []string{"Ben"}}, {ID: string(benID), Kind: "person", Name: "Ben", By: []string{"Ann"}},
 	}
@@ -60,6 +60,7 @@ func removedBox() *House {
 
 func clonedBox(here bool) *House {
 	h := frozen()
+	h.TheFrame.Opposed, h.TheFrame.Copied = false, true
 	h.TheDispute = house.Dispute{Clones: []house.Clone{{Name: "Attic", Here: here}}}
 	return h
 }
@@ -88,6 +89,7 @@ func disputeScenes() []Scene {
 	}
 	return []Scene{
 		{Name: "dispute", Page: "dispute", State: "empty", Method: "GET", Path: "/dispute", Caller: nobodySecure, House: frozen()},
+		{Name: "dispute-copied", Page: "dispute", State: "empty", Method: "GET", Path: "/dispute", Caller: nobodySecure, House: clonedBox(false)},
 		{Name: "dispute-owner", Page: "dispute", State: "empty", Method: "GET", Path: "/dispute", Caller: owner, House: frozen()},
 		{Name: "dispute-none", Page: "dispute", State: "one", Method: "GET", Path: "/dispute", Caller: nobodySecure, House: well()},
 		status(post("dispute-wrong", "broken", "/dispute", url.Values{"words": {"lantern turtle"}}, nobodySecure, frozen()), 422),
