@@ -160,6 +160,11 @@ func TestSettleWithoutASession(t *testing.T) {
 	if w := h.ask(services.FaceSecure, as(h.request(services.FaceSecure, "GET", "/", http.NoBody), mia)); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "Who belongs to this house is disputed") || !strings.Contains(w.Body.String(), "Two removed one another") || strings.Contains(w.Body.String(), "in two places") {
 		t.Errorf("the first page does not say so: %d\n%s", w.Code, w.Body)
 	}
+	for password, says := range map[string]string{olga.password: "You are suspended while it is disputed", "not " + olga.password: "do not belong together"} {
+		if w, text := send(h, services.FaceSecure, "/signin", url.Values{"name": {olga.name}, "password": {password}}); w.Code != http.StatusUnprocessableEntity || !strings.Contains(text, says) {
+			t.Errorf("she signs in: %d, without %q\n%s", w.Code, says, text)
+		}
+	}
 	list := strings.Fields(words)
 	for what, wrong := range map[string]string{"Word 1 is not": "zoo " + strings.Join(list[1:], " "), "not 23": strings.Join(list[1:], " "), "Word 2 is not a recovery word": list[0] + " qqqq " + strings.Join(list[2:], " ")} {
 		w, text := send(h, services.FaceSecure, "/dispute", url.Values{"words": {wrong}})

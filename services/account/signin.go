@@ -39,6 +39,9 @@ type SignedIn struct {
 var (
 	ErrRefused = &services.Problem{Kind: services.KindSignIn, Code: "sign-in-refused",
 		Say: services.Say("account.refused", "The name and the password do not belong together.")}
+	// ErrSuspended comes with the right password only.
+	ErrSuspended = &services.Problem{Kind: services.KindDenied, Code: "suspended", Field: "name",
+		Say: services.Say("account.suspended", "You are suspended while it is disputed who belongs to this house. An owner can settle it with the 24 recovery words. Your password stays as it is.")}
 	ErrSignedOut = &services.Problem{Kind: services.KindSignIn, Code: "signed-out",
 		Say: services.Say("account.signed-out", "You are signed out. Sign in to go on.")}
 	ErrOtherDevice = &services.Problem{Kind: services.KindSignIn, Code: "other-device",
@@ -64,12 +67,15 @@ var (
 // maxName bounds the name at sign-in, in bytes.
 const maxName = 256
 
+// personNamed finds who may sign in, or could if they were not suspended.
 func personNamed(m *services.Membership, name string) (services.Person, bool) {
 	if len(name) > maxName {
 		return services.Person{}, false
 	}
-	active := slices.DeleteFunc(slices.Clone(m.People), func(p services.Person) bool { return p.State != services.StateActive })
-	found := looks.Named(active, func(p services.Person) string { return p.Name }, name)
+	in := slices.DeleteFunc(slices.Clone(m.People), func(p services.Person) bool {
+		return p.State != services.StateActive && p.State != services.StateQuarantined
+	})
+	found := looks.Named(in, func(p services.Person) string { return p.Name }, name)
 	if len(found) != 1 {
 		return services.Person{}, false
 	}
@@ -86,7 +92,7 @@ func parseAddress(s string) netip.Addr {
 	return netip.Addr{}
 }
 
-// SignIn checks name and password and makes a session. Wrong ones cost time (see Throttle). Errors: ErrRefused,
+// SignIn checks name and password and makes a session. Wrong ones cost time (see Throttle). Errors: ErrRefused, ErrSuspended,
 // ErrTooManyTries, ErrBusy, a Problem of KindUnavailable.
 func (s *Service) SignIn(ctx context.Context, in SignIn) (SignedIn, error) {
 	return s.signIn(ctx, in, nil)
@@ -199,6 +205,9 @@ func (s *Service) enter(ctx context.Context, in SignIn, p services.Person, known
 	m, _ := s.c.Members.Watch() // hashing took a while
 	role, ok := s.stands(c, m)
 	if !ok {
+		if now, _ := m.Person(p.ID); now.State == services.StateQuarantined {
+			return SignedIn{}, ErrSuspended
+		}
 		return SignedIn{}, ErrRefused
 	}
 	var also []*credential

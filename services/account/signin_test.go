@@ -69,6 +69,29 @@ func TestSignInAndOut(t *testing.T) {
 	}
 }
 
+// A suspended person is told so, once the password is right; a wrong one is answered as everybody's.
+func TestSignInWhileSuspended(t *testing.T) {
+	s, h := setUp(t)
+	in := SignIn{Name: "Anna", Password: secret.NewText(good), By: from("10.0.0.1")}
+	h.change(func(m *services.Membership) {
+		m.People[0].State, m.Frozen, m.ReadOnly = services.StateQuarantined, true, true
+	})
+	if got, err := s.SignIn(t.Context(), in); !errors.Is(err, ErrSuspended) || !got.Token.Equal(secret.Text{}) {
+		t.Errorf("the right password: %v", err)
+	}
+	wrong := in
+	wrong.Password = secret.NewText("not " + good)
+	if _, err := s.SignIn(t.Context(), wrong); !errors.Is(err, ErrRefused) {
+		t.Errorf("a wrong password: %v", err)
+	}
+	h.change(func(m *services.Membership) {
+		m.People[0].State, m.Frozen, m.ReadOnly = services.StateActive, false, false
+	})
+	if _, err := s.SignIn(t.Context(), in); err != nil {
+		t.Errorf("after the dispute: %v", err)
+	}
+}
+
 // TestSignInByANameThatLooksAlike: a log of an older program may hold two names that look the same; each signs in by their
 // own, and an apostrophe of another keyboard is no wrong name.
 func TestSignInByANameThatLooksAlike(t *testing.T) {
