@@ -78,6 +78,7 @@ func TestAddFriendRefuses(t *testing.T) {
 		"one that looks like it":     {func(n *identity.NewFriend) { n.Petname = "J0nes" }, "petname-taken"},
 		"our own name":               {func(n *identity.NewFriend) { n.Petname = "smith" }, "petname-taken"},
 		"our own name, look-alike":   {func(n *identity.NewFriend) { n.Petname = "Ѕmіth" }, "name-invalid"},
+		"a person's name":            {func(n *identity.NewFriend) { n.Petname = "ANN" }, "petname-taken"},
 		"our box's name":             {func(n *identity.NewFriend) { n.Petname = "Hearth" }, "petname-taken"},
 		"a friend again":             {func(n *identity.NewFriend) { n.ID = services.FriendID{1} }, "friend-known"},
 		"ourselves":                  {func(n *identity.NewFriend) { n.ID = services.FriendID(before.Household.Root) }, "own-household"},

@@ -165,15 +165,20 @@ func both(a, b []services.Grant) []services.Grant {
 
 // mistakable says for what in the household the petname of the friend id could be taken; "" for nothing.
 func (h *household) mistakable(id services.FriendID, petname string) string {
-	return Mistakable(&services.Membership{Household: &h.is, Boxes: slices.Collect(maps.Values(h.boxes)), Friends: h.friends.list()}, id, petname)
+	return Mistakable(&services.Membership{
+		Household: &h.is, Boxes: slices.Collect(maps.Values(h.boxes)), People: slices.Collect(maps.Values(h.people)), Friends: h.friends.list(),
+	}, id, petname)
 }
 
-// Mistakable says for what of m a name of the friend id could be taken: the household's name, a box's, or another
-// friend's petname; "" for nothing.
+// Mistakable says for what of m a name of the friend id could be taken: the household's name, a box's, a person's, or
+// another friend's petname; "" for nothing.
 func Mistakable(m *services.Membership, id services.FriendID, name string) string {
 	known := []string{m.Household.Name, m.Household.Label}
 	for _, b := range m.Boxes {
 		known = append(known, b.Name, b.Label)
+	}
+	for _, p := range m.People {
+		known = append(known, p.Name)
 	}
 	for _, f := range m.Friends {
 		if f.ID != id {
