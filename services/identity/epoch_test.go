@@ -47,6 +47,39 @@ func duel(t *testing.T) (study, attic *identitytest.Claimed, ann, ben services.P
 	return study, attic, ann, ben
 }
 
+// Both owners are removed apart from one another, by somebody who stays: both are suspended, and the words say which of them
+// is out. One of them has to stay.
+func TestLastOwnersAreDisputed(t *testing.T) {
+	study := identitytest.Household(t)
+	ann, ben := study.Owner, person(t, study.Service, "Ben", services.RoleOwner).ID
+	cat := identity.Acting(t.Context(), person(t, study.Service, "Cat", services.RoleAdmin).ID, "")
+	attic := identitytest.Joined(t, study, "Attic")
+	if err := study.RemovePerson(cat, ben); err != nil {
+		t.Fatal(err)
+	}
+	if err := attic.RemovePerson(cat, ann); err != nil {
+		t.Fatal(err)
+	}
+	share(t, study.Service, attic.Service)
+	agree(t, study.Service, attic.Service, reopened(t, attic))
+	d, err := attic.Dispute()
+	if err != nil || !attic.Membership().Frozen || len(d.Removals) != 2 {
+		t.Fatalf("the dispute is %+v, %v", d, err)
+	}
+	settle := identity.Settlement{Words: wordsOf(t, study)}
+	wantCode(t, attic.Settle(t.Context(), settle), "last-owner")
+	settle.Stay = []identity.Subject{{Person: ben}}
+	if err := attic.Settle(t.Context(), settle); err != nil {
+		t.Fatal(err)
+	}
+	share(t, attic.Service, study.Service)
+	agree(t, study.Service, attic.Service, reopened(t, attic))
+	m := study.Membership()
+	if p, _ := m.Person(ben); m.Frozen || len(m.People) != 2 || p.State != services.StateActive {
+		t.Errorf("people are %+v, frozen %t", m.People, m.Frozen)
+	}
+}
+
 // Two owners who removed one another are suspended, nothing can change, and the words decide who stays, for every box.
 func TestDuelIsSettled(t *testing.T) {
 	for _, c := range []struct {

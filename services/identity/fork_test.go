@@ -67,6 +67,33 @@ func TestForkThatKnowsAll(t *testing.T) {
 	}
 }
 
+// A removal that takes the last owner freezes a box that hears of it as one that reads it from its log.
+func TestLastOwnerRemovedByHearsay(t *testing.T) {
+	d := newDAG(t, 2)
+	for _, p := range []record.Payload{person(ann, services.RoleOwner), person(ben, services.RoleOwner), record.SetRole{Person: ben, Role: services.RoleMember}} {
+		d.add(d.boxes[0], p, d.last())
+	}
+	s, err := New(Config{Dir: filepath.Dir(d.file()), Keys: onlyID{id: d.self()}, Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := s.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.receive(t.Context(), exchange.Frame{Records: [][]byte{d.add(d.boxes[1], record.RemovePerson{Person: ann}, d.last()).Bytes()}}); err != nil {
+		t.Fatal(err)
+	}
+	heard, read := s.Membership(), d.fold()
+	read.Revision = heard.Revision
+	if !heard.Frozen {
+		t.Errorf("heard of: %v", who(heard))
+	}
+	if diff := diffMemberships(read, heard); diff != "" {
+		t.Errorf("read and heard differ (-read +heard):\n%s", diff)
+	}
+}
+
 // What a removed box says in words of a newer program stops nobody; what a box of the household says does, wherever it is
 // heard, and is said.
 func TestOperationOfTheFuture(t *testing.T) {

@@ -34,7 +34,7 @@ func TestAnyGeneration(t *testing.T) {
 				rt.Fatal(err)
 			}
 			var out []record.ID
-			h, _, _, err := replay(d.self(), taken, v.void, v.powerless, func(r *record.Record, why error) {
+			h, _, err := replay(d.self(), taken, v, func(r *record.Record, why error) {
 				if why == nil && (isRemoval(r) || r.Op() == record.OpEpoch) {
 					out = append(out, r.ID())
 				}

@@ -36,7 +36,9 @@ import (
 //     a time;
 //   - it speaks of a person, device or box that is not there;
 //   - it takes in a box, and there are maxBoxes;
-//   - it would remove or demote the last active owner, or remove the last box.
+//   - it would demote the last active owner who is not removed at the same time.
+//
+// A removal that stands has its effect all the same; where those leave no owner, or no box, see settle.go.
 //
 // Removing a person removes their devices. Becoming a guest ends reaching the home network. A name that two boxes
 // gave away at the same time stays with the first in the order; the other shows with a number behind it. A box whose address
@@ -182,13 +184,21 @@ func (h *household) judge(r *record.Record, last uint64) error {
 			return errOnBehalf
 		}
 	}
-	if err := h.effect(r); err != nil {
-		return err
+	switch p := r.Payload.(type) {
+	case record.RemovePerson:
+		if h.lastOwner(p.Person) {
+			return errLastOwner
+		}
+	case record.RemoveBox:
+		if _, there := h.boxes[p.Box]; there && len(h.boxes) == 1 {
+			return errLastBox
+		}
+	case record.ReplaceBox:
+		if h.known(p.Key) {
+			return errUsed
+		}
 	}
-	if isRemoval(r) || r.Op() == record.OpEpoch {
-		h.outlived(r)
-	}
-	return nil
+	return h.effect(r)
 }
 
 // outlived begins the next generation, after a removal or an epoch. It is a hash over those that have an effect, in their
@@ -199,15 +209,23 @@ func (h *household) outlived(r *record.Record) {
 	h.generation = binary.BigEndian.Uint64(sum[:])
 }
 
+// effect gives r its effect, whoever made it.
 func (h *household) effect(r *record.Record) error {
+	err := h.change(r)
+	if err == nil && (isRemoval(r) || r.Op() == record.OpEpoch) {
+		h.outlived(r)
+	}
+	return err
+}
+
+func (h *household) change(r *record.Record) error {
 	switch p := r.Payload.(type) {
 	case record.AddBox:
-		_, there := h.boxes[p.Box]
 		host := p.Host
 		if h.hosts[host] { // given away elsewhere at the same time: a box is not left out for that
 			host = h.lastHost()
 		}
-		if _, was := h.gone[p.Box]; there || was || host == 0 {
+		if h.known(p.Box) || host == 0 {
 			return errUsed
 		}
 		if len(h.boxes) >= maxBoxes {
@@ -340,9 +358,6 @@ func (h *household) removePerson(id services.PersonID, at time.Time) error {
 	if !ok {
 		return errUnknown
 	}
-	if h.lastOwner(id) {
-		return errLastOwner
-	}
 	delete(h.people, id)
 	h.departed[id] = departure{
 		services.Leaving{Person: id, Name: p.Name, Removed: at, Then: services.ThenErase}, p.State != services.StatePending,
@@ -402,11 +417,8 @@ func (h *household) suspendBox(id services.PeerID) {
 
 func (h *household) removeBox(id services.PeerID) error {
 	b, ok := h.boxes[id]
-	switch {
-	case !ok:
+	if !ok {
 		return errUnknown
-	case len(h.boxes) == 1:
-		return errLastBox
 	}
 	h.hosts[hostOf(b.Addr4)] = false
 	delete(h.names, nameKey(scopeBox, b.Name))
@@ -417,15 +429,13 @@ func (h *household) removeBox(id services.PeerID) error {
 
 func (h *household) replaceBox(r *record.Record, p record.ReplaceBox) error {
 	b, ok := h.boxes[p.Box]
-	_, there := h.boxes[p.Key]
-	_, was := h.gone[p.Key]
 	switch {
 	case r.Author.Kind != record.KindRoot:
 		return errAuthor
 	case !ok:
 		return errUnknown
-	case there || was:
-		return errUsed
+	case h.known(p.Key): // somebody took the new key in or away meanwhile; the old one goes all the same
+		return h.removeBox(p.Box)
 	}
 	delete(h.boxes, p.Box)
 	h.gone[p.Box] = struct{}{}
@@ -435,18 +445,27 @@ func (h *household) replaceBox(r *record.Record, p record.ReplaceBox) error {
 	return nil
 }
 
-// lastOwner says whether id is the only active owner.
-func (h *household) lastOwner(id services.PersonID) bool {
+// known says whether the box is, or ever was, there.
+func (h *household) known(id services.PeerID) bool {
+	_, there := h.boxes[id]
+	_, was := h.gone[id]
+	return there || was
+}
+
+// lastOwner says whether id is the only active owner, others that leave left out.
+func (h *household) lastOwner(id services.PersonID, leave ...services.PersonID) bool {
 	p := h.people[id]
-	if p.Role != services.RoleOwner || p.State != services.StateActive {
-		return false
-	}
-	for _, q := range h.people {
-		if q.ID != id && q.Role == services.RoleOwner && q.State == services.StateActive {
-			return false
+	return p.Role == services.RoleOwner && p.State == services.StateActive && !h.owned(append(leave, id)...)
+}
+
+// owned says whether there is an active owner who is none of but.
+func (h *household) owned(but ...services.PersonID) bool {
+	for _, p := range h.people {
+		if p.Role == services.RoleOwner && p.State == services.StateActive && !slices.Contains(but, p.ID) {
+			return true
 		}
 	}
-	return true
+	return false
 }
 
 // The scopes within which names are unique; a person's identifier is the scope of their devices' names.
@@ -592,8 +611,9 @@ func fold(self services.PeerID, genesis record.ID, set []*record.Record) (*house
 		return nil, errors.New("the genesis record is missing")
 	}
 	if isChain(taken) {
-		h, _, _, err := replay(self, taken, nil, nil, nil)
-		return h, err
+		if h, vain, err := replay(self, taken, nil, nil); err != nil || !vain {
+			return h, err
+		}
 	}
 	h, v, err := settle(self, taken)
 	if err != nil {
@@ -603,14 +623,54 @@ func fold(self services.PeerID, genesis record.ID, set []*record.Record) (*house
 	return h, nil
 }
 
-// replay takes the ordered records one by one, those in void and the removals in powerless without effect. It returns
-// the removals in neither that had none either because they may not have it (idle), and the powerless that could (able).
-// why, unless nil, is told of each record why it has no effect, nil when it has.
-func replay(self services.PeerID, taken []*record.Record, void, powerless map[record.ID]bool, why func(*record.Record, error)) (h *household, idle, able []record.ID, err error) {
+// replay takes the ordered records one by one, as v has it; without one, each is judged by those before it, and vain says
+// whether a removal that is not one of nobody had no effect, of which only settle can say what becomes. why, unless nil, is
+// told of each record why it has no effect, nil when it has.
+func replay(self services.PeerID, taken []*record.Record, v *verdict, why func(*record.Record, error)) (h *household, vain bool, err error) {
 	h, err = newHousehold(self, taken[0])
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, false, err
 	}
+	var last []uint64
+	if v != nil {
+		last = v.j.last
+	} else {
+		last = sequences(taken)
+	}
+	for i, r := range taken[1:] {
+		switch {
+		case v == nil:
+			err = h.judge(r, last[i+1])
+			vain = vain || err != nil && isRemoval(r) && !errors.Is(err, errUnknown)
+		case v.void[r.ID()]:
+			err = errVoid
+			if _, ok := voice(r); ok {
+				err = errVoice
+			}
+		case isRemoval(r), r.Op() == record.OpEpoch:
+			err = h.effect(r)
+		case h.demotesLast(r, v):
+			err = errLastOwner
+		default:
+			err = h.judge(r, last[i+1])
+		}
+		if why != nil {
+			why(r, err)
+		}
+		h.take(r)
+	}
+	return h, vain, nil
+}
+
+// demotesLast says whether r demotes an owner beside whom no other is who is not removed at the same time: a removal wins.
+func (h *household) demotesLast(r *record.Record, v *verdict) bool {
+	p, ok := r.Payload.(record.SetRole)
+	return ok && p.Role < services.RoleOwner && h.people[p.Person].Role == services.RoleOwner && h.lastOwner(p.Person, v.beside(r)...)
+}
+
+// sequences are for each of the ordered records the highest sequence of its author in its past.
+func sequences(taken []*record.Record) []uint64 {
+	out := make([]uint64, len(taken))
 	// past holds, for each record, the highest sequence of each author in it and its past. A chain needs only the
 	// newest one.
 	past := map[record.ID]map[record.Author]uint64{taken[0].ID(): {taken[0].Author: 1}}
@@ -620,7 +680,7 @@ func replay(self services.PeerID, taken []*record.Record, void, powerless map[re
 			children[p]++
 		}
 	}
-	for _, r := range taken[1:] {
+	for i, r := range taken[1:] {
 		var seen map[record.Author]uint64
 		for _, p := range r.Parents {
 			children[p]--
@@ -639,31 +699,11 @@ func replay(self services.PeerID, taken []*record.Record, void, powerless map[re
 				seen = maps.Clone(from)
 			}
 		}
-		last := seen[r.Author]
-		seen[r.Author] = max(last, r.Sequence)
+		out[i+1] = seen[r.Author]
+		seen[r.Author] = max(out[i+1], r.Sequence)
 		past[r.ID()] = seen
-		err := errVoid
-		switch id := r.ID(); {
-		case void[id]:
-			if _, ok := voice(r); ok {
-				err = errVoice
-			}
-		case powerless[id]:
-			if err = h.clone().judge(r, last); err == nil {
-				able, err = append(able, id), errVoid
-			}
-		default:
-			err = h.judge(r, last)
-			if err != nil && isRemoval(r) && !errors.Is(err, errUnknown) {
-				idle = append(idle, id)
-			}
-		}
-		if why != nil {
-			why(r, err)
-		}
-		h.take(r)
 	}
-	return h, idle, able, nil
+	return out
 }
 
 // isChain says whether each record is the only child of the one before it, as it is while there is one box, no author used

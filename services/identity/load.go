@@ -163,21 +163,23 @@ func (h *household) knows(a record.Author) bool {
 	return ok
 }
 
-// removeToo gives a removal its effect although its past is not there.
+// removeToo gives a removal its effect although its past is not there, unless it would take the last owner or box.
 func (h *household) removeToo(r *record.Record) {
 	if isRemoval(r) {
 		h.outlived(r)
 	}
 	switch p := r.Payload.(type) {
 	case record.RemovePerson:
-		h.removePerson(p.Person, r.Time)
+		if !h.lastOwner(p.Person) {
+			h.removePerson(p.Person, r.Time)
+		}
 	case record.RemoveDevice:
 		h.removeDevice(p.Device)
-	case record.RemoveBox:
-		h.removeBox(p.Box)
 	case record.RemoveFriend:
 		h.endFriend(p.Friend)
-	case record.ReplaceBox: // the key that follows is not trusted for this alone
-		h.removeBox(p.Box)
+	case record.RemoveBox, record.ReplaceBox: // the key that follows is not trusted for this alone
+		if len(h.boxes) > 1 {
+			h.removeBox(removes(r).Box)
+		}
 	}
 }

@@ -34,19 +34,20 @@ func (d *dag) say(box record.Author, number uint64, void []*record.Record, paren
 // The thief's box C was removed on A. With puppets that it says it took in before, it makes a dispute and settles that, all of it
 // without having heard of its removal: what B and A did since would be outside of the epoch.
 func TestRemovedBoxSettlesNothing(t *testing.T) {
-	for name, do := range map[string]func(d *dag, a, b, c record.Author, base *record.Record){
-		"and is not heard": func(d *dag, a, _, c record.Author, base *record.Record) {
+	// Each returns what the thief's box goes on from.
+	for name, do := range map[string]func(d *dag, a, c record.Author, base *record.Record) *record.Record{
+		"and is not heard": func(d *dag, a, c record.Author, base *record.Record) *record.Record {
 			d.addFor(ann, "", a, record.RemoveBox{Box: c.Key}, base)
+			return base
 		},
-		"while it disputes that": func(d *dag, a, _, c record.Author, base *record.Record) {
+		"while it disputes that": func(d *dag, a, c record.Author, base *record.Record) *record.Record {
 			d.addFor(ann, "", a, record.RemoveBox{Box: c.Key}, base)
-			d.addFor(ann, "", c, record.RemoveBox{Box: a.Key}, base)
+			return d.addFor(ann, "", c, record.RemoveBox{Box: a.Key}, base)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d, a, b, c, base := settled(t)
-			do(d, a, b, c, base)
-			last := base
+			d, a, _, c, base := settled(t)
+			last := do(d, a, c, base)
 			puppets := []record.Author{c}
 			for n := range byte(6) {
 				puppets = append(puppets, d.box(n))
@@ -142,33 +143,43 @@ func (d *dag) quarrel(a, b record.Author, base *record.Record) (byAnn, byBen *re
 // Who is out by what a quorum settled comes back by nothing that they say they did before, and what is said late against those
 // who settled it opens it again at the most.
 func TestQuorumIsFinal(t *testing.T) {
-	settle := func(t *testing.T) (*dag, record.Author, record.Author, record.Author, *record.Record, *record.Record) {
+	settle := func(t *testing.T) (d *dag, b record.Author, base, byBen, e *record.Record) {
 		d, a, b, c, base := settled(t)
 		r, q := d.quarrel(a, b, base)
-		e := d.say(c, 1, []*record.Record{q}, d.say(a, 1, []*record.Record{q}, r, q))
+		e = d.say(c, 1, []*record.Record{q}, d.say(a, 1, []*record.Record{q}, r, q))
 		if got := d.fold(); got.Frozen || slices.ContainsFunc(got.People, func(p services.Person) bool { return p.ID == ben }) {
 			t.Fatalf("it is not settled: %v", who(got))
 		}
-		return d, a, b, c, base, e
+		return d, b, base, q, e
 	}
 	t.Run("a late act", func(t *testing.T) {
-		d, _, b, _, base, _ := settle(t)
+		d, b, _, q, _ := settle(t)
 		want := who(d.fold())
-		d.addFor(ben, "", b, person(dan, services.RoleOwner), base)
-		d.addFor(ann, "", b, record.RenamePerson{Person: cat, Name: "Kitty"}, base) // nobody's fault, and late
+		late := d.addFor(ben, "", b, person(dan, services.RoleOwner), q)
+		d.addFor(ann, "", b, record.RenamePerson{Person: cat, Name: "Kitty"}, late) // nobody's fault, and late
 		if diff := cmp.Diff(want, who(d.fold())); diff != "" {
 			t.Errorf("something late counts (-before +after):\n%s", diff)
 		}
 	})
 	t.Run("a late removal of who settled it", func(t *testing.T) {
-		d, _, b, _, base, _ := settle(t)
-		d.addFor(ben, "", b, record.RemovePerson{Person: cat}, base)
+		d, b, _, q, _ := settle(t)
+		d.addFor(ben, "", b, record.RemovePerson{Person: cat}, q)
 		if got := d.fold(); !got.Frozen {
 			t.Errorf("a removed person's word against theirs decided it: %v", who(got))
 		}
 	})
+	t.Run("a third voice, of a box whose card was copied", func(t *testing.T) {
+		d, _, _, q, e := settle(t)
+		third := d.say(d.boxes[1], 1, []*record.Record{q}, e)
+		d.seq[d.boxes[1]]--
+		d.addFor(ann, "", d.boxes[1], record.RenamePerson{Person: cat, Name: "Kitty"}, q) // B forks at its voice
+		h, err := fold(d.self(), d.records[0].ID(), d.records)
+		if err != nil || h.epoch.Number != 1 {
+			t.Errorf("epoch %d, %v; third %s", h.epoch.Number, err, third.ID())
+		}
+	})
 	t.Run("a late epoch of the root", func(t *testing.T) {
-		d, _, _, _, base, e := settle(t)
+		d, _, base, _, e := settle(t)
 		d.say(d.boxes[0], 2, []*record.Record{base}, e)
 		d.epoch(1, base)
 		if diff := cmp.Diff(who(d.fold()), []string{"ann owner", "ben owner", "cat admin", "Phone at 2", "box at 1", "box at 254", "box at 253"}); diff != "" {

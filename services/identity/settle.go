@@ -29,14 +29,19 @@ import (
 // # Removals
 //
 // A removal attacks, of what it has not seen: every record that its subject (the person or device it was made for, the
-// box that signed it) made, every record that adds the subject, and every record made by those whom such a record
-// added, as far as nobody else had; a thief could otherwise have a puppet remove whoever removes the thief. Removals
-// are records too and are attacked like others. Who wins is the grounded labelling of argumentation (P. M. Dung, 1995):
-// a removal stands when nothing that attacks it stands or is open, falls when one that stands attacks it, and is open
-// when neither can be said, as in a circle: two who remove one another. An open removal has not happened, but its
-// subject is suspended, what it attacks is void, and nothing can change until an epoch leaves one side out (frozen).
+// box that signed it) made, and every record that adds the subject. A record leans on those in its past that add who made
+// it: it counts only if one of them does, of each; a thief could otherwise have a puppet remove whoever removes the thief.
+// Removals are records too: they are attacked, and lean. Who wins is the grounded labelling of argumentation (P. M. Dung,
+// 1995; with support, as F. Nouioua and V. Risch have it, 2011): a record stands when all that attacks it falls and what it
+// leans on stands, falls when something that attacks it stands or nothing is left to lean on, and is open when neither can
+// be said, as in a circle: two who remove one another. A removal that stands has its effect, whatever became of its maker's
+// name or address. One that is open has not happened, but its subject is suspended, what it attacks is void, and nothing can
+// change until an epoch leaves one side out (frozen).
 //
-// A removal whose subject or maker is not added in its past is void. spin/ has a model of all this.
+// A removal falls when its subject is not added in its past. So does that of an owner, when in its past everybody else who
+// was ever made an owner is removed, and that stands. Where those that stand leave no owner, or no box, all the same, as when
+// two are removed apart from one another, the last of them, of which none has seen another, are open. Nothing of this depends
+// on what somebody did whose removal stands: that falls, and what falls is as if it had never been. spin/ has a model of it.
 //
 // # Forks
 //
@@ -48,66 +53,100 @@ import (
 
 // verdict is what became of a set.
 type verdict struct {
-	void      map[record.ID]bool // records without effect
-	powerless map[record.ID]bool // removals without effect that attack nothing
-	stand     []*record.Record   // removals that stand
-	open      []*record.Record   // removals whose subjects are suspended
-	voices    []*record.Record   // what boxes say who belongs, that did not settle it; see quorum.go
-	accused   []services.PeerID  // boxes that the words are to judge besides; see contest
-	forked    []services.PeerID  // boxes whose key is used in two places, in order of the keys
+	void    map[record.ID]bool // records without effect
+	stand   []*record.Record   // removals that stand
+	open    []*record.Record   // removals whose subjects are suspended
+	voices  []*record.Record   // what boxes say who belongs, that did not settle it; see quorum.go
+	accused []services.PeerID  // boxes that the words are to judge besides; see contest
+	forked  []services.PeerID  // boxes whose key is used in two places, in order of the keys
+
+	j *judgement
 }
 
 func (v *verdict) frozen() bool { return len(v.open) > 0 || len(v.forked) > 0 }
 
-// settle reaches a verdict on the ordered records taken, and returns the household it leaves, nobody suspended yet.
-//
-// A removal that may have no effect even where nothing attacks it, since it would take the last owner or its author does
-// not belong, attacks nothing either. That shows only when it is tried, so all is tried again without it, until none is
-// left. One that could have an effect in the end, since it failed only for what another such did, is given it, once.
-//
-// The removals in without are taken as void.
+// beside are the people whom removals that stand remove without having seen r.
+func (v *verdict) beside(r *record.Record) (out []services.PersonID) {
+	for _, x := range v.stand {
+		if who := removes(x).Person; who != "" && !v.j.past(v.j.at[x.ID()])[v.j.at[r.ID()]] {
+			out = append(out, who)
+		}
+	}
+	return out
+}
+
+// settle reaches a verdict on the ordered records taken, and returns the household it leaves, nobody suspended yet. The
+// removals in without are taken as void.
 func settle(self services.PeerID, taken []*record.Record, without ...record.ID) (*household, *verdict, error) {
 	j := newJudgement(taken)
 	j.without = without
-	powerless, pardoned := map[record.ID]bool{}, map[record.ID]bool{}
+	doubt := map[int]bool{}
 	for {
-		v := j.verdict(powerless)
-		h, idle, able, err := replay(self, taken, v.void, powerless, nil)
+		v := j.verdict(doubt)
+		h, _, err := replay(self, taken, v, nil)
 		if err != nil {
 			return nil, nil, err
 		}
-		again := len(idle) > 0
-		for _, id := range idle {
-			powerless[id] = true
-		}
-		for _, id := range able {
-			if len(idle) == 0 && !pardoned[id] {
-				delete(powerless, id)
-				pardoned[id], again = true, true
-			}
-		}
-		if !again {
+		much := j.tooMuch(h, v, len(doubt) > 0)
+		if len(much) == 0 {
 			return h, v, nil
 		}
+		for _, x := range much {
+			doubt[x] = true
+		}
 	}
+}
+
+// tooMuch returns the places of removals that stand and leave h without an owner, or without a box: the last ones of them,
+// or all.
+func (j *judgement) tooMuch(h *household, v *verdict, all bool) []int {
+	of := func(leaves func(Subject) bool) (out []int) {
+		for _, r := range v.stand {
+			if leaves(removes(r)) {
+				out = append(out, j.at[r.ID()])
+			}
+		}
+		every := slices.Clone(out)
+		return slices.DeleteFunc(out, func(x int) bool {
+			return !all && slices.ContainsFunc(every, func(y int) bool { return j.past(y)[x] })
+		})
+	}
+	var out []int
+	if !h.owned() {
+		owners := map[services.PersonID]bool{}
+		for _, i := range j.owning {
+			if r := j.taken[i]; !v.void[r.ID()] {
+				owners[makesOwner(r)] = true
+			}
+		}
+		out = of(func(who Subject) bool { return owners[who.Person] })
+	}
+	if len(h.boxes) == 0 {
+		out = append(out, of(func(who Subject) bool { return !who.Box.IsZero() })...)
+	}
+	return out
 }
 
 // judgement is the work of reaching a verdict on the records taken, which are in the order of fold.
 type judgement struct {
 	taken   []*record.Record
 	at      map[record.ID]int
+	last    []uint64          // each record's author's highest sequence in its past
 	parents [][]int           // the places of each record's
 	pasts   map[int][]bool    // of some records: which places are in it
 	afters  map[int][]bool    // of some records: which places have it in their past
 	added   map[Subject][]int // the places of the records that add it
 	made    map[Subject][]int // and of those that were made for it, or signed by it
+	leans   [][3][]int        // for each who made a record: the places in its past that add them; see strange
+	strange []bool            // records of which one maker is added nowhere in their past
+	owning  []int             // the places of the records that make somebody an owner
 	without []record.ID       // what is taken as void
 }
 
 func newJudgement(taken []*record.Record) *judgement {
 	j := &judgement{
-		taken: taken, at: make(map[record.ID]int, len(taken)), parents: make([][]int, len(taken)), pasts: map[int][]bool{}, afters: map[int][]bool{},
-		added: map[Subject][]int{}, made: map[Subject][]int{},
+		taken: taken, at: make(map[record.ID]int, len(taken)), last: sequences(taken), parents: make([][]int, len(taken)),
+		pasts: map[int][]bool{}, afters: map[int][]bool{}, added: map[Subject][]int{}, made: map[Subject][]int{},
 	}
 	for i, r := range taken {
 		j.at[r.ID()] = i
@@ -120,8 +159,50 @@ func newJudgement(taken []*record.Record) *judgement {
 		for _, who := range makers(r) {
 			j.made[who] = append(j.made[who], i)
 		}
+		if makesOwner(r) != "" {
+			j.owning = append(j.owning, i)
+		}
 	}
+	j.lean()
 	return j
+}
+
+// lean finds what each record leans on. The additions in a record's past are a set of bits.
+func (j *judgement) lean() {
+	number := make(map[int]int, len(j.added))
+	for _, some := range j.added {
+		for _, i := range some {
+			number[i] = len(number)
+		}
+	}
+	words := (len(number) + 63) / 64
+	past := make([]uint64, len(j.taken)*words)
+	of := func(i int) []uint64 { return past[i*words : (i+1)*words] }
+	j.leans, j.strange = make([][3][]int, len(j.taken)), make([]bool, len(j.taken))
+	for i, r := range j.taken {
+		bits := of(i)
+		for _, p := range j.parents[i] {
+			for k, w := range of(p) {
+				bits[k] |= w
+			}
+			if n, ok := number[p]; ok {
+				bits[n/64] |= 1 << (n % 64)
+			}
+		}
+		for k, who := range makers(r) {
+			some := j.added[who]
+			unfit := func(a int) bool {
+				n := number[a]
+				d, ok := j.taken[a].Payload.(record.AddDevice)
+				return bits[n/64]>>(n%64)&1 == 0 || ok && d.Person != r.By
+			}
+			if slices.ContainsFunc(some, unfit) {
+				some = slices.DeleteFunc(slices.Clone(some), unfit)
+			}
+			j.leans[i][k] = some
+			j.strange[i] = j.strange[i] || len(some) == 0
+		}
+	}
 }
 
 // past says which places are in the past of the record at i.
@@ -158,7 +239,7 @@ func (j *judgement) after(i int) []bool {
 
 // epochs returns the places of the epoch that settles and of those it builds on, the newest first; none when there is
 // no valid one.
-func (j *judgement) epochs(powerless map[record.ID]bool) []int {
+func (j *judgement) epochs(doubt map[int]bool) []int {
 	genesis := j.taken[0].Payload.(record.Genesis)
 	first := record.Epoch{Root: j.taken[0].Author.Key, NextRoot: genesis.NextRoot}
 	const none = -1
@@ -190,7 +271,7 @@ func (j *judgement) epochs(powerless map[record.ID]bool) []int {
 	worlds := map[int]*verdict{} // what counts where an epoch settles and nothing that builds on it
 	world := func(last int) *verdict {
 		if worlds[last] == nil {
-			worlds[last] = j.judge(chain(last), powerless)
+			worlds[last] = j.judge(chain(last), doubt)
 		}
 		return worlds[last]
 	}
@@ -302,9 +383,26 @@ func adds(r *record.Record) Subject {
 	case record.AddBox:
 		return Subject{Box: p.Box}
 	case record.ReplaceBox:
-		return Subject{Box: p.Key}
+		if r.Author.Kind == record.KindRoot {
+			return Subject{Box: p.Key}
+		}
 	}
 	return Subject{}
+}
+
+// makesOwner returns whom r makes an owner, "" for nobody.
+func makesOwner(r *record.Record) services.PersonID {
+	switch p := r.Payload.(type) {
+	case record.AddPerson:
+		if p.Role == services.RoleOwner {
+			return p.Person
+		}
+	case record.SetRole:
+		if p.Role == services.RoleOwner {
+			return p.Person
+		}
+	}
+	return ""
 }
 
 // makers returns the box that signed r, and the person and the device it was made for.
@@ -346,42 +444,46 @@ func isRemoval(r *record.Record) bool {
 // founded says whether the removal at i has its subject and its makers added in its past, as far as in lets count.
 func (j *judgement) founded(i int, in []bool) bool {
 	past := j.past(i)
-	missing := func(who Subject) bool {
-		return !slices.ContainsFunc(j.added[who], func(k int) bool { return past[k] && in[k] })
-	}
-	r := j.taken[i]
-	return !missing(removes(r)) && !slices.ContainsFunc(makers(r), missing)
+	return !j.strange[i] && slices.ContainsFunc(j.added[removes(j.taken[i])], func(k int) bool { return past[k] && in[k] })
 }
 
-// attacks returns the places of what the removal at x attacks.
-func (j *judgement) attacks(x int, in []bool) []int {
-	out := make([]bool, len(j.taken))
-	var found []int
+// authorized says whether the record at i follows what its author signed before it, and is of no root but the one there
+// was then. Epochs are the newest first.
+func (j *judgement) authorized(i int, epochs []int) bool {
+	r, root := j.taken[i], j.taken[0].Author.Key
+	if k := slices.IndexFunc(epochs, func(e int) bool { return j.after(e)[i] }); k >= 0 {
+		root = j.taken[epochs[k]].Payload.(record.Epoch).Root
+	}
+	return r.Sequence == j.last[i]+1 && (r.Author.Kind != record.KindRoot || r.Author.Key == root)
+}
+
+// others are, for the removal of an owner at x, the removals in its past of each other person who was made an owner there;
+// ok is false when somebody of them was not removed there, or it removes no owner.
+func (j *judgement) others(x int, in []bool, removals map[Subject][]int) (out [][]int, ok bool) {
 	past := j.past(x)
-	take := func(i int) {
-		if i != x && in[i] && !past[i] && !out[i] {
-			out[i] = true
-			found = append(found, i)
+	subject := removes(j.taken[x]).Person
+	seen := map[services.PersonID]bool{}
+	for _, i := range j.owning {
+		who := makesOwner(j.taken[i])
+		if !in[i] || !past[i] || seen[who] {
+			continue
 		}
-	}
-	subject := removes(j.taken[x])
-	for _, i := range j.made[subject] {
-		take(i)
-	}
-	for _, i := range j.added[subject] {
-		take(i)
-	}
-	for n := 0; n < len(found); n++ {
-		i := found[n]
-		who := adds(j.taken[i])
-		for _, k := range j.made[who] {
-			supported := func(a int) bool { return in[a] && !out[a] && j.after(a)[k] }
-			if j.after(i)[k] && !slices.ContainsFunc(j.added[who], supported) {
-				take(k)
+		seen[who] = true
+		if who == subject {
+			continue
+		}
+		var some []int
+		for _, y := range removals[Subject{Person: who}] {
+			if past[y] {
+				some = append(some, y)
 			}
 		}
+		if len(some) == 0 {
+			return nil, false
+		}
+		out = append(out, some)
 	}
-	return found
+	return out, seen[subject]
 }
 
 // forks returns the sequence from which each forked box's records are in doubt, and the boxes for which the root has
@@ -422,48 +524,83 @@ func (j *judgement) forks(in []bool) (out map[record.Author]uint64, ended map[re
 	return out, ended
 }
 
-// label is what became of a removal.
-type label uint8
+// label is what became of a record; what attacks it has the opposite one at best.
+type label int8
 
 const (
-	undecided label = iota
+	falls label = iota - 1
+	undecided
 	stands
-	falls
 )
 
-// labelled labels the removals: the grounded labelling, in which those in doubt do not stand.
-func labelled(removals []int, attackers map[int][]int32, doubtful func(removal int) bool) map[int]label {
-	labels := make(map[int]label, len(removals))
+// labelling is the work of labelling the records.
+type labelling struct {
+	*judgement
+	labels    []label
+	attackers map[int][]int   // the removals that attack it
+	others    map[int][][]int // of removals of owners; see there
+	doubtful  func(i int) bool
+}
+
+// of labels the record at i by the labels of those that it depends on.
+func (l *labelling) of(i int) label {
+	out := stands
+	if l.doubtful(i) {
+		out = undecided
+	}
+	for _, x := range l.attackers[i] {
+		out = min(out, -l.labels[x])
+	}
+	if l.strange[i] {
+		return falls
+	}
+	for _, some := range l.leans[i] {
+		if len(some) == 0 {
+			continue
+		}
+		best := falls
+		for _, a := range some {
+			best = max(best, l.labels[a])
+		}
+		out = min(out, best)
+	}
+	if others, ok := l.others[i]; ok {
+		left := falls // whether another owner is
+		for _, removals := range others {
+			one := stands
+			for _, y := range removals {
+				one = min(one, -l.labels[y])
+			}
+			left = max(left, one)
+		}
+		out = min(out, left)
+	}
+	return out
+}
+
+// settle labels the records at places, which nothing else depends on: the grounded labelling.
+func (l *labelling) settle(places []int) {
 	for changed := true; changed; {
 		changed = false
-		for _, x := range removals {
-			if labels[x] != undecided {
-				continue
-			}
-			fallen := 0
-			for _, y := range attackers[x] {
-				if labels[int(y)] == stands {
-					labels[x], changed = falls, true
-					break
-				}
-				if labels[int(y)] == falls {
-					fallen++
-				}
-			}
-			if labels[x] == undecided && fallen == len(attackers[x]) && !doubtful(x) {
-				labels[x], changed = stands, true
+		for _, i := range places {
+			if l.labels[i] == undecided {
+				l.labels[i] = l.of(i)
+				changed = changed || l.labels[i] != undecided
 			}
 		}
 	}
-	return labels
 }
 
-// verdict applies the three rules. Removals in powerless are known to have no effect of their own and attack nothing.
-func (j *judgement) verdict(powerless map[record.ID]bool) *verdict {
-	epochs := j.epochs(powerless)
-	v := j.judge(epochs, powerless)
+// verdict applies the three rules. The removals in doubt do not stand.
+func (j *judgement) verdict(doubt map[int]bool) *verdict {
+	epochs := j.epochs(doubt)
+	v := j.judge(epochs, doubt)
 	for i, r := range j.taken {
-		if _, ok := voice(r); ok && !slices.Contains(epochs, i) {
+		_, speaks := voice(r)
+		switch {
+		case slices.Contains(epochs, i): // whoever signed it, and became of them
+			delete(v.void, r.ID())
+		case speaks:
 			if !v.void[r.ID()] {
 				v.voices = append(v.voices, r)
 			}
@@ -474,48 +611,62 @@ func (j *judgement) verdict(powerless map[record.ID]bool) *verdict {
 }
 
 // judge applies the rules where the epochs settle, the newest first.
-func (j *judgement) judge(epochs []int, powerless map[record.ID]bool) *verdict {
-	v := &verdict{void: map[record.ID]bool{}, powerless: powerless}
+func (j *judgement) judge(epochs []int, doubt map[int]bool) *verdict {
+	v := &verdict{void: map[record.ID]bool{}, j: j}
 	in, proof := j.inside(epochs) // what an epoch names as void is proof of a fork all the same
 	kept := j.kept(epochs)
+	var places, removals []int // of what others depend on, and of the removals among them
+	removing := map[Subject][]int{}
 	for i, r := range j.taken {
-		if !in[i] {
-			v.void[r.ID()] = true
+		removal := isRemoval(r)
+		if !in[i] || !removal && adds(r) == (Subject{}) || !j.authorized(i, epochs) || removal && !j.founded(i, in) {
+			continue
+		}
+		places = append(places, i)
+		if removal {
+			removals = append(removals, i)
+			removing[removes(r)] = append(removing[removes(r)], i)
+		}
+	}
+	l := &labelling{judgement: j, attackers: map[int][]int{}, others: map[int][][]int{}}
+	for _, x := range removals {
+		subject, past := removes(j.taken[x]), j.past(x)
+		for _, some := range [][]int{j.made[subject], j.added[subject]} {
+			for _, i := range some {
+				if i != x && in[i] && !past[i] {
+					l.attackers[i] = append(l.attackers[i], x)
+				}
+			}
+		}
+		if subject.Person != "" {
+			if others, ok := j.others(x, in, removing); ok {
+				l.others[x] = others
+			}
 		}
 	}
 	var (
-		forks     map[record.Author]uint64
-		ended     map[record.Author]bool
-		removals  []int
-		attackers map[int][]int32
-		labels    map[int]label
+		forks map[record.Author]uint64
+		ended map[record.Author]bool
 	)
-	doubtful := func(r *record.Record) bool {
+	forked := func(r *record.Record) bool {
 		s, ok := forks[r.Author]
 		return ok && r.Sequence >= s && !kept[r.ID()]
 	}
+	l.doubtful = func(i int) bool { return doubt[i] || forked(j.taken[i]) }
 	// What a removed box signed without the removal having seen it is void, and proves nothing either: a removed key does
 	// not freeze anybody. With less in doubt more removals stand, so all is tried again until nothing changes.
 	for again := true; again; {
 		again = false
 		forks, ended = j.forks(proof)
-		removals, attackers = nil, map[int][]int32{}
-		for i, r := range j.taken {
-			if !in[i] || !isRemoval(r) || powerless[r.ID()] || doubtful(r) && ended[r.Author] {
-				continue
-			}
-			if !j.founded(i, in) {
-				v.void[r.ID()] = true
-				continue
-			}
-			removals = append(removals, i)
-			for _, k := range j.attacks(i, in) {
-				attackers[k] = append(attackers[k], int32(i))
+		l.labels = slices.Repeat([]label{falls}, len(j.taken))
+		for _, i := range places {
+			if r := j.taken[i]; !forked(r) || !ended[r.Author] {
+				l.labels[i] = undecided
 			}
 		}
-		labels = labelled(removals, attackers, func(x int) bool { return doubtful(j.taken[x]) })
+		l.settle(places)
 		for _, x := range removals {
-			if labels[x] != stands {
+			if l.labels[x] != stands {
 				continue
 			}
 			for i, r := range j.taken {
@@ -533,17 +684,16 @@ func (j *judgement) judge(epochs []int, powerless map[record.ID]bool) *verdict {
 	slices.SortFunc(v.forked, func(a, b services.PeerID) int { return slices.Compare(a[:], b[:]) })
 
 	for i, r := range j.taken {
-		if in[i] && (doubtful(r) || slices.ContainsFunc(attackers[i], func(x int32) bool { return labels[int(x)] != falls })) {
-			v.void[r.ID()] = true
-		}
-	}
-	for _, x := range removals {
-		switch r := j.taken[x]; labels[x] {
-		case stands:
+		removal := isRemoval(r)
+		_, speaks := voice(r)
+		switch {
+		case removal && l.labels[i] == stands:
 			v.stand = append(v.stand, r)
-		case undecided:
+		case removal && l.labels[i] == undecided:
 			v.void[r.ID()] = true
 			v.open = append(v.open, r)
+		case removal || !in[i] || l.of(i) != stands || speaks && !j.authorized(i, epochs):
+			v.void[r.ID()] = true
 		}
 	}
 	return v

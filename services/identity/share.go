@@ -238,11 +238,15 @@ func (s *Service) share(records []*record.Record) {
 func (s *Service) after(fresh []*record.Record) (*household, error) {
 	next := s.state.clone()
 	for _, r := range fresh {
-		if next.frozen || r.Op() == record.OpEpoch || r.Sequence != next.sequence[r.Author]+1 || len(r.Parents) < len(next.heads) || !containsAll(r.Parents, next.heads) {
+		anew := next.frozen || r.Op() == record.OpEpoch || r.Sequence != next.sequence[r.Author]+1 || len(r.Parents) < len(next.heads) || !containsAll(r.Parents, next.heads)
+		if !anew {
+			err := next.apply(r) // it counts or not; what becomes of a removal that does not, fold knows
+			anew = err != nil && isRemoval(r)
+		}
+		if anew {
 			all := s.shared.Set().Records()
 			return fold(s.self, all[0].ID(), all)
 		}
-		_ = next.apply(r) // it counts or not
 	}
 	return next, nil
 }

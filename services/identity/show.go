@@ -34,13 +34,9 @@ func (s *Service) Entries() ([]Entry, error) {
 	}
 	all := s.shared.Set().Records()
 	taken := order(all[0].ID(), all)
-	var void, powerless map[record.ID]bool
-	if !isChain(taken) {
-		_, v, err := settle(s.self, taken)
-		if err != nil {
-			return nil, err
-		}
-		void, powerless = v.void, v.powerless
+	_, v, err := settle(s.self, taken)
+	if err != nil {
+		return nil, err
 	}
 	names := called{}
 	var out []Entry
@@ -58,7 +54,7 @@ func (s *Service) Entries() ([]Entry, error) {
 		out = append(out, e)
 	}
 	entry(taken[0], nil)
-	_, _, _, err := replay(s.self, taken, void, powerless, entry)
+	_, _, err = replay(s.self, taken, v, entry)
 	return out, err
 }
 

@@ -112,6 +112,7 @@ func TestSpinFindsWhatIsWrong(t *testing.T) {
 		"brisk":             "-DN=3 -DBRISK",
 		"deaf":              "-DN=3 -DDEAF",
 		"unfounded":         "-DN=3 -DROGUE=1 -DUNFOUNDED",
+		"bare":              "-DN=3 -DBARE",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

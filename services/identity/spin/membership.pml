@@ -5,7 +5,8 @@
  * -D on the command line: N records at most, ROOTS of them by the root, ROGUE of them with the stolen key of box C.
  * A rule is broken on purpose with one of NAIVE (whoever comes first is right), UNATTACKED (removals attack nothing),
  * ALONE (puppets of their subjects neither), BRISK (nothing is ever open), DEAF (epochs leave nothing out), UNFOUNDED
- * (a removal need not know whom it is for). ONLY_LEFT asserts only what the inline of that name says.
+ * (a removal need not know whom or who it is for), BARE (removals may leave no owner). ONLY_LEFT asserts only what the
+ * inline of that name says.
  */
 #ifndef N
 #define N 4
@@ -62,13 +63,19 @@ short state[3];
 #define OWNERS		(BIT(S) | BIT(J))
 #define BEGIN		(OWNERS | BIT(C))
 
+#ifdef UNFOUNDED
+#define LEANS		adds != 0
+#else
+#define LEANS		true
+#endif
+
 /* What settle works with; it begins anew each time, so none of it is part of a state. */
-hidden byte from, what, k, l, x, e, g, all, winner, inside, proof, forked, ended, powerless, pardoned, unfounded, candidates, voided, idle, effect, adds, standing, fallen, opened, last, hits, more;
+hidden byte from, what, k, l, x, e, g, all, winner, inside, proof, forked, ended, doubt, candidates, places, effect, adds, standing, fallen, opened, stood, last, hits, more;
 hidden byte number[N];
 hidden byte before[N];
-hidden byte attacks[N];	/* of each removal: what it makes void unless it falls */
-hidden byte party[N];	/* of each removal: what its subject did unseen, and whom they took in did */
-hidden byte again, retry, fine, good, own, epoch;
+hidden byte attacks[N];	/* of each removal: what falls if it stands */
+hidden byte party[N];	/* of each removal: that, and what those did whom its subject took in unseen */
+hidden byte again, retry, fine, good, own, epoch, vain, skipped;
 hidden short who, was, result, other;
 
 /* descend leaves in more what of all is in the past of the record i, itself, or made in knowledge of it. */
@@ -143,52 +150,70 @@ inline attack() {
 		added(k);
 		fine = k != x && HAS(inside, k) && !HAS(past[x], k);
 		party[x] = party[x] | WHEN(fine && (MADE(k, SUBJECT(x)) || op[k] == ADD && SUBJECT(x) == M || by[k] == M && adds != 0 && (adds & ~party[x]) == 0), BIT(k));
-#ifdef ALONE
-		attacks[x] = attacks[x] | WHEN(fine && (MADE(k, SUBJECT(x)) || op[k] == ADD && SUBJECT(x) == M), BIT(k));
-#endif
+		attacks[x] = attacks[x] | WHEN(fine && (MADE(k, SUBJECT(x)) || op[k] == ADD && SUBJECT(x) == M), BIT(k))
 	}
 #ifdef UNATTACKED
 	attacks[x] = 0;
-#else
-#ifndef ALONE
-	attacks[x] = party[x];
-#endif
 #endif
 }
 
-/* removals finds those that may attack, and voids those that have not seen their maker or subject come. */
+/* removals finds in candidates those that may attack, in places these and the additions: what others depend on. */
 inline removals() {
-	candidates = 0; unfounded = 0;
+	candidates = 0; places = 0;
 	for (x : 0 .. n - 1) {
+		last = 0;
+		for (l : 0 .. x - 1) { last = (HAS(past[x], l) && box[l] == box[x] && seq[l] > last -> seq[l] : last) }
+		added(x);
+		fine = HAS(inside, x) && op[x] != EPOCH && seq[x] == last + 1 && !(ended && DOUBTFUL(x));
+#ifndef UNFOUNDED
+		fine = fine && (adds != 0 || by[x] != M && (op[x] == ADD || SUBJECT(x) != M));
+#endif
 		if
-		:: HAS(inside, x) && REMOVAL(x) && !HAS(powerless, x) && !(ended && DOUBTFUL(x)) ->
-			added(x);
+		:: fine ->
+			places = places | BIT(x);
 			if
-			:: adds != 0 || by[x] != M && SUBJECT(x) != M -> candidates = candidates | BIT(x); attack()
-			:: else -> unfounded = unfounded | BIT(x)
+			:: REMOVAL(x) -> candidates = candidates | BIT(x); attack()
+			:: else
 			fi
 		:: else
 		fi
 	}
-#ifdef UNFOUNDED
-	unfounded = 0;
-#endif
 }
 
-/* label is the grounded labelling: removals stand, fall, or are open. */
+/* against leaves in hits the removals of e that do not fall, and are in the set. */
+inline against(e, set) {
+	hits = 0;
+	for (k : 0 .. n - 1) { hits = hits | WHEN(HAS(candidates & ~fallen & (set), k) && op[k] == REMOVE(e), BIT(k)) }
+}
+
+/* label is the grounded labelling: records stand, fall, or neither. */
 inline label() {
-	standing = 0; fallen = 0; again = true;
+	standing = 0; fallen = BIT(n) - 1 & ~places; again = true;
 	do
 	:: again ->
 		again = false;
 		for (x : 0 .. n - 1) {
 			if
-			:: HAS(candidates, x) && !HAS(standing | fallen, x) ->
-				hits = 0;
-				for (k : 0 .. n - 1) { hits = hits | WHEN(HAS(candidates, k) && HAS(attacks[k], x), BIT(k)) }
+			:: !HAS(standing | fallen, x) ->
+				good = !DOUBTFUL(x) && !HAS(doubt, x); fine = true;	/* good while x may stand, fine while it does not fall */
+				/* another owner has to be left, of all that x knows */
 				if
-				:: hits & standing -> fallen = fallen | BIT(x); again = true
-				:: !(hits & standing) && !(hits & ~fallen) && !DOUBTFUL(x) -> standing = standing | BIT(x); again = true
+				:: REMOVAL(x) && SUBJECT(x) <= J -> against(1 - SUBJECT(x), past[x])
+				:: else -> hits = 0
+				fi;
+				for (k : 0 .. n - 1) { hits = hits | WHEN(HAS(candidates & ~fallen, k) && HAS(attacks[k], x), BIT(k)) }
+				good = good && hits == 0; fine = fine && !(hits & standing);
+				/* what M did leans on who added M */
+#ifndef ALONE
+				added(x);
+				if
+				:: by[x] == M && LEANS -> good = good && adds & standing; fine = fine && adds & ~fallen
+				:: else
+				fi;
+#endif
+				if
+				:: !fine -> fallen = fallen | BIT(x); again = true
+				:: fine && good -> standing = standing | BIT(x); again = true
 				:: else
 				fi
 			:: else
@@ -197,29 +222,26 @@ inline label() {
 	:: else -> break
 	od;
 #ifdef BRISK
-	standing = candidates & ~fallen;
+	standing = places & ~fallen & ~doubt;
 #endif
-	opened = candidates & ~standing & ~fallen;
-	voided = (all & ~inside) | opened | unfounded;
-	for (k : 0 .. n - 1) {
-		voided = voided | WHEN(HAS(inside, k) && DOUBTFUL(k), BIT(k)) | WHEN(HAS(candidates & ~fallen, k), attacks[k])
-	}
+	opened = candidates & ~standing & ~fallen
 }
 
-/* judge gives the record k its effect on who, or notes in idle that a removal may not have it. */
+/* remove gives the removal k its effect, whoever made it. */
+inline remove() {
+	effect = effect | WHEN(IN(who, SUBJECT(k)), BIT(k));
+	who = who & ~BIT(SUBJECT(k))
+}
+
+/* judge gives the record k its effect on who. */
 inline judge() {
 	last = 0;
 	for (l : 0 .. k - 1) { last = (HAS(past[k], l) && box[l] == box[k] && seq[l] > last -> seq[l] : last) }
 	good = seq[k] == last + 1 && (box[k] != C - 1 || IN(who, C)) && (by[k] == NOBODY || IN(who, by[k]));
 	if
-	:: !good -> idle = idle | WHEN(REMOVAL(k), BIT(k))
 	:: good && op[k] == EPOCH -> effect = effect | BIT(k)
 	:: good && op[k] == ADD && !USED(who) -> who = who | BIT(M) | BIT(9); effect = effect | BIT(k)
-	:: good && REMOVAL(k) && IN(who, SUBJECT(k)) ->
-		if
-		:: (who & OWNERS) == BIT(SUBJECT(k)) -> idle = idle | BIT(k)
-		:: else -> who = who & ~BIT(SUBJECT(k)); effect = effect | BIT(k)
-		fi
+	:: good && REMOVAL(k) && IN(who, SUBJECT(k)) && (who & OWNERS) != BIT(SUBJECT(k)) -> remove()
 	:: else
 	fi
 }
@@ -228,7 +250,7 @@ inline judge() {
 inline settle(set) {
 	all = set;
 	settled();
-	powerless = 0; pardoned = 0; more = 1;
+	doubt = 0; more = 1;
 	do
 	:: more ->
 		proof = inside; retry = true;
@@ -249,22 +271,25 @@ inline settle(set) {
 			}
 		:: else -> break
 		od;
-		who = BEGIN; idle = 0; effect = 0;
+		who = BEGIN; effect = 0;
 		for (k : 0 .. n - 1) {
 			if
-			:: HAS(all & ~voided, k) ->
-				was = who;
-				judge();
-				who = (HAS(powerless, k) -> was : who)
+			:: HAS(standing, k) && REMOVAL(k) -> remove()
+			:: HAS(standing, k) && op[k] == ADD || HAS(inside, k) && op[k] == EPOCH -> judge()
 			:: else
 			fi
 		}
-		more = idle & ~powerless;
-		powerless = powerless | more;
+		more = 0;
+#ifndef BARE
 		if
-		:: !more -> more = powerless & effect & ~pardoned; powerless = powerless & ~more; pardoned = pardoned | more
+		:: !(who & OWNERS) ->	/* the last removals of owners are in doubt, or all */
+			for (x : 0 .. n - 1) { more = more | WHEN(HAS(standing, x) && REMOVAL(x) && SUBJECT(x) <= J, BIT(x)) }
+			hits = more;
+			for (x : 0 .. n - 1) { more = more & ~WHEN(HAS(hits, x) && !doubt, past[x]) }
 		:: else
-		fi
+		fi;
+#endif
+		doubt = doubt | more
 	:: else -> break
 	od;
 	result = who | WHEN(opened || FORKED, BIT(8)) | WHEN(FORKED && IN(who, C), BIT(4 + C));
@@ -293,10 +318,6 @@ inline left(r) {
 inline lawful() {
 	/* an owner is left */
 	assert(result & OWNERS);
-#if ROGUE == 0
-	assert(!(effect & powerless));
-#endif
-	effect = effect & ~powerless;
 	for (k : 0 .. n - 1) {
 		/* who is out or suspended did nothing that counts but what a removal had seen, or leave; a fork has its own rule */
 		for (e : S .. C) {
@@ -306,9 +327,12 @@ inline lawful() {
 			}
 			assert(!(HAS(effect, k) && MADE(k, e) && !ACTIVE(result, e)) || hits == 3 || REMOVAL(k) && SUBJECT(k) == e || e == C && forked != NONE && !DOUBTFUL(k))
 		}
+		vain = false;
+		for (x : 0 .. n - 1) { vain = vain || HAS(past[k] & standing, x) && op[x] == REMOVE(1 - SUBJECT(k)) && SUBJECT(k) <= J }
 		if
-		:: HAS(candidates, k) && ACTIVE(result, SUBJECT(k)) ->
-			/* a removal has its effect unless its maker is out or suspended (or M, whom the thief added once more) ... */
+		:: HAS(candidates, k) && ACTIVE(result, SUBJECT(k)) && !vain ->
+			/* a removal has its effect unless its maker knew that it takes the last owner, or is out or suspended (or M,
+			   whom the thief added once more) ... */
 			assert(ROGUE > 0 && by[k] == M || by[k] != NOBODY && !ACTIVE(result, by[k]) || box[k] == C - 1 && !ACTIVE(result, C));
 			/* ... by somebody else than the subject and those whom the subject took in unseen */
 			hits = 0;
@@ -514,11 +538,26 @@ active proctype world() {
 			fi;
 #else
 			/* first, what the epoch that was made just now voids; then, what the box knows; then that without what is
-			   outside of its epoch, which changes nothing */
-			from = (fine -> (epoch && q -> 0 : 1) : 3);
-			for (g : from .. 2) {
+			   outside of its epoch, which changes nothing; then that without what the subject of each removal that
+			   stands did unseen by it, which changes nothing either */
+			from = (fine -> (epoch && q -> 0 : 1) : 3 + N); stood = 0;
+			for (g : from .. 2 + n) {
 				what = (g == 0 -> p : (g == 1 -> known[r] : more));
-				settle(what);
+				if
+				:: g > 2 ->
+					what = known[r];
+					x = g - 3;
+					for (k : 0 .. n - 1) {
+						what = what & ~WHEN(HAS(stood, x) && k != x && !HAS(past[x], k) && (MADE(k, SUBJECT(x)) || op[k] == ADD && SUBJECT(x) == M), BIT(k))
+					}
+					closed(what, known[r]);
+					skipped = !fine || what == known[r]	/* nothing to do */
+				:: else -> skipped = false
+				fi;
+				if
+				:: !skipped -> settle(what)
+				:: else
+				fi;
 				if
 				:: g == 0 -> names[n - 1] = opened
 				:: g == 1 ->
@@ -528,12 +567,14 @@ active proctype world() {
 					converge(r);
 					left(r);
 					lawful();
+					stood = standing & candidates;
 					more = all;
 					if
 					:: winner != NONE -> x = winner; descend(x)
 					:: else
 					fi
-				:: g == 2 -> assert(result == other)
+				:: g == 2 || g > 2 && !skipped -> assert(result == other)
+				:: else
 				fi
 			}
 #endif
