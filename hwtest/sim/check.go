@@ -171,7 +171,11 @@ func (w *world) judge(b *box, m *services.Membership) {
 			c.effect(k)
 		}
 	}
-	quarrel := slices.ContainsFunc(c.in, func(k *known) bool { return k.isRemoval() && !c.void.has(k.at) && !c.beyondDoubt(k) })
+	owner := func(p services.Person) bool { return p.Role == services.RoleOwner && p.State == services.StateActive }
+	if !m.Frozen && !slices.ContainsFunc(m.People, owner) {
+		w.fail("no owner is left:\n%s", who(m))
+	}
+	quarrel := c.bare() || slices.ContainsFunc(c.in, func(k *known) bool { return k.isRemoval() && !c.void.has(k.at) && !c.beyondDoubt(k) })
 	newer := slices.ContainsFunc(set, func(k *known) bool { return k.op == opNewer && !c.void.has(k.at) })
 	if m.ReadOnly != m.Frozen && !newer {
 		w.fail("box %s is read-only: %v", b, b.s.Health().Message)
@@ -319,12 +323,9 @@ func made(subject string, k *known) bool {
 
 // remove makes void what the subjects of removals beyond doubt made without those having seen it.
 func (c *court) remove() {
-	annSafe := c.beyond(string(ann))
-	for _, k := range c.in {
-		annSafe = annSafe && (k.op != opSetRole || k.subject() != string(ann))
-	}
+	annSafe := c.annSafe()
 	for _, r := range c.in {
-		// A removal of the last owner has no effect; that is never so while Ann is one.
+		// Removals that leave no owner are disputed, or have no effect; that is never so while Ann is one.
 		if !r.isRemoval() || !c.beyondDoubt(r) || r.op == opRemovePerson && !annSafe {
 			continue
 		}
@@ -340,6 +341,22 @@ func (c *court) remove() {
 			}
 		}
 	}
+}
+
+// annSafe says whether Ann is an owner beyond doubt, as she was from the beginning.
+func (c *court) annSafe() bool {
+	return c.beyond(string(ann)) && !slices.ContainsFunc(c.in, func(k *known) bool { return k.op == opSetRole && k.subject() == string(ann) })
+}
+
+// bare says whether the removals, all together, may leave no owner, or no box.
+func (c *court) bare() bool {
+	counts := func(r *known) bool { return !c.void.has(r.at) }
+	for subject := range c.adds {
+		if len(subject) == len(services.PeerID{}) && !slices.ContainsFunc(c.removals[subject], counts) {
+			return !c.annSafe() && slices.ContainsFunc(c.in, func(r *known) bool { return r.op == opRemovePerson && counts(r) })
+		}
+	}
+	return true
 }
 
 // beyondDoubt says whether nothing can be said against who made k: nobody removes them, and so on for those who took
