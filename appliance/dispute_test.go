@@ -517,6 +517,9 @@ func TestSuspendedDevice(t *testing.T) {
 		ids = append(ids, d.ID)
 	}
 	barn, _, _ := anotherBox(t, h, "Barn")
+	if away := h.pages.Frame(t.Context()).Away; !slices.Equal(away, []string{"Barn"}) {
+		t.Errorf("%q are not in touch, want the barn", away)
+	}
 	for i, box := range []*identity.Service{h.identity, barn} {
 		if err := box.RemoveDevice(identity.Acting(t.Context(), olga.id, ids[i]), ids[1-i]); err != nil {
 			t.Fatal(err)

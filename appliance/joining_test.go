@@ -131,6 +131,9 @@ func TestBoxJoinsByLink(t *testing.T) {
 	} else if len(strings.Fields(in.Words)) != 3 || list[1].Words != in.Words || list[0].Words != "" {
 		t.Errorf("the words to compare are %q and %q, and %q for itself", in.Words, list[1].Words, list[0].Words)
 	}
+	if away := old.pages.Frame(t.Context()).Away; len(away) != 0 {
+		t.Errorf("%q are said not to be in touch", away)
+	}
 	events, err := old.do().ListAudit(t.Context(), local, api.AuditInput{})
 	if err != nil {
 		t.Fatal(err)

@@ -322,7 +322,7 @@ func (h *House) RemoveBox(ctx context.Context, caller services.Caller, in BoxInp
 	if id == m.Self && !in.This {
 		return None{}, &services.Problem{
 			Kind: services.KindConflict, Code: "this-box", Field: "this_box",
-			Say: services.Say("house.box-this", "That is this very box. Once removed it serves nobody any more and never comes back with its key. Say that you mean it, or do it on another box."),
+			Say: services.Say("house.box-this", "That is this very box. Once removed it serves nobody any more and never comes back with its key. Say that you mean it (on the command line with --this-box), or do it on another box."),
 		}
 	}
 	name := in.ID

@@ -77,6 +77,12 @@ func (h *House) Frame(ctx context.Context) house.Frame {
 	if !m.Claimed() {
 		return f
 	}
+	linked := h.API.Joining.Linked()
+	for _, b := range m.Boxes {
+		if b.ID != m.Self && !linked[b.ID] {
+			f.Away = append(f.Away, b.Name)
+		}
+	}
 	box, ours := m.Box()
 	f.Household, f.Box, f.Removed = m.Household.Name, box.Name, !ours
 	if p, ok := m.Person(webui.CallerOf(ctx).Person); ok {

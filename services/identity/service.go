@@ -166,7 +166,7 @@ func (s *Service) Health() services.Health {
 	case s.fault.damage != nil && s.members.Household == nil:
 		h.Message = services.Say("identity.health.lost", "The record of who belongs is damaged from its beginning, so the box does not know its household. Bring it back from a backup.")
 	case s.fault.damage != nil:
-		h.Message = services.Say("identity.health.damaged", "The record of who belongs is damaged at byte {offset}. Everybody it still knows keeps working; people and devices can be changed again once it is brought back from a backup.", "offset", s.fault.damage.Offset)
+		h.Message = services.Say("identity.health.damaged", "The record of who belongs is damaged. Everybody it still knows keeps working; people and devices can be changed again once it is brought back from a backup.")
 	case s.members.Frozen:
 		h.OK = false
 		h.Message = services.Say("identity.health.frozen", "Who belongs is disputed: two removed one another at the same time. They have no access, and nothing about people, devices and boxes can change, before the 24 words have settled it.")

@@ -114,7 +114,7 @@ func TestDamagedLog(t *testing.T) {
 		t.Errorf("membership is %+v", m)
 	}
 	h := s.Health()
-	if h.OK || !strings.Contains(h.Message.String(), "damaged at byte") {
+	if h.OK || !strings.Contains(h.Message.String(), "is damaged. Everybody") {
 		t.Errorf("health is %+v", h)
 	}
 	_, err = s.AddPerson(t.Context(), identity.NewPerson{Name: "Eve", Role: services.RoleOwner})

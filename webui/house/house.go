@@ -58,10 +58,11 @@ type Frame struct {
 	WordsPending bool
 	Devices      int // devices of the household, for saying whether the first pairing is still to come
 	LogReadOnly  bool
-	Frozen       bool // who belongs is disputed; see Settling
-	Removed      bool // the household removed this box: only Settling is served
-	Opposed      bool // because some removed one another
-	Copied       bool // because the key of a box is used in two places
+	Frozen       bool     // who belongs is disputed; see Settling
+	Removed      bool     // the household removed this box: only Settling is served
+	Opposed      bool     // because some removed one another
+	Copied       bool     // because the key of a box is used in two places
+	Away         []string // other boxes of the house that are not in touch now, by name
 }
 
 // Doors says how this box is reached, for the pages that anyone on the home network may see. Nothing in it is secret.

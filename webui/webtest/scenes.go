@@ -418,7 +418,7 @@ func Scenes() []Scene {
 		get("home-log", "home", "broken", "/", owner, with(well(), func(h *House) {
 			h.TheFrame.LogReadOnly = true
 			h.TheOverview.Troubles = []house.Trouble{{
-				ID: "log", State: house.StateAct, What: say("The record of who belongs is damaged at byte 4096."), Why: say("The box reads the whole record at every start and found a place that was changed or lost."),
+				ID: "log", State: house.StateAct, What: say("The record of who belongs is damaged."), Why: say("The box reads the whole record at every start and found a place that was changed or lost."),
 				Means: say("Everybody who was known keeps working. Nobody can be added or removed."), Do: say("Bring the box back with the recovery words, or from a backup."),
 			}}
 		})),
@@ -566,6 +566,14 @@ func Scenes() []Scene {
 		{
 			Name: "flash", Page: "devices", State: "done", Method: "POST", Path: "/devices/" + string(oldID) + "/remove", Follow: true,
 			Caller: owner, House: well(),
+		},
+		{
+			Name: "flash-later", Page: "devices", State: "done", Method: "POST", Path: "/devices/" + string(oldID) + "/remove", Follow: true,
+			Caller: owner, House: with(well(), func(h *House) { h.TheFrame.Away = []string{"Barn", "Attic"} }),
+		},
+		{
+			Name: "flash-later-person", Page: "people", State: "done", Method: "POST", Path: "/people/" + string(benID) + "/remove", Follow: true,
+			Form: url.Values{"files": {"erase"}}, Caller: owner, House: with(well(), func(h *House) { h.TheFrame.Away = []string{"Barn"} }),
 		},
 		{
 			Name: "flash-once", Page: "apps", State: "done", Method: "POST", Path: "/apps", Form: url.Values{"name": {"Notes on the tablet"}}, Follow: true,

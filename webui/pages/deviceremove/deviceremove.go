@@ -2,6 +2,8 @@
 package deviceremove
 
 import (
+	"strings"
+
 	"hearth.alt/services"
 	"hearth.alt/webui/components"
 	"hearth.alt/webui/house"
@@ -44,6 +46,9 @@ func (p *Pages) Remove(rq *web.Request) error {
 	}
 	if err := p.House.RemoveDevice(ctx, d.ID); err != nil {
 		return err
+	}
+	if away := strings.Join(rq.Frame.Away, ", "); away != "" {
+		return rq.Done("/devices", services.Say("webui.device.removed.later", "{device} is removed. Its key stopped working at {at, time} wherever boxes are in touch. These hear of it when they are back: {boxes}.", "device", d.Name, "at", rq.Now, "boxes", away))
 	}
 	return rq.Done("/devices", services.Say("webui.device.removed", "{device} is removed. Its key stopped working at {at, time}.", "device", d.Name, "at", rq.Now))
 }

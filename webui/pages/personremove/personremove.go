@@ -2,6 +2,8 @@
 package personremove
 
 import (
+	"strings"
+
 	"hearth.alt/services"
 	"hearth.alt/webui/components"
 	"hearth.alt/webui/house"
@@ -76,6 +78,9 @@ func (p *Pages) Remove(rq *web.Request) error {
 	}
 	if who.State == services.StatePending {
 		return rq.Done("/people", services.Say("webui.invitation.withdrawn", "The invitation for {name} is withdrawn. Its link no longer works.", "name", who.Name))
+	}
+	if away := strings.Join(rq.Frame.Away, ", "); away != "" {
+		return rq.Done("/people", services.Say("webui.person.removed.later", "{name} is removed. All that was theirs stopped working at {at, time} wherever boxes are in touch. These hear of it when they are back: {boxes}.", "name", who.Name, "at", rq.Now, "boxes", away))
 	}
 	return rq.Done("/people", services.Say("webui.person.removed", "{name} is removed. All that was theirs stopped working at {at, time}.", "name", who.Name, "at", rq.Now))
 }
