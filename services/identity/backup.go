@@ -124,7 +124,7 @@ func (s *Service) TakeIn(ctx context.Context, r io.Reader, words []string, name 
 		return notWritten(err)
 	}
 	if err := errors.Join(s.log.Close(), log.Close()); err != nil {
-		s.cfg.Log.Warn("closing household log", "err", err)
+		s.cfg.Log.Warn("closing household log", "error", err)
 	}
 	s.adopt(load(s.cfg.Disk, s.self, s.path))
 	s.cfg.Log.Info("taken into a household from its backup, by its words", "box", s.self.String())

@@ -103,7 +103,7 @@ func (s *Service) Restore(ctx context.Context, r io.Reader) error {
 		return notWritten(err)
 	}
 	if err := errors.Join(s.log.Close(), log.Close()); err != nil {
-		s.cfg.Log.Warn("closing household log", "err", err)
+		s.cfg.Log.Warn("closing household log", "error", err)
 	}
 	s.adopt(load(s.cfg.Disk, s.self, s.path))
 	s.removeAgain(ctx, behind)
@@ -134,7 +134,7 @@ func (s *Service) removeAgain(ctx context.Context, behind []*record.Record) {
 			return nil, nil
 		})
 		if err != nil {
-			s.cfg.Log.Error("removing again whom the damaged log removed", "record", r.ID().String(), "err", err)
+			s.cfg.Log.Error("removing again whom the damaged log removed", "record", r.ID().String(), "error", err)
 		}
 	}
 }
