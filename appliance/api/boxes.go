@@ -203,6 +203,18 @@ func (h *House) WithdrawBox(ctx context.Context, caller services.Caller) error {
 // defaultBox is what a box is called that nobody named; a number follows where the household has one already.
 const defaultBox = "hearth"
 
+// boxNamed tries name, or names of ours where none was typed.
+func boxNamed(name string, try func(name string) error) error {
+	if strings.TrimSpace(name) != "" {
+		return try(name)
+	}
+	err := try(defaultBox)
+	for n := 2; n <= 32 && errors.Is(err, &services.Problem{Code: "name-taken"}); n++ {
+		err = try(fmt.Sprintf("%s %d", defaultBox, n))
+	}
+	return err
+}
+
 const joinTime = 5 * time.Minute
 
 // JoinHousehold makes this unclaimed box one of the household that invited it, all of it or nothing. Whoever calls has
@@ -224,14 +236,11 @@ func (h *House) JoinHousehold(ctx context.Context, caller services.Caller, in Jo
 	}
 	ctx, cancel := context.WithTimeout(ctx, joinTime)
 	defer cancel()
-	name := in.Name
-	if strings.TrimSpace(name) == "" {
-		name = defaultBox
-	}
-	inviter, err := try(ctx, name)
-	for n := 2; in.Name == "" && n <= 32 && errors.Is(err, &services.Problem{Code: "name-taken"}); n++ {
-		inviter, err = try(ctx, fmt.Sprintf("%s %d", defaultBox, n))
-	}
+	var inviter services.PeerID
+	err = boxNamed(in.Name, func(name string) (err error) {
+		inviter, err = try(ctx, name)
+		return err
+	})
 	if err != nil {
 		return JoinOutput{}, joinProblem(err)
 	}

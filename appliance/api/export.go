@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -251,18 +250,12 @@ func (h *House) becomeAgain(ctx context.Context, log io.ReadSeeker, known bool, 
 			Say: services.Say("import.words-needed", "This box is none of that household's yet. Add it on one of its boxes; or, when none is left, import with the 24 recovery words. Nothing was changed."),
 		}
 	}
-	name := in.Name
-	if strings.TrimSpace(name) == "" {
-		name = defaultBox
-	}
-	err := h.Identity.TakeIn(ctx, log, in.Words, name)
-	for n := 2; in.Name == "" && n <= 32 && errors.Is(err, &services.Problem{Code: "name-taken"}); n++ {
+	return boxNamed(in.Name, func(name string) error {
 		if _, err := log.Seek(0, io.SeekStart); err != nil {
 			return err
 		}
-		err = h.Identity.TakeIn(ctx, log, in.Words, fmt.Sprintf("%s %d", defaultBox, n))
-	}
-	return err
+		return h.Identity.TakeIn(ctx, log, in.Words, name)
+	})
 }
 
 // bringBackRest brings back what the other services keep, and says in out what became of it.
