@@ -29,6 +29,7 @@
 //   - service.go and its neighbours claim.go, people.go, devices.go, snapshot.go: the changes, one record each;
 //   - share.go: boxes joining, leaving, and sharing the log; introduce.go: a box with a new key, or taken back; flood.go: one that writes
 //     without end;
+//   - restored.go: a box that was brought back from a backup;
 //   - show.go, tell.go: the log for people; backup.go: a fresh box by a backup and the words.
 //
 // # What it promises

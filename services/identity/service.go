@@ -27,6 +27,7 @@ import (
 //   - not-claimed: there is no household yet
 //   - read-only: the log is damaged or of a newer program, and nothing can change
 //   - not-ours: this box is not one of the household's
+//   - catch-up: the log was brought back, and may be older than what other boxes of the household have
 //   - not-there: the person in whose name it was asked does not belong any more
 //   - not-written: the disk did not take it; log-full: the log has reached its greatest size
 type Service struct {
@@ -46,9 +47,12 @@ type Service struct {
 	// the keeper.
 	forgotten int
 	holds     [32]byte
-	old       map[services.PeerID]services.Box // those that belonged when the log was read
-	flood     flood
-	byes      flood // farewells to removed boxes, and their introductions
+	// restored says that the log was brought back and may be too old; again are the removals it lacks. See restored.go.
+	restored bool
+	again    []*record.Record
+	old      map[services.PeerID]services.Box // those that belonged when the log was read
+	flood    flood
+	byes     flood // farewells to removed boxes, and their introductions
 
 	mu      sync.Mutex // guards what follows
 	members *services.Membership
@@ -108,7 +112,11 @@ func (s *Service) adopt(l loaded) {
 	if l.state != nil {
 		s.old = maps.Clone(l.state.boxes)
 	}
+	s.readMark(l.log)
 	m := &services.Membership{Self: s.self}
+	if l.state != nil {
+		s.keepOut(l.state)
+	}
 	if l.state != nil {
 		m = l.state.membership()
 	}
@@ -265,6 +273,10 @@ func (s *Service) expire(ctx context.Context) time.Duration {
 	if s.mayBeOld(m) {
 		return recheck
 	}
+	if err := s.nobodyLeft(ctx); err != nil {
+		s.cfg.Log.Warn("after the log was brought back", "err", err)
+		return recheck
+	}
 	now := s.cfg.Now()
 	var next time.Duration
 	due := func(state services.State, expires time.Time, most time.Duration) bool {
@@ -323,6 +335,15 @@ func (s *Service) mayBeOld(m *services.Membership) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(m.Boxes) > 1 && !s.heard && time.Since(s.begun) < othersTime
+}
+
+// nobodyLeft takes the log that was brought back for the newest there is.
+func (s *Service) nobodyLeft(ctx context.Context) error {
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	defer s.unlock()
+	return s.upToDate(ctx)
 }
 
 var (
@@ -444,6 +465,9 @@ func (s *Service) writable() error {
 			Kind: services.KindConflict, Code: "not-ours",
 			Say: services.Say("identity.not-ours", "This box is not one of the household's, so it cannot change who belongs."),
 		}
+	}
+	if s.restored {
+		return notUpToDate()
 	}
 	return nil
 }

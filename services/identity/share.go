@@ -70,6 +70,7 @@ func (c *LogConn) wake() {
 // become makes next the state, which records led to: they are on disk, and came over from, or were made here (nil). The
 // caller holds writing.
 func (s *Service) become(next *household, from *exchange.Conn, records []*record.Record) {
+	s.keepOut(next)
 	s.state = next
 	s.shared.Stored(from, records)
 	s.publish(next.membership())
@@ -125,7 +126,7 @@ func (c *LogConn) receive(ctx context.Context, f exchange.Frame) error {
 		}
 		return blame
 	}
-	defer s.catchUp(c)
+	defer s.catchUp(ctx, c)
 	if len(fresh) == 0 {
 		return blame
 	}
@@ -180,11 +181,15 @@ func (s *Service) proveClone(ctx context.Context, fresh []*record.Record) {
 }
 
 // catchUp notes when this box has all that another one had. The caller holds writing.
-func (s *Service) catchUp(c *LogConn) {
-	if c.with == s.shared && s.shared.CaughtUp(c.at) {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.heard = true
+func (s *Service) catchUp(ctx context.Context, c *LogConn) {
+	if c.with != s.shared || !s.shared.CaughtUp(c.at) {
+		return
+	}
+	s.mu.Lock()
+	s.heard = true
+	s.mu.Unlock()
+	if err := s.upToDate(ctx); err != nil {
+		s.cfg.Log.Warn("after the log was brought back", "err", err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"hearth.alt/services"
 	"hearth.alt/services/identity/internal/exchange"
@@ -98,6 +99,20 @@ func (s *Service) Restore(ctx context.Context, r io.Reader) error {
 	file, err := encodeRecords(all)
 	if err != nil {
 		return err
+	}
+	if len(good) == 0 || have.Damage != nil || !well { // else it is no older than it was
+		h, err := fold(s.self, genesis, all)
+		if err != nil {
+			return err
+		}
+		if len(h.boxes) > 1 {
+			if err := s.mark(h, behind); err != nil {
+				return notWritten(err)
+			}
+			s.mu.Lock()
+			s.heard, s.begun = false, time.Now()
+			s.mu.Unlock()
+		}
 	}
 	if err := log.Replace(file); err != nil {
 		return notWritten(err)

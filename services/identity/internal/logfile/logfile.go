@@ -334,6 +334,12 @@ func (l *Log) Read(size int64) ([]byte, error) {
 	return b, err
 }
 
+// Beside puts data into another file on the log's disk in one step. ReadBeside reads it.
+func (l *Log) Beside(path string, data []byte) error { return l.disk.Replace(path, data) }
+
+// ReadBeside returns what Beside wrote.
+func (l *Log) ReadBeside(path string) ([]byte, error) { return l.disk.Read(path, MaxSize) }
+
 // Tidy removes what a power cut left beside the file of what was to replace it.
 func (l *Log) Tidy() error { return l.disk.Tidy(filepath.Dir(l.path)) }
 
