@@ -71,7 +71,7 @@ func TestSecondBox(t *testing.T) {
 	if in.Household != "Smith" || in.Domain != "smith.home.arpa" || in.Box != "Attic" {
 		t.Errorf("it joined as %+v", in)
 	}
-	if f := barn.TryDo(nil, "box", "join", inv.Link); f == nil || f.Error.Code != "invite-used" {
+	if f := barn.TryDo(nil, "box", "join", inv.Link); f == nil || f.Error.Code != "invite-unknown" {
 		t.Errorf("a link that was used: %+v", f)
 	}
 	study.Do(&inv, "box", "invite")

@@ -26,7 +26,6 @@ const (
 	// SpokenTries is how often the code of an invitation may be tried.
 	SpokenTries = 5
 
-	secretTries  = 20 // 128 bits are not guessed: whoever tries so often is up to something
 	keptEnded    = 16
 	joinPatience = 30 * time.Second // for the next frame
 )
@@ -65,15 +64,14 @@ type Invitations struct {
 
 // invitation keeps of its secret the hash only. The code is needed as it is.
 type invitation struct {
-	by          actor
-	root        [32]byte
-	hash        [sha256.Size]byte
-	code        SpokenCode
-	began       time.Time // monotonic: setting the clock back gives no second life
-	expires     time.Time
-	secretTries int
-	codeTries   int
-	used        services.PeerID // by whom
+	by        actor
+	root      [32]byte
+	hash      [sha256.Size]byte
+	code      SpokenCode
+	began     time.Time // monotonic: setting the clock back gives no second life
+	expires   time.Time
+	codeTries int
+	used      services.PeerID // by whom
 }
 
 // ended remembers why an invitation is none any more, so that whoever comes late is told.
@@ -188,9 +186,12 @@ func (v *Invitations) State() InvitationState {
 	return InvitationState{Open: true, Expires: i.expires, Used: i.used, Tries: SpokenTries - i.codeTries}
 }
 
-// Allow says whether peer may speak JoinProtocol: anybody, while an invitation is open. One that was used stays so until
-// its time is up, for the box that lost the connection, and so that others are told.
-func (v *Invitations) Allow(services.PeerID) bool { return v.State().Open }
+// Allow says whether peer may speak JoinProtocol: anybody, while an invitation waits; once it was used the box that used it,
+// until its time is up, for it may have lost the connection.
+func (v *Invitations) Allow(peer services.PeerID) bool {
+	s := v.State()
+	return s.Open && (s.Used.IsZero() || s.Used == peer)
+}
 
 // JoinStream is the stream of bytes that JoinProtocol is spoken on; link.Stream is one.
 type JoinStream interface {
@@ -269,11 +270,7 @@ func (v *Invitations) bySecret(hash [sha256.Size]byte) (*invitation, error) {
 			return nil, refuse(e.why)
 		}
 	}
-	if i != nil {
-		if i.secretTries++; i.secretTries >= secretTries {
-			v.endLocked(joinwire.Tries)
-		}
-	}
+	// However often: 128 bits are not guessed, and a stranger at home could else end the invitation.
 	return nil, refuse(joinwire.Unknown)
 }
 

@@ -125,6 +125,9 @@ func TestJoinByLinkAndByCode(t *testing.T) {
 		t.Fatal(err)
 	}
 	agree(t, study.Service, attic.Service)
+	if v.Allow(services.PeerID{1}) || !v.Allow(attic.id()) {
+		t.Error("once it was used it is open to strangers, or shut to who used it")
+	}
 	if s := v.State(); !s.Open || s.Used != attic.id() || s.Tries != identity.SpokenTries {
 		t.Errorf("state is %+v", s)
 	}
@@ -230,14 +233,6 @@ func TestJoinRefusals(t *testing.T) {
 		}},
 		"after a start of the box that invited": {"invite-unknown", func(t *testing.T, s *scene, i identity.Invitation) error {
 			return s.n.byLink(t, identity.NewInvitations(identity.InvitationsOf(s.study.Service)), i.Link, "Attic")
-		}},
-		"guessed too often": {"invite-tries", func(t *testing.T, s *scene, i identity.Invitation) error {
-			guess := i.Link
-			for range 20 {
-				guess.Secret = identity.NewInviteSecret()
-				wantCode(t, s.n.byLink(t, s.v, guess, "Attic"), "invite-unknown")
-			}
-			return s.n.byLink(t, s.v, i.Link, "Attic")
 		}},
 		"a wrong code": {"code-wrong", func(t *testing.T, s *scene, i identity.Invitation) error {
 			return s.n.byCode(t, s.v, i.Link.Inviter, wrong(i.Code), "Attic")
@@ -562,6 +557,22 @@ func TestJoinWithAHostileBox(t *testing.T) {
 		_, _ = there.Write([]byte{99, 0, 0, 0})
 	}()
 	wantCode(t, n.JoinWith(t.Context(), here, link, "Attic"), "join-refused")
+}
+
+// Whoever sends wrong secrets takes the invitation from nobody.
+func TestWrongSecretsEndNothing(t *testing.T) {
+	study := identitytest.Household(t)
+	v := identity.NewInvitations(identity.InvitationsOf(study.Service))
+	i := invite(t, v, t.Context())
+	n := newNewcomer(t, "attic")
+	guess := i.Link
+	for range 40 {
+		guess.Secret = identity.NewInviteSecret()
+		wantCode(t, n.byLink(t, v, guess, "Attic"), "invite-unknown")
+	}
+	if err := n.byLink(t, v, i.Link, "Attic"); err != nil {
+		t.Error(err)
+	}
 }
 
 // An invitation ends by itself, even while the known time stands still or is set back; and nobody waits for ever.
