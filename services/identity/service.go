@@ -62,7 +62,8 @@ type Service struct {
 	begun   time.Time // of Run; monotonic
 	heard   bool      // all that another box has, since then
 	fault   fault
-	torn    int64 // bytes that a power cut left and nobody was promised, since start
+	torn    int64  // bytes that a power cut left and nobody was promised, since start
+	healer  string // the name of the box that made a damaged log whole since start
 	words   wordsState
 }
 
@@ -191,6 +192,8 @@ func (s *Service) Health() services.Health {
 	case len(s.members.People) == 0 && slices.Contains(s.members.Removed, s.self):
 		h.OK = false
 		h.Message = services.Say("identity.health.removed", "This box was removed from the household {name}.", "name", s.members.Household.Name)
+	case s.healer != "":
+		h.Message = services.Say("identity.health.healed", "The record of who belongs was damaged, and was brought back from the box {box}. What only this box knew may be missing: look at people and devices.", "box", s.healer)
 	default:
 		h.Message = services.Say("identity.health.well", "The household {name} and all who belong to it are known.", "name", s.members.Household.Name)
 	}

@@ -36,7 +36,8 @@ type LogConn struct {
 	s    *Service
 	with *exchange.Exchange
 	at   *exchange.Conn
-	more chan struct{} // holds a token when there may be more to say
+	peer services.PeerID // where it is known
+	more chan struct{}   // holds a token when there may be more to say
 }
 
 // Connect begins an exchange. Whom with, and that it is who it says, is the caller's to know.
@@ -224,7 +225,12 @@ func (s *Service) heal(c *LogConn) error {
 		s.cfg.Log.Warn("closing household log", "err", err)
 	}
 	s.adopt(load(s.cfg.Disk, s.self, s.path))
-	s.cfg.Log.Info("the household log was damaged, and is whole again from another box")
+	s.mu.Lock()
+	if i := slices.IndexFunc(s.members.Boxes, func(b services.Box) bool { return b.ID == c.peer }); i >= 0 {
+		s.healer = s.members.Boxes[i].Name
+	}
+	s.mu.Unlock()
+	s.cfg.Log.Info("the household log was damaged, and is whole again from another box", "peer", c.peer)
 	return ErrAnew
 }
 
@@ -274,6 +280,7 @@ func (s *Service) ServeLog(ctx context.Context, peer services.PeerID, rw io.Read
 		return err
 	}
 	defer c.Close()
+	c.peer = peer
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	came := make(chan error, 1)
