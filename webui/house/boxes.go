@@ -39,7 +39,7 @@ type Box struct {
 	This   bool      // the one that answers
 	Words  string    // three that it shows for the one that answers, too; "" for that one
 	Linked bool      // in touch with it now
-	Heard  time.Time // when it was last in touch; zero is never
+	Heard  time.Time // when it was last in touch; zero is never, and then it may not have finished joining
 }
 
 // BoxInvitation is how another box comes in.

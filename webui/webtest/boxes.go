@@ -37,12 +37,12 @@ func box(id byte, name, label string, this, linked bool) house.Box {
 	}
 }
 
-// several is a house of three boxes, of which one is off and one is suspended.
+// several is a house of four boxes, of which one is off and one never came.
 func several() *House {
 	h := well()
-	barn := box(4, "Barn", "barn", false, false)
+	barn, awaited := box(4, "Barn", "barn", false, false), box(5, "Loft", "loft", false, false)
 	barn.Heard = ago(3 * time.Hour)
-	h.TheBoxes = []house.Box{box(3, "Attic", "attic", false, true), barn, box(1, "hearth", "hearth", true, false)}
+	h.TheBoxes = []house.Box{box(3, "Attic", "attic", false, true), barn, box(1, "hearth", "hearth", true, false), awaited}
 	return h
 }
 

@@ -33,6 +33,8 @@ func (p *Pages) Show(rq *web.Request) error {
 			r.state, r.said = house.StateAct, rq.T("boxes.suspended")
 		case b.This:
 			r.said = rq.T("boxes.here")
+		case !b.Linked && b.Heard.IsZero():
+			r.state, r.said = house.StateWait, rq.T("boxes.awaited")
 		case !b.Linked:
 			r.state, r.said = house.StateWait, rq.T("boxes.away")
 			if !b.Heard.IsZero() {
