@@ -332,6 +332,13 @@ func (s *Service) expire(ctx context.Context) time.Duration {
 	return next
 }
 
+// listen has this box take for unknown again what the others have.
+func (s *Service) listen() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.heard, s.begun = false, time.Now()
+}
+
 // mayBeOld says whether another box may know of records that this one wrote and does not have, since its card was brought back
 // from a copy. One more of its own would then look like a stolen key to all. After a day the others are taken for gone.
 func (s *Service) mayBeOld(m *services.Membership) bool {

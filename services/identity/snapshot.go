@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"time"
 
 	"hearth.alt/services"
 	"hearth.alt/services/identity/internal/exchange"
@@ -109,9 +108,7 @@ func (s *Service) Restore(ctx context.Context, r io.Reader) error {
 			if err := s.mark(h, behind); err != nil {
 				return notWritten(err)
 			}
-			s.mu.Lock()
-			s.heard, s.begun = false, time.Now()
-			s.mu.Unlock()
+			s.listen()
 		}
 	}
 	if err := log.Replace(file); err != nil {
