@@ -67,6 +67,16 @@ func (f *flood) spend(who services.PeerID, cost int, rate float64, now time.Time
 	return a.bytes
 }
 
+// allow counts cost for who, unless that came to more than burst. What is not allowed is not counted: whoever asks often
+// would never be allowed again.
+func (f *flood) allow(who services.PeerID, cost int, burst, rate float64, now time.Time) bool {
+	if f.spend(who, 0, rate, now)+float64(cost) > burst {
+		return false
+	}
+	f.spend(who, cost, rate, now)
+	return true
+}
+
 // floodLimits are how much a box may write at once, and each second, that depth others took in one after another, while the
 // log has size bytes.
 func floodLimits(depth int, size int64) (burst, rate float64) {

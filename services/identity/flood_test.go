@@ -242,3 +242,19 @@ func TestLongSettlement(t *testing.T) {
 		}
 	}
 }
+
+// A removed box that asks every half minute, as one does, is told now and then for ever. What was refused was counted, too,
+// so that after the first it never was again.
+func TestFloodOfFarewells(t *testing.T) {
+	var f flood
+	now, told := time.Now(), 0
+	for range 24 * 60 * 2 {
+		now = now.Add(30 * time.Second)
+		if f.allow(services.PeerID{1}, farewellCost, farewellBurst, farewellRate, now) {
+			told++
+		}
+	}
+	if told < 60 || told > 68 {
+		t.Errorf("told %d times in a day, not 32 at once and then one every 44 minutes", told)
+	}
+}

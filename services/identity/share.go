@@ -345,7 +345,7 @@ const (
 
 // often counts a farewell to the removed box peer, or its introduction, and says whether there were enough.
 func (s *Service) often(peer services.PeerID) bool {
-	return s.byes.spend(peer, farewellCost, farewellRate, time.Now()) > farewellBurst
+	return !s.byes.allow(peer, farewellCost, farewellBurst, farewellRate, time.Now())
 }
 
 // Farewell tells the removed box peer, at the other end of rw, what it may still know: its removal, and what came before

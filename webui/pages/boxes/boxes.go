@@ -36,10 +36,7 @@ func (p *Pages) Show(rq *web.Request) error {
 		case !b.Linked && b.Heard.IsZero():
 			r.state, r.said = house.StateWait, rq.T("boxes.awaited")
 		case !b.Linked:
-			r.state, r.said = house.StateWait, rq.T("boxes.away")
-			if !b.Heard.IsZero() {
-				r.said = rq.T("boxes.away.since", "at", b.Heard)
-			}
+			r.state, r.said = house.StateWait, rq.T("boxes.away.since", "at", b.Heard)
 		}
 		if may && len(list) > 1 {
 			r.path = "/boxes/" + b.ID.String() + "/remove"
