@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"fmt"
 	"reflect"
@@ -152,6 +153,14 @@ func (w *world) judge(b *box, m *services.Membership) {
 			set = append(set, k)
 		}
 	}
+	owner := func(p services.Person) bool { return p.Role == services.RoleOwner && p.State == services.StateActive }
+	if !m.Frozen && !slices.ContainsFunc(m.People, owner) {
+		w.fail("no owner is left:\n%s", who(m))
+	}
+	if c.agreed(set) { // it may be settled, which the court leaves to identity: equal sets have equal states all the same
+		w.stats.Agreed++
+		return
+	}
 	c.epochs(set)
 	for _, k := range c.in {
 		switch {
@@ -170,10 +179,6 @@ func (w *world) judge(b *box, m *services.Membership) {
 		} else {
 			c.effect(k)
 		}
-	}
-	owner := func(p services.Person) bool { return p.Role == services.RoleOwner && p.State == services.StateActive }
-	if !m.Frozen && !slices.ContainsFunc(m.People, owner) {
-		w.fail("no owner is left:\n%s", who(m))
 	}
 	quarrel := c.bare() || slices.ContainsFunc(c.in, func(k *known) bool { return k.isRemoval() && !c.void.has(k.at) && !c.beyondDoubt(k) })
 	newer := slices.ContainsFunc(set, func(k *known) bool { return k.op == opNewer && !c.void.has(k.at) })
@@ -200,12 +205,24 @@ func (w *world) judge(b *box, m *services.Membership) {
 	}
 }
 
+// agreed says whether two boxes say the same of a dispute, and one of them knew of the other: fewer settle nothing.
+func (c *court) agreed(set []*known) bool {
+	for _, k := range set {
+		if k.voice() && slices.ContainsFunc(set, func(x *known) bool {
+			return x.voice() && x.author != k.author && k.past.has(x.at) && bytes.Equal(x.payload, k.payload)
+		}) {
+			return true
+		}
+	}
+	return false
+}
+
 // epochs finds what counts at all: what the newest epoch, and those that it builds on, know of, and what knows of them.
 func (c *court) epochs(set []*known) {
 	number := func(k *known) byte { return k.payload[7] }
 	newest := func(past func(k *known) bool) (out *known) {
 		for _, k := range set {
-			if k.op == opEpoch && past(k) && (out == nil || number(k) > number(out) || number(k) == number(out) && slices.Compare(k.id[:], out.id[:]) < 0) {
+			if k.op == opEpoch && !k.voice() && past(k) && (out == nil || number(k) > number(out) || number(k) == number(out) && slices.Compare(k.id[:], out.id[:]) < 0) {
 				out = k
 			}
 		}
@@ -235,13 +252,13 @@ func (c *court) epochs(set []*known) {
 		for _, e := range chain {
 			counts = counts && (k == e || e.past.has(k.at) || k.past.has(e.at))
 		}
-		if k.op == opEpoch && !slices.Contains(chain, k) {
+		if k.op == opEpoch && !k.voice() && !slices.Contains(chain, k) {
 			counts = false
 		}
 		if counts {
 			c.proof = append(c.proof, k)
 		}
-		if counts && !slices.ContainsFunc(chain, func(e *known) bool { return slices.Contains(e.voids(), k.id) }) {
+		if counts && !k.voice() && !slices.ContainsFunc(chain, func(e *known) bool { return slices.Contains(e.voids(), k.id) }) {
 			c.in = append(c.in, k)
 		} else {
 			c.void.add(k.at)

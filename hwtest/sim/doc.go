@@ -22,7 +22,8 @@
 //     honest box never makes two, whatever happens to its disk.
 //   - No record with a wrong signature, of an author who was not introduced, or without its past is in any log; who
 //     sends one, or what is no frame, loses that connection. Honest boxes never blame one another.
-//   - An epoch is final: what does not know of it, and what it names, has no effect.
+//   - An epoch of the root is final: what does not know of it, and what it names, has no effect. What one box says in its
+//     place has none; where two say the same, only equal memberships are asked for, and an owner.
 //   - A box that was removed hears so from any box that it takes for one of the household.
 //
 // Not played: what identity does by itself over time (Service.Run), friends, snapshots, and joining over a link; box.go and

@@ -198,11 +198,29 @@ func (e *enemy) write() {
 	if w.draw(3) == 0 {
 		r.by = some()
 	}
-	what := w.draw(9)
+	what := w.draw(10)
 	if !e.removes && (what == 6 || what == 7) {
 		what = 0
 	}
+	var removals, voices []*known
+	for _, k := range e.known {
+		switch {
+		case k.isRemoval():
+			removals = append(removals, k)
+		case k.voice():
+			voices = append(voices, k)
+		}
+	}
+	if what == 9 && len(removals) == 0 {
+		what = 5
+	}
 	switch what {
+	case 9: // what boxes say in a dispute: as another did, or of a removal of its own choice
+		r.by = some()
+		r.op, r.payload = opEpoch, voice(w.all[0], removals[w.draw(len(removals))].id)
+		if len(voices) > 0 && w.draw(4) > 0 {
+			r.payload = slices.Clone(voices[w.draw(len(voices))].payload)
+		}
 	case 0:
 		id := w.personID()
 		if w.draw(4) == 0 { // one who is there, or was removed

@@ -57,7 +57,7 @@ func TestSchedules(t *testing.T) {
 	t.Attr("figure", fmt.Sprintf("%d schedules: %+v", schedules, all))
 	for what, n := range map[string]int{
 		"record": all.Records, "frame": all.Frames, "power cut": all.Crashes, "torn write": all.Torn, "refusing disk": all.Refused,
-		"bad frame": all.Bad, "fork": all.Forks, "quarrel": all.Frozen, "epoch": all.Epochs, "removed box": all.Removed,
+		"bad frame": all.Bad, "fork": all.Forks, "quarrel": all.Frozen, "epoch": all.Epochs, "agreement of boxes": all.Agreed, "removed box": all.Removed,
 		"record of somebody removed": all.Judged,
 	} {
 		if n == 0 {

@@ -173,6 +173,16 @@ func epoch(number uint64, root [32]byte) []byte {
 	return append(b, make([]byte, 34)...)
 }
 
+// voice is what a box says in a first dispute of the household that genesis began: that a removal does not count.
+func voice(genesis *known, removal recordID) []byte {
+	b := append(binary.BigEndian.AppendUint64(nil, 1), genesis.author.key[:]...)
+	b = append(b, genesis.payload[len(genesis.payload)-32:]...)
+	return append(append(append(b, 1), removal[:]...), 0)
+}
+
+// voice says whether a box speaks for an epoch with r.
+func (r *record) voice() bool { return r.op == opEpoch && r.author.kind == kindBox }
+
 // voids are the records that an epoch names as void, keeps the newest of the branches that it keeps.
 func (r *record) voids() []recordID { voids, _ := recordIDs(r.payload[72:]); return voids }
 

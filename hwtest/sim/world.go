@@ -73,7 +73,7 @@ func (k *known) String() string {
 
 // Stats counts what a schedule came to, so that a test can say that what it looks for happens at all.
 type Stats struct {
-	Records, Frames, Crashes, Torn, Refused, Bad, Forks, Frozen, Epochs, Removed, Judged int
+	Records, Frames, Crashes, Torn, Refused, Bad, Forks, Frozen, Epochs, Agreed, Removed, Judged int
 }
 
 func (s *Stats) add(o Stats) {
@@ -86,6 +86,7 @@ func (s *Stats) add(o Stats) {
 	s.Forks += o.Forks
 	s.Frozen += o.Frozen
 	s.Epochs += o.Epochs
+	s.Agreed += o.Agreed
 	s.Removed += o.Removed
 	s.Judged += o.Judged
 }
@@ -262,7 +263,11 @@ func (w *world) step() {
 	default:
 		b := w.someBox()
 		if b.member() && b.s.Membership().Frozen {
-			w.settle(b)
+			if w.draw(2) == 0 {
+				w.settle(b)
+			} else {
+				w.agree(b)
+			}
 		}
 	}
 }
@@ -475,6 +480,37 @@ func (w *world) settle(b *box) {
 	w.did(b, err)
 	if err == nil && b.s.Membership().Frozen {
 		w.fail("a dispute goes on that was settled at %s", b)
+	}
+}
+
+// agree is one of the owners and admins whom it is not about at box b, who says who belongs on: what was said elsewhere,
+// mostly.
+func (w *world) agree(b *box) {
+	d, err := b.s.Dispute()
+	if err != nil || d.None() {
+		w.fail("box %s is frozen and there is no dispute: %v", b, err)
+	}
+	var may []services.PersonID
+	for _, p := range b.s.Membership().People {
+		if p.Role >= services.RoleAdmin && p.State == services.StateActive {
+			may = append(may, p.ID)
+		}
+	}
+	if len(may) == 0 || d.Needed == 0 {
+		return
+	}
+	var stay []identity.Subject
+	if len(d.Voices) > 0 && w.draw(4) > 0 {
+		stay = d.Voices[w.draw(len(d.Voices))].Stay
+	} else {
+		stay = append(stay, d.Removals[w.draw(len(d.Removals))].Subject)
+	}
+	by := may[w.draw(len(may))]
+	settled, err := b.s.Agree(identity.Acting(context.Background(), by, ""), stay)
+	w.say("%s says at %s that %v belong on: settled %t, %s", by, b, stay, settled, problem(err))
+	w.did(b, err)
+	if err == nil && settled == b.s.Membership().Frozen {
+		w.fail("it is said that a dispute is settled, %t, at %s, and that is not so", settled, b)
 	}
 }
 
