@@ -15,7 +15,7 @@ import (
 // from a quorum: more than half of the boxes that nobody disputes, and two at least, each on behalf of an owner or admin who
 // neither removed nor was removed in the dispute. Who that is, its past says alone.
 //
-// A voice is attacked like any record, and is none while what attacks it stands or is open: a box that was removed, and
+// A voice is attacked and doubted like any record, and is none while what attacks it stands or is open: a box that was removed, and
 // those that it takes in, could otherwise settle a dispute of their own making and say that it was before. So a quorum epoch is as final
 // as its boxes and people: who removes them in time undoes it, which is the careful side.
 //
@@ -100,6 +100,22 @@ func voice(r *record.Record) (e record.Epoch, ok bool) {
 // sameVoice says whether two voices say the same.
 func sameVoice(a, b record.Epoch) bool {
 	return a.Number == b.Number && a.Root == b.Root && a.NextRoot == b.NextRoot && slices.Equal(a.Void, b.Void)
+}
+
+// maxVoices is how often a box may say something in one dispute. Each time is as much work as to judge the whole log, for every
+// box and at each start.
+const maxVoices = 16
+
+// spoken is how often the author of the voice at i spoke before in the same dispute.
+func (j *judgement) spoken(i int) (n int) {
+	e, _ := voice(j.taken[i])
+	past := j.past(i)
+	for _, k := range j.made[Subject{Box: j.taken[i].Author.Key}] {
+		if x, ok := voice(j.taken[k]); ok && past[k] && x.Number == e.Number {
+			n++
+		}
+	}
+	return n
 }
 
 // backing returns who speaks for the voice at i in its past, nobody where that cannot be enough.
@@ -195,10 +211,20 @@ func (q quorum) voices(h *household, v *verdict) (voices []Voice, records []*rec
 	return voices, records
 }
 
+// spoke is how often the box spoke in the dispute.
+func (h *household) spoke(v *verdict, box services.PeerID) (n int) {
+	for _, r := range v.voices {
+		if e, _ := voice(r); r.Author.Key == box && e.Number == h.epoch.Number+1 {
+			n++
+		}
+	}
+	return n
+}
+
 // Agree says in a dispute, in the name of whom ctx acts for, who of the disputed belongs on; the others go. It is settled
 // once more than half of the boxes that nobody disputes say the same, two at least; settled says whether that is so now. A
 // box that says something else later means that. Codes: no-dispute; words-needed (a copied
-// card, too few boxes, or this one is disputed); not-yours (only owners and admins who are not part of it); not-settled.
+// card, too few boxes, this one is disputed, or spoke too often); not-yours (only owners and admins who are not part of it); not-settled.
 func (s *Service) Agree(ctx context.Context, stay []Subject) (settled bool, err error) {
 	if err := s.lock(ctx); err != nil {
 		return false, err
@@ -215,7 +241,7 @@ func (s *Service) Agree(ctx context.Context, stay []Subject) (settled bool, err 
 	switch {
 	case !v.frozen():
 		return false, noDispute()
-	case len(v.forked) > 0 || !q.boxes[s.self] || len(q.boxes) < q.needed():
+	case len(v.forked) > 0 || !q.boxes[s.self] || len(q.boxes) < q.needed() || h.spoke(v, s.self) >= maxVoices:
 		return false, &services.Problem{
 			Kind: services.KindConflict, Code: "words-needed",
 			Say: services.Say("identity.agree.words", "Only the 24 recovery words can settle this. Nothing was changed."),

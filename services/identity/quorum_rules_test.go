@@ -118,6 +118,14 @@ func TestVoicesForNothing(t *testing.T) {
 			r, q := d.quarrel(a, b, base)
 			d.say(c, 1, []*record.Record{r}, d.say(c, 1, []*record.Record{r}, r, q))
 		},
+		"a box that spoke too often": func(d *dag, a, b, c record.Author, base *record.Record) {
+			r, q := d.quarrel(a, b, base)
+			last := d.say(a, 1, []*record.Record{q}, r, q)
+			for range maxVoices {
+				last = d.say(c, 1, []*record.Record{r}, last)
+			}
+			d.say(c, 1, []*record.Record{q}, last)
+		},
 		"without knowing the other": func(d *dag, a, b, c record.Author, base *record.Record) {
 			r, q := d.quarrel(a, b, base)
 			d.say(c, 1, []*record.Record{r}, r, q)

@@ -300,7 +300,7 @@ func (j *judgement) epochs(doubt map[int]bool) []int {
 			if last != none && o.Root != of(found[last].before).Root {
 				is.former++
 			}
-		} else if _, ok := voice(r); !ok || e.Root != o.Root || e.NextRoot != o.NextRoot {
+		} else if _, ok := voice(r); !ok || e.Root != o.Root || e.NextRoot != o.NextRoot || world(last).void[r.ID()] || j.spoken(i) >= maxVoices {
 			continue
 		} else if b := j.backing(i); !b.enough(nil) || !b.enough(world(last).void) {
 			continue
