@@ -1,6 +1,7 @@
 package identity_test
 
 import (
+	"context"
 	"errors"
 	"net"
 	"slices"
@@ -106,6 +107,47 @@ func TestCloneOnOneNetwork(t *testing.T) {
 	}
 	if _, ok := study.Membership().Person(ben.ID); !ok {
 		t.Error("what was heard of first is lost")
+	}
+}
+
+// lameKeys sign no record while lame.
+type lameKeys struct {
+	*identitytest.Keys
+	lame bool
+}
+
+func (k *lameKeys) SignRecord(ctx context.Context, message []byte) ([]byte, error) {
+	if k.lame {
+		return nil, errors.New("the keeper does not answer")
+	}
+	return k.Keys.SignRecord(ctx, message)
+}
+
+// A box that cannot prove at once that its key is used elsewhere, proves it with the next frame.
+func TestCloneProvenLater(t *testing.T) {
+	study := identitytest.Household(t)
+	attic := identitytest.Joined(t, study, "Attic")
+	copied := clone(t, attic)
+	keys := &lameKeys{attic.Keys, true}
+	early, err := identity.New(identity.Config{Dir: copied.Dir, Keys: keys, Now: func() time.Time {
+		return time.Now().Add(-time.Minute) // as above
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	person(t, attic.Service, "Ben", services.RoleMember)
+	share(t, attic.Service, study.Service)
+	share(t, study.Service, early)
+	if early.Membership().Frozen {
+		t.Fatal("it was proven without a signature")
+	}
+	keys.lame = false
+	share(t, study.Service, early) // nothing new, but a frame
+	share(t, study.Service, attic.Service)
+	for _, s := range []*identity.Service{study.Service, attic.Service, early} {
+		if m := s.Membership(); !slices.Equal(m.Copied, []services.PeerID{attic.Keys.PeerID()}) {
+			t.Errorf("copied are %v", m.Copied)
+		}
 	}
 }
 

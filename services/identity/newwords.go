@@ -261,7 +261,7 @@ func (s *Service) forgetSometime(ctx context.Context) {
 // writing.
 func (s *Service) forgetRoots(ctx context.Context) {
 	if err := s.dropRoots(ctx); err != nil {
-		s.cfg.Log.Warn("former roots are not erased yet; it is tried again", "err", err)
+		s.cfg.Log.Warn("former roots are not erased yet; it is tried again", "error", err)
 		return
 	}
 	s.forgotten = len(s.state.former)

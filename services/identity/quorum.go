@@ -301,7 +301,7 @@ func (s *Service) conclude(ctx context.Context, fresh []*record.Record) {
 		return
 	}
 	if _, err := s.say(ctx, actor{by: first.By, via: first.Via}, mine); err != nil {
-		s.cfg.Log.Error("settling a dispute that enough boxes agree on", "err", err)
+		s.cfg.Log.Error("settling a dispute that enough boxes agree on", "error", err)
 	}
 }
 
@@ -314,15 +314,10 @@ func (s *Service) say(ctx context.Context, act actor, e record.Epoch) (settled b
 	if err != nil {
 		return false, fmt.Errorf("signing a record: %w", err)
 	}
-	all := s.shared.Set().Records()
-	next, err := fold(s.self, all[0].ID(), append(slices.Clone(all), r))
-	if err != nil {
+	if err := s.writeAnew(r); err != nil {
 		return false, err
 	}
-	if err := s.write(r); err != nil {
-		return false, err
-	}
-	s.become(next, nil, []*record.Record{r})
-	s.cfg.Log.Info("this box says who belongs on", "record", r.ID().String(), "by", string(act.by), "settled", !next.frozen)
-	return !next.frozen, nil
+	settled = !s.state.frozen
+	s.cfg.Log.Info("this box says who belongs on", "record", r.ID().String(), "by", string(act.by), "settled", settled)
+	return settled, nil
 }

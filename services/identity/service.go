@@ -50,6 +50,7 @@ type Service struct {
 	// restored says that the log was brought back and may be too old; again are the removals it lacks. See restored.go.
 	restored bool
 	again    []*record.Record
+	unproven *record.Record                   // another box's, with this one's key; see proveClone
 	old      map[services.PeerID]services.Box // those that belonged when the log was read
 	flood    flood
 	byes     flood // farewells to removed boxes, and their introductions
@@ -223,7 +224,7 @@ func (s *Service) Run(ctx context.Context) error {
 		s.setRunning(false)
 		s.writing <- struct{}{}
 		if err := s.log.Close(); err != nil {
-			s.cfg.Log.Error("closing household log", "err", err)
+			s.cfg.Log.Error("closing household log", "error", err)
 		}
 		<-s.writing
 	}()
@@ -277,7 +278,7 @@ func (s *Service) expire(ctx context.Context) time.Duration {
 		return recheck
 	}
 	if err := s.nobodyLeft(ctx); err != nil {
-		s.cfg.Log.Warn("after the log was brought back", "err", err)
+		s.cfg.Log.Warn("after the log was brought back", "error", err)
 		return recheck
 	}
 	now := s.cfg.Now()
@@ -302,7 +303,7 @@ func (s *Service) expire(ctx context.Context) time.Duration {
 			return
 		}
 		if !errors.Is(err, errOthers) {
-			s.cfg.Log.Warn("removing what has expired", "err", err)
+			s.cfg.Log.Warn("removing what has expired", "error", err)
 		}
 		next = recheck
 	}

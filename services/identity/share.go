@@ -129,6 +129,7 @@ func (c *LogConn) receive(ctx context.Context, f exchange.Frame) error {
 	}
 	defer s.catchUp(ctx, c)
 	if len(fresh) == 0 {
+		s.proveClone(ctx, nil)
 		return blame
 	}
 	if err := s.write(fresh...); err != nil {
@@ -151,34 +152,33 @@ func (c *LogConn) receive(ctx context.Context, f exchange.Frame) error {
 
 // proveClone looks for records of this box that it did not make: another has its key, as with a copied card. What was made
 // before this start may be its own, from before it was brought back from an old copy, and is taken; what was made since is
-// answered with another record of the same sequence, so that every box has the proof. The caller holds writing.
+// answered with another record of the same sequence, so that every box has the proof; where that fails, again with the
+// next frame. The caller holds writing.
 func (s *Service) proveClone(ctx context.Context, fresh []*record.Record) {
-	for _, r := range fresh {
-		if r.Author != record.Box(s.self) || !r.Time.After(s.start) || s.state.frozen {
-			continue
-		}
-		proof, err := record.Seal(record.Record{
-			Author: r.Author, Sequence: r.Sequence, Time: s.cfg.Now(), Parents: r.Parents, Payload: record.SetLAN{Person: NewPersonID()}, // nobody
-		}, func(message []byte) ([]byte, error) { return s.cfg.Keys.SignRecord(ctx, message) })
-		if err == nil {
-			err = s.write(proof)
-		}
-		if err != nil {
-			s.cfg.Log.Error("another box has this one's key, which could not be proven", "err", err)
-			return
-		}
-		s.shared.Stored(nil, []*record.Record{proof})
-		next, err := s.after([]*record.Record{proof})
-		if err != nil {
-			s.cfg.Log.Error("another box has this one's key", "err", err)
-			return
-		}
-		s.state = next
-		s.publish(next.membership())
-		s.wakeAll()
-		s.cfg.Log.Error("another box has this one's key: its card was copied", "record", r.ID().String())
+	if _, in := s.state.boxes[s.self]; !in || s.state.frozen {
 		return
 	}
+	if s.unproven == nil {
+		if i := slices.IndexFunc(fresh, func(r *record.Record) bool { return r.Author == record.Box(s.self) && r.Time.After(s.start) }); i >= 0 {
+			s.unproven = fresh[i]
+		}
+	}
+	r := s.unproven
+	if r == nil {
+		return
+	}
+	proof, err := record.Seal(record.Record{
+		Author: r.Author, Sequence: r.Sequence, Time: s.cfg.Now(), Parents: r.Parents, Payload: record.SetLAN{Person: NewPersonID()}, // nobody
+	}, func(message []byte) ([]byte, error) { return s.cfg.Keys.SignRecord(ctx, message) })
+	if err == nil {
+		err = s.writeAnew(proof)
+	}
+	if err != nil {
+		s.cfg.Log.Error("another box has this one's key, which is not proven yet", "error", err)
+		return
+	}
+	s.unproven = nil
+	s.cfg.Log.Error("another box has this one's key: its card was copied", "record", r.ID().String())
 }
 
 // catchUp notes when this box has all that another one had. The caller holds writing.
@@ -190,7 +190,7 @@ func (s *Service) catchUp(ctx context.Context, c *LogConn) {
 	s.heard = true
 	s.mu.Unlock()
 	if err := s.upToDate(ctx); err != nil {
-		s.cfg.Log.Warn("after the log was brought back", "err", err)
+		s.cfg.Log.Warn("after the log was brought back", "error", err)
 	}
 }
 
@@ -222,7 +222,7 @@ func (s *Service) heal(c *LogConn) error {
 		return notWritten(err)
 	}
 	if err := errors.Join(s.log.Close(), log.Close()); err != nil {
-		s.cfg.Log.Warn("closing household log", "err", err)
+		s.cfg.Log.Warn("closing household log", "error", err)
 	}
 	s.adopt(load(s.cfg.Disk, s.self, s.path))
 	s.mu.Lock()
@@ -260,6 +260,20 @@ func (s *Service) after(fresh []*record.Record) (*household, error) {
 		}
 	}
 	return next, nil
+}
+
+// writeAnew writes r down, which this box made and which may change what counts of all the rest. The caller holds writing.
+func (s *Service) writeAnew(r *record.Record) error {
+	all := s.shared.Set().Records()
+	next, err := fold(s.self, all[0].ID(), append(slices.Clone(all), r))
+	if err != nil {
+		return err
+	}
+	if err := s.write(r); err != nil {
+		return err
+	}
+	s.become(next, nil, []*record.Record{r})
+	return nil
 }
 
 func containsAll(parents []record.ID, heads map[record.ID]struct{}) bool {
@@ -579,7 +593,7 @@ func (s *Service) Join(ctx context.Context, j JoinLog) error {
 		return notWritten(err)
 	}
 	if err := errors.Join(s.log.Close(), log.Close()); err != nil {
-		s.cfg.Log.Warn("closing household log", "err", err)
+		s.cfg.Log.Warn("closing household log", "error", err)
 	}
 	s.adopt(load(s.cfg.Disk, s.self, s.path))
 	s.cfg.Log.Info("joined a household", "box", s.self.String(), "inviter", j.Inviter.String())
