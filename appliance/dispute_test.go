@@ -24,16 +24,22 @@ import (
 // anotherBox takes a box into the household of h.
 func anotherBox(t *testing.T, h *testHouse, name string) (*identity.Service, *identitytest.Keys, string) {
 	t.Helper()
+	return takenInBy(t, h.identity, name)
+}
+
+// takenInBy is a box that inviter takes into its household.
+func takenInBy(t *testing.T, inviter *identity.Service, name string) (*identity.Service, *identitytest.Keys, string) {
+	t.Helper()
 	keys, dir := identitytest.NewKeys(t.Name()+name), filepath.Join(t.TempDir(), "identity")
 	box, err := identity.New(identity.Config{Dir: dir, Keys: keys, Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.identity.AddBox(t.Context(), identity.NewBox{ID: keys.PeerID(), Name: name}); err != nil {
+	if _, err := inviter.AddBox(t.Context(), identity.NewBox{ID: keys.PeerID(), Name: name}); err != nil {
 		t.Fatal(err)
 	}
-	m := h.identity.Membership()
-	if err := box.Join(t.Context(), identity.JoinLog{Root: [32]byte(m.Household.Root), Inviter: m.Self, Records: h.identity.RecordBytes()}); err != nil {
+	m := inviter.Membership()
+	if err := box.Join(t.Context(), identity.JoinLog{Root: [32]byte(m.Household.Root), Inviter: m.Self, Records: inviter.RecordBytes()}); err != nil {
 		t.Fatal(err)
 	}
 	return box, keys, dir
@@ -501,6 +507,33 @@ func TestSettleACopyElsewhere(t *testing.T) {
 	}
 	if m := h.identity.Membership(); m.Frozen || len(m.Boxes) != 1 || m.Boxes[0].ID != m.Self {
 		t.Errorf("frozen %t, boxes %+v", m.Frozen, m.Boxes)
+	}
+}
+
+// A copied box that the household does not list, since a copied box took it in, was shown as the letters of its key.
+func TestCopiedBoxIsNamed(t *testing.T) {
+	h := takenIn(t, t.TempDir())
+	barn, keys, dir := anotherBox(t, h, "Barn")
+	copy := copied(t, dir, keys)
+	taken(t, barn, "Rita")
+	shed, keys, dir := takenInBy(t, copy, "Shed")
+	copyOfShed := copied(t, dir, keys)
+	taken(t, shed, "Eve")
+	taken(t, copyOfShed, "Mallory")
+	for _, box := range []*identity.Service{barn, shed, copyOfShed} {
+		exchange(t, box, h.identity)
+	}
+	list, err := h.webConfig.House.Disputed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, o := range list {
+		names = append(names, o.Kind+" "+o.Name)
+	}
+	slices.Sort(names)
+	if want := []string{"clone Barn", "clone Shed"}; !slices.Equal(names, want) {
+		t.Errorf("disputed are %q, want %q", names, want)
 	}
 }
 

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -34,25 +35,17 @@ func (h *House) Disputed() ([]DisputeOutput, error) {
 		return nil, err
 	}
 	m := h.Identity.Membership()
-	box := func(id services.PeerID) string {
-		for _, b := range m.Boxes {
-			if b.ID == id {
-				return b.Name
-			}
-		}
-		return id.String()
-	}
 	kept := func(who identity.Subject) (out []string) {
 		for _, v := range d.Voices {
 			if p, ok := m.Person(v.Person); ok && slices.Contains(v.Stay, who) {
-				out = append(out, box(v.Box)+" ("+p.Name+")")
+				out = append(out, v.Name+" ("+p.Name+")")
 			}
 		}
 		return out
 	}
 	out := []DisputeOutput{}
-	for _, id := range d.Forked {
-		out = append(out, DisputeOutput{Kind: "clone", Name: box(id), ID: id.String()})
+	for _, f := range d.Forked {
+		out = append(out, DisputeOutput{Kind: "clone", Name: cmp.Or(f.Name, f.Box.String()), ID: f.Box.String()})
 	}
 	for _, r := range d.Removals {
 		one := DisputeOutput{Kind: "box", Name: r.Name, By: r.Who, At: r.At, ID: r.Subject.String(), Kept: kept(r.Subject)}
@@ -113,7 +106,7 @@ func (h *House) SettleByWords(ctx context.Context, caller services.Caller, in Se
 		return SettleOutput{}, err
 	}
 	self := h.Identity.Membership().Self
-	cloned := slices.Contains(d.Forked, self)
+	cloned := slices.ContainsFunc(d.Forked, func(b identity.NamedBox) bool { return b.Box == self })
 	if cloned {
 		if err := h.Identity.CheckWords(ctx, in.Words); err != nil { // before a key is made
 			return SettleOutput{}, err

@@ -77,14 +77,9 @@ func (h *House) Agreement(ctx context.Context) (house.Agreement, error) {
 	m := h.API.Identity.Membership()
 	a := house.Agreement{Who: disputed(list, m).Who, Needed: d.Needed}
 	for _, v := range d.Voices {
-		said := house.Said{This: v.Box == m.Self}
+		said := house.Said{Box: v.Name, This: v.Box == m.Self}
 		if p, ok := m.Person(v.Person); ok {
 			said.Person = p.Name
-		}
-		for _, b := range m.Boxes {
-			if b.ID == v.Box {
-				said.Box = b.Name
-			}
 		}
 		for _, who := range v.Stay {
 			said.Stay = append(said.Stay, who.String())

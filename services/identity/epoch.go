@@ -19,9 +19,9 @@ type Dispute struct {
 	Removals []OpenRemoval
 	// Accused are, on a box that was removed, the boxes that did it, where nothing else is disputed; Removals are then what
 	// they removed.
-	Accused []Accused
+	Accused []NamedBox
 	// Forked are the boxes whose key is used in two places: a cloned card, or a stolen key.
-	Forked []services.PeerID
+	Forked []NamedBox
 	// Voices are what boxes say who belongs on, and Needed how many have to say the same; 0 where only the words can settle it.
 	Voices []Voice
 	Needed int
@@ -32,10 +32,10 @@ func (d Dispute) None() bool {
 	return len(d.Removals) == 0 && len(d.Forked) == 0 && len(d.Accused) == 0
 }
 
-// Accused is a box that removed this one.
-type Accused struct {
+// NamedBox is a box with its name, whether it belongs, did once, or was never taken in as it says.
+type NamedBox struct {
 	Box  services.PeerID
-	Name string // what it is or was called
+	Name string // what it is or was called; "" where nothing says so
 }
 
 // OpenRemoval is one side of a dispute.
@@ -92,7 +92,7 @@ func (s Subject) removal() record.Payload {
 	return record.RemoveBox{Box: s.Box}
 }
 
-// Dispute returns what an epoch has to settle.
+// Dispute returns what an epoch has to settle. It returns no error that a caller could match.
 func (s *Service) Dispute() (Dispute, error) {
 	s.writing <- struct{}{}
 	defer s.unlock()
@@ -116,7 +116,13 @@ func (s *Service) Dispute() (Dispute, error) {
 	for _, r := range taken {
 		names.note(r, !v.void[r.ID()])
 	}
-	d.Forked = v.forked
+	named := func(boxes []services.PeerID) (out []NamedBox) {
+		for _, box := range boxes {
+			out = append(out, NamedBox{box, names[box.String()]})
+		}
+		return out
+	}
+	d.Forked, d.Accused = named(v.forked), named(v.accused)
 	for _, r := range v.open {
 		o := OpenRemoval{Subject: removes(r), By: r.By, Author: r.Author.Key, At: r.Time, Who: names[string(r.By)]}
 		if o.Who == "" {
@@ -124,9 +130,6 @@ func (s *Service) Dispute() (Dispute, error) {
 		}
 		o.Name = names[o.Subject.String()]
 		d.Removals = append(d.Removals, o)
-	}
-	for _, box := range v.accused {
-		d.Accused = append(d.Accused, Accused{box, names[box.String()]})
 	}
 	return d, nil
 }
@@ -172,11 +175,12 @@ type Settlement struct {
 }
 
 // Settle has the household root, which the words stand for, settle a dispute, or on a box that was removed, what the boxes
-// did that removed it: an epoch that says what counts, and the
-// removal of those who do not stay, in one piece. Nobody is suspended after it. Of a box whose key is used twice, what this
-// box heard of first goes on to count. Records with an operation of a newer program are void from then on: a stolen key
-// could write one to stop every change. Codes: words-*, as CheckWords; no-dispute;
-// key-needed (this box is forked, and Key is zero); last-owner (no owner would be left); not-settled.
+// did that removed it: an epoch that says what counts, and the removal of those who do not stay, in one piece. Nobody is
+// suspended after it. Of a box whose key is used twice, what this box heard of first goes on to count. Records with an
+// operation of a newer program are void from then on: a stolen key could write one to stop every change.
+//
+// Codes: words-*, as CheckWords; no-dispute; key-needed (this box is forked, and Key is zero); last-owner (no owner would
+// be left); not-settled.
 func (s *Service) Settle(ctx context.Context, c Settlement) error {
 	if err := s.lock(ctx); err != nil {
 		return err

@@ -244,7 +244,7 @@ func TestCloneIsSettled(t *testing.T) {
 				}
 			}
 			d, err := study.Dispute()
-			if err != nil || len(d.Forked) != 1 || d.Forked[0] != attic.Keys.PeerID() {
+			if err != nil || len(d.Forked) != 1 || d.Forked[0] != (identity.NamedBox{Box: attic.Keys.PeerID(), Name: "Attic"}) {
 				t.Fatalf("the dispute is %+v, %v", d, err)
 			}
 
@@ -341,7 +341,7 @@ func TestThiefWasQuicker(t *testing.T) {
 		t.Fatalf("people are %+v", m.People)
 	}
 	d, err := study.Dispute()
-	if err != nil || len(d.Removals) != 4 || len(d.Forked) != 0 || len(d.Accused) != 1 || d.Accused[0] != (identity.Accused{Box: attic.Keys.PeerID(), Name: "Attic"}) {
+	if err != nil || len(d.Removals) != 4 || len(d.Forked) != 0 || len(d.Accused) != 1 || d.Accused[0] != (identity.NamedBox{Box: attic.Keys.PeerID(), Name: "Attic"}) {
 		t.Fatalf("the dispute is %+v, %v", d, err)
 	}
 	settle := identity.Settlement{Words: wordsOf(t, study), Stay: []identity.Subject{{Person: study.Owner}, {Person: ben}, {Box: study.Keys.PeerID()}}}

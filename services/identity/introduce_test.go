@@ -95,7 +95,7 @@ func TestCloneOnOneNetwork(t *testing.T) {
 	share(t, study.Service, attic.Service)
 	for _, s := range []*identity.Service{study.Service, attic.Service, early.Service} {
 		d, err := s.Dispute()
-		if err != nil || len(d.Forked) != 1 || d.Forked[0] != attic.Keys.PeerID() {
+		if err != nil || len(d.Forked) != 1 || d.Forked[0].Box != attic.Keys.PeerID() {
 			t.Fatalf("the dispute is %+v, %v", d, err)
 		}
 	}

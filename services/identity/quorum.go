@@ -179,6 +179,7 @@ func (m *memory) of(id record.ID, find func() backing) backing {
 // Voice is what one box says in a dispute, on behalf of one of its owners or admins.
 type Voice struct {
 	Box    services.PeerID
+	Name   string // of the box
 	Person services.PersonID
 	Stay   []Subject // who of the disputed belongs on
 }
@@ -199,7 +200,7 @@ func (q quorum) voices(h *household, v *verdict) (voices []Voice, records []*rec
 		if newest[r.Author] != r {
 			continue
 		}
-		one := Voice{Box: r.Author.Key, Person: r.By}
+		one := Voice{Box: r.Author.Key, Name: h.boxes[r.Author.Key].Name, Person: r.By}
 		e, _ := voice(r)
 		for _, o := range v.open {
 			if who := removes(o); slices.Contains(e.Void, o.ID()) && !slices.Contains(one.Stay, who) {
