@@ -3,7 +3,6 @@ package identity
 import (
 	"context"
 	"crypto/ed25519"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -119,14 +118,9 @@ func (s *Service) TakeIn(ctx context.Context, r io.Reader, words []string, name 
 	if err := s.unowned(); err != nil {
 		return err
 	}
-	log, _ := logfile.Open(s.cfg.Disk, s.path)
-	if err := log.Replace(file); err != nil {
-		return notWritten(err)
+	if err := s.replaceLog(file); err != nil {
+		return err
 	}
-	if err := errors.Join(s.log.Close(), log.Close()); err != nil {
-		s.cfg.Log.Warn("closing household log", "error", err)
-	}
-	s.adopt(load(s.cfg.Disk, s.self, s.path))
 	s.cfg.Log.Info("taken into a household from its backup, by its words", "box", s.self.String())
 	return nil
 }

@@ -26,6 +26,10 @@ const (
 // Introduce hears from peer, at the other end of rw, what the root did that makes it a box of the household: it put its key in
 // the place of another's, or an epoch ended its removal. That is taken, with what the root knew when it did so, if it makes
 // peer one, and nothing else: whoever has the key of a removed box says nothing of its own. It is told no record.
+//
+// It blocks until peer was made a box, sent something else, or rw ended, which is the caller's to see to. Errors: ErrPeer,
+// ErrNoLog, those of rw, a *services.Problem when it cannot be written; others where peer sent no frame, or was heard
+// often enough.
 func (s *Service) Introduce(peer services.PeerID, rw io.ReadWriter) error {
 	s.writing <- struct{}{}
 	if s.shared == nil || s.damaged() {
@@ -126,13 +130,8 @@ func (s *Service) introduced(peer services.PeerID, records []*record.Record) err
 	if _, ok := next.boxes[peer]; !ok {
 		return errStranger
 	}
-	for rest := fresh; len(rest) > 0; {
-		n := min(len(rest), restoreBatch)
-		if err := s.write(rest[:n]...); err != nil {
-			s.adopt(load(s.cfg.Disk, s.self, s.path))
-			return err
-		}
-		rest = rest[n:]
+	if err := s.writeLong(fresh); err != nil {
+		return err
 	}
 	s.become(next, nil, fresh)
 	s.cfg.Log.Info("a box of the household was heard of from itself", "box", peer.String())

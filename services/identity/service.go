@@ -138,6 +138,24 @@ func (s *Service) adopt(l loaded) {
 	s.publish(m)
 }
 
+// replaceLog puts file in the place of the log in one step and adopts it. The caller holds writing.
+func (s *Service) replaceLog(file []byte) error {
+	log, _ := logfile.Open(s.cfg.Disk, s.path)
+	if err := log.Replace(file); err != nil {
+		return notWritten(err)
+	}
+	s.reread()
+	return nil
+}
+
+// reread adopts what is on disk. The caller holds writing.
+func (s *Service) reread() {
+	if err := s.log.Close(); err != nil {
+		s.cfg.Log.Warn("closing household log", "error", err)
+	}
+	s.adopt(load(s.cfg.Disk, s.self, s.path))
+}
+
 // publish makes m the newest membership.
 func (s *Service) publish(m *services.Membership) {
 	s.mu.Lock()
@@ -566,8 +584,7 @@ func (s *Service) writeLong(records []*record.Record) error {
 	}
 	err := s.write(records[first:]...)
 	if err != nil && first > 0 {
-		_ = s.log.Close()
-		s.adopt(load(s.cfg.Disk, s.self, s.path))
+		s.reread()
 	}
 	return err
 }

@@ -12,7 +12,6 @@ import (
 
 	"hearth.alt/services"
 	"hearth.alt/services/identity/internal/exchange"
-	"hearth.alt/services/identity/internal/logfile"
 	"hearth.alt/services/identity/internal/record"
 )
 
@@ -40,7 +39,8 @@ type LogConn struct {
 	more chan struct{}   // holds a token when there may be more to say
 }
 
-// Connect begins an exchange. Whom with, and that it is who it says, is the caller's to know.
+// Connect begins an exchange, which the caller closes. Whom with, and that it is who it says, is the caller's to know.
+// Error: ErrNoLog.
 func (s *Service) Connect() (*LogConn, error) {
 	s.writing <- struct{}{}
 	defer s.unlock()
@@ -217,14 +217,9 @@ func (s *Service) heal(c *LogConn) error {
 	if err != nil {
 		return err
 	}
-	log, _ := logfile.Open(s.cfg.Disk, s.path)
-	if err := log.Replace(file); err != nil {
-		return notWritten(err)
+	if err := s.replaceLog(file); err != nil {
+		return err
 	}
-	if err := errors.Join(s.log.Close(), log.Close()); err != nil {
-		s.cfg.Log.Warn("closing household log", "error", err)
-	}
-	s.adopt(load(s.cfg.Disk, s.self, s.path))
 	s.mu.Lock()
 	if i := slices.IndexFunc(s.members.Boxes, func(b services.Box) bool { return b.ID == c.peer }); i >= 0 {
 		s.healer = s.members.Boxes[i].Name
@@ -364,7 +359,8 @@ func (s *Service) often(peer services.PeerID) bool {
 
 // Farewell tells the removed box peer, at the other end of rw, what it may still know: its removal, and what came before
 // that; and where that does not count against what peer has, what makes it count. What else peer says is not heard. Who else
-// it is told to is the caller's to see to.
+// it is told to is the caller's to see to, and to end rw. Errors: ErrPeer, ErrNoLog, those of rw; others where peer sent no
+// frame, was not removed, or was told often enough.
 func (s *Service) Farewell(peer services.PeerID, rw io.ReadWriter) error {
 	if s.often(peer) {
 		return fmt.Errorf("box %s was told often enough", peer)
@@ -588,14 +584,9 @@ func (s *Service) Join(ctx context.Context, j JoinLog) error {
 	if err := s.unowned(); err != nil {
 		return err
 	}
-	log, _ := logfile.Open(s.cfg.Disk, s.path)
-	if err := log.Replace(file); err != nil {
-		return notWritten(err)
+	if err := s.replaceLog(file); err != nil {
+		return err
 	}
-	if err := errors.Join(s.log.Close(), log.Close()); err != nil {
-		s.cfg.Log.Warn("closing household log", "error", err)
-	}
-	s.adopt(load(s.cfg.Disk, s.self, s.path))
 	s.cfg.Log.Info("joined a household", "box", s.self.String(), "inviter", j.Inviter.String())
 	return nil
 }

@@ -25,7 +25,8 @@ type Entry struct {
 }
 
 // Entries are the records of the log in the order in which they take effect, which is the same on every box that has
-// the same records. Of a damaged log they are those before the damage.
+// the same records; none before the claim. Of a damaged log they are those before the damage. It returns no error that a
+// caller could match.
 func (s *Service) Entries() ([]Entry, error) {
 	s.writing <- struct{}{}
 	defer s.unlock()

@@ -72,7 +72,7 @@ func (s *Service) Restore(ctx context.Context, r io.Reader) error {
 	if newer { // its records would be lost
 		return s.writable()
 	}
-	log, have := logfile.Open(s.cfg.Disk, s.path)
+	_, have := logfile.Open(s.cfg.Disk, s.path)
 	good, _ := readRecords(s.self, have.Entries)
 	if len(good) > 0 && good[0].ID() != set[0].ID() {
 		return &services.Problem{
@@ -111,13 +111,9 @@ func (s *Service) Restore(ctx context.Context, r io.Reader) error {
 			s.listen()
 		}
 	}
-	if err := log.Replace(file); err != nil {
-		return notWritten(err)
+	if err := s.replaceLog(file); err != nil {
+		return err
 	}
-	if err := errors.Join(s.log.Close(), log.Close()); err != nil {
-		s.cfg.Log.Warn("closing household log", "error", err)
-	}
-	s.adopt(load(s.cfg.Disk, s.self, s.path))
 	s.removeAgain(ctx, behind)
 	return nil
 }
