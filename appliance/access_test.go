@@ -248,8 +248,8 @@ func fill(path string) string {
 	return strings.NewReplacer("{$}", "", "{id}", "aaaaaaaaaaaaaaaa", "{kind}", "pem", "{n}", "0").Replace(path)
 }
 
-// TestAccess asks for every cell of testdata/access.txt over the real handler of each face: unclaimed, claimed, lost and removed;
-// nobody and a person of each role; with a password given just now and long ago; and inside the seal.
+// TestAccess asks for every cell of testdata/access.txt over the real handler of each face: unclaimed, claimed, lost
+// and removed; nobody and a person of each role; with a password given just now and long ago; and inside the seal.
 func TestAccess(t *testing.T) {
 	state := t.TempDir()
 	h := openHouse(t, state)

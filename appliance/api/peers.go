@@ -14,7 +14,8 @@ import (
 // ErrNoPeer says that no box is meant.
 var ErrNoPeer = &services.Problem{Kind: services.KindNotFound, Code: "no-peer", Field: "who", Say: services.Say("house.no-peer", "No box of that name belongs to this household, and no friend has it. A box can be named by its name or by its PeerID, as box list shows them, and a friend's by what you call the friend.")}
 
-// peer finds a box by its name, its label or its PeerID, or a friend's by what the friend is called. Any PeerID will do: whether it may be linked to shows.
+// peer finds a box by its name, its label or its PeerID, or a friend's by what the friend is called. Any PeerID will
+// do: whether it may be linked to shows.
 func (h *House) peer(who string) (services.PeerID, error) {
 	m := h.Identity.Membership()
 	for _, b := range m.Boxes {

@@ -147,8 +147,8 @@ var table = []Operation{
 // ---- inputs and outputs; the names are surfaces that stay stable ----
 //
 // The tag show says how the command line shows a field of an output to a person: "-" not at all, "last" in the last
-// column, "time" for a time whose null is never, "short" cut to a few words, "browser" by BrowserName, "qr=config" as the code that an app scans,
-// drawn of the field config.
+// column, "time" for a time whose null is never, "short" cut to a few words, "browser" by BrowserName, "qr=config" as
+// the code that an app scans, drawn of the field config.
 
 // Status is the answer of "status".
 type Status struct {

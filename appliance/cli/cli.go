@@ -415,7 +415,8 @@ var ErrNotYours = &services.Problem{
 	Say: services.Say("cli.not-yours", "The Hearth of this state folder belongs to another user of this computer. Run this as that user or as root."),
 }
 
-// ShortSocket is another name for the socket at path where path is longer than a socket address may be (unix(7)): it leads through the folder's descriptor and holds until release is called.
+// ShortSocket is another name for the socket at path where path is longer than a socket address may be (unix(7)): it
+// leads through the folder's descriptor and holds until release is called.
 func ShortSocket(path string) (name string, release func(), err error) {
 	if len(path) < 108 { // sun_path, with the zero byte that ends it
 		return path, func() {}, nil

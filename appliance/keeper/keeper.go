@@ -19,14 +19,15 @@ import (
 // call that cannot be answered changes nothing. Errors meant for people are *services.Problem; callers may match
 // the Err variables of this package with errors.Is on either side of the socket.
 type Keeper interface {
-	// PeerID names this box. It is memory: the key was read when the keeper started, and stays the same until its end. It is zero while that key is
-	// damaged; then every call that needs the key fails with ErrDamagedKey and the rest works.
+	// PeerID names this box. It is memory: the key was read when the keeper started, and stays the same until its end.
+	// It is zero while that key is damaged; then every call that needs the key fails with ErrDamagedKey and the rest
+	// works.
 	PeerID() services.PeerID
 	// Info says what this keeper is. It never fails on a Local.
 	Info(ctx context.Context) (Info, error)
 
-	// Listen opens a listening TCP socket or a bound UDP socket (ErrNotAllowed, ErrNoRight, ErrTaken, ErrNoAddress). The caller
-	// turns the file into a net.Listener with net.FileListener or net.FilePacketConn and closes both.
+	// Listen opens a listening TCP socket or a bound UDP socket (ErrNotAllowed, ErrNoRight, ErrTaken, ErrNoAddress).
+	// The caller turns the file into a net.Listener with net.FileListener or net.FilePacketConn and closes both.
 	Listen(ctx context.Context, spec ListenSpec) (*os.File, error)
 	// OpenTUN makes the client plane's interface, or finds the one that is kept from before, gives it exactly the
 	// addresses and MTU of spec and brings it up. Needs root (ErrNoTUN). The keeper holds the

@@ -329,8 +329,8 @@ func (h *House) byWords(ctx context.Context, do func(services.Caller) error) err
 	return err
 }
 
-// AcceptInvitation sets the password, lets the person in and signs them in; apps ends their app passwords and tokens. What may be wrong with name and password is
-// found out before the code is used up.
+// AcceptInvitation sets the password, lets the person in and signs them in; apps ends their app passwords and tokens.
+// What may be wrong with name and password is found out before the code is used up.
 func (h *House) AcceptInvitation(ctx context.Context, code secret.Text, name string, password secret.Text, apps bool) (string, error) {
 	w, err := h.ReadInvitation(ctx, code)
 	if err != nil {

@@ -27,7 +27,8 @@ type flat struct {
 	stopTap     func()
 }
 
-// newFlat starts a box whose pages are at http, "192.168.50.20:80" for the home network, and listens on an interface of it ("" is none).
+// newFlat starts a box whose pages are at http, "192.168.50.20:80" for the home network, and listens on an interface of
+// it ("" is none).
 func newFlat(t *testing.T, http, tap string) *flat {
 	t.Helper()
 	lab := netlab.New(t)

@@ -641,9 +641,9 @@ func (s *Service) Invitation(token secret.Text) (services.PersonID, error) {
 }
 
 // AcceptInvitation uses an invitation: it sets the person's password, in one step with its end and that of their
-// sessions, and of what is of the kinds in also. Of many at once exactly one succeeds. A pending person then becomes active; ErrNotYetIn says that
-// this could not be kept, and Run tries it again. Other errors, ErrInvitation and those of CheckPassword, leave the
-// invitation as it is.
+// sessions, and of what is of the kinds in also. Of many at once exactly one succeeds. A pending person then becomes
+// active; ErrNotYetIn says that this could not be kept, and Run tries it again. Other errors, ErrInvitation and those
+// of CheckPassword, leave the invitation as it is.
 func (s *Service) AcceptInvitation(ctx context.Context, by services.Caller, token, password secret.Text, also ...Kind) (services.PersonID, error) {
 	c, err := s.invitation(token)
 	if err != nil {

@@ -21,14 +21,15 @@
 //   - internal/exchange: how boxes come to the same set of records;
 //   - invite.go, join.go: how a box invites another one, and how that joins (internal/joinwire, internal/spake2);
 //   - words.go: the 24 recovery words and the root key they stand for;
-//   - newwords.go, nextroot.go: new words in the place of those that were lost from sight, and what each box keeps for that;
+//   - newwords.go, nextroot.go: new words in the place of those that were lost from sight, and what each box keeps for
+//     that;
 //   - friends.go: the address book: other households, and what they are allowed;
 //   - befriend.go, internal/befriend: how households become friends, and hear of one another; friendproof.go: how one
 //     proves its boxes; friendbook.go: invitations, and when friends were heard of;
 //   - leaving.go: what becomes of what removed people kept;
 //   - service.go and its neighbours claim.go, people.go, devices.go, snapshot.go: the changes, one record each;
-//   - share.go: boxes joining, leaving, and sharing the log; introduce.go: a box with a new key, or taken back; flood.go: one that writes
-//     without end;
+//   - share.go: boxes joining, leaving, and sharing the log; introduce.go: a box with a new key, or taken back;
+//     flood.go: one that writes without end;
 //   - restored.go: a box that was brought back from a backup;
 //   - show.go, tell.go: the log for people; backup.go: a fresh box by a backup and the words.
 //

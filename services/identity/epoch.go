@@ -22,7 +22,8 @@ type Dispute struct {
 	Accused []NamedBox
 	// Forked are the boxes whose key is used in two places: a cloned card, or a stolen key.
 	Forked []NamedBox
-	// Voices are what boxes say who belongs on, and Needed how many have to say the same; 0 where only the words can settle it.
+	// Voices are what boxes say who belongs on, and Needed how many have to say the same; 0 where only the words can
+	// settle it.
 	Voices []Voice
 	Needed int
 }

@@ -479,8 +479,8 @@ func nameKey(scope, name string) string { return scope + " " + looks.Fold(name) 
 // named returns the identifier of who has the name in the scope, "" for nobody.
 func (h *household) named(scope, name string) string { return h.names[nameKey(scope, name)] }
 
-// resembled says whether somebody or something other than id has a name in the scope that looks like name. The log itself tells
-// names apart by nameKey alone: what it holds already keeps its name.
+// resembled says whether somebody or something other than id has a name in the scope that looks like name. The log
+// itself tells names apart by nameKey alone: what it holds already keeps its name.
 func (h *household) resembled(scope, id, name string) bool {
 	for _, p := range h.people {
 		if scope == scopePerson && string(p.ID) != id && looks.Alike(p.Name, name) {

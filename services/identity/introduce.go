@@ -23,9 +23,10 @@ const (
 	maxIntroducedBytes = 1 << 20
 )
 
-// Introduce hears from peer, at the other end of rw, what the root did that makes it a box of the household: it put its key in
-// the place of another's, or an epoch ended its removal. That is taken, with what the root knew when it did so, if it makes
-// peer one, and nothing else: whoever has the key of a removed box says nothing of its own. It is told no record.
+// Introduce hears from peer, at the other end of rw, what the root did that makes it a box of the household: it put its
+// key in the place of another's, or an epoch ended its removal. That is taken, with what the root knew when it did so,
+// if it makes peer one, and nothing else: whoever has the key of a removed box says nothing of its own. It is told no
+// record.
 //
 // It blocks until peer was made a box, sent something else, or rw ended, which is the caller's to see to. Errors: ErrPeer,
 // ErrNoLog, those of rw, a *services.Problem when it cannot be written; others where peer sent no frame, or was heard

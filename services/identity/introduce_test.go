@@ -223,8 +223,8 @@ func TestIntroduceToARemovedBox(t *testing.T) {
 	}
 }
 
-// With the key of a removed box nothing is said but what the root did: else a thief could quarrel with whoever removed him, at
-// any time later. Nor may he ask for ever.
+// With the key of a removed box nothing is said but what the root did: else a thief could quarrel with whoever removed
+// him, at any time later. Nor may he ask for ever.
 func TestIntroduceSaysNothingElse(t *testing.T) {
 	study := identitytest.Household(t)
 	attic := identitytest.Joined(t, study, "Attic")

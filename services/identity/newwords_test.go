@@ -228,8 +228,8 @@ func TestNewWordsAreKeptFirst(t *testing.T) {
 	}
 }
 
-// What the words are for is done with the new ones, and not with the former: a dispute, and a box from a backup. A box that no
-// other is left for has lost what the next new words would take, and says so.
+// What the words are for is done with the new ones, and not with the former: a dispute, and a box from a backup. A box
+// that no other is left for has lost what the next new words would take, and says so.
 func TestNewWordsAreTheWords(t *testing.T) {
 	study := identitytest.Household(t)
 	ben := person(t, study.Service, "Ben", services.RoleOwner).ID

@@ -102,8 +102,8 @@ type NewPerson struct {
 	LAN *bool
 }
 
-// AddPerson takes a person in: invited until Expires, or active at once when that is zero. Codes: name-invalid, name-taken, role-invalid, id-invalid, id-used,
-// expires-invalid, people-full.
+// AddPerson takes a person in: invited until Expires, or active at once when that is zero. Codes: name-invalid,
+// name-taken, role-invalid, id-invalid, id-used, expires-invalid, people-full.
 func (s *Service) AddPerson(ctx context.Context, n NewPerson) (services.Person, error) {
 	name, err := cleanName("name", n.Name)
 	if err != nil {

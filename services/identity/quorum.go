@@ -15,9 +15,9 @@ import (
 // from a quorum: more than half of the boxes that nobody disputes, and two at least, each on behalf of an owner or admin who
 // neither removed nor was removed in the dispute. Who that is, its past says alone.
 //
-// A voice is attacked and doubted like any record, and is none while what attacks it stands or is open: a box that was removed, and
-// those that it takes in, could otherwise settle a dispute of their own making and say that it was before. So a quorum epoch is as final
-// as its boxes and people: who removes them in time undoes it, which is the careful side.
+// A voice is attacked and doubted like any record, and is none while what attacks it stands or is open: a box that was
+// removed, and those that it takes in, could otherwise settle a dispute of their own making and say that it was before. So a
+// quorum epoch is as final as its boxes and people: who removes them in time undoes it, which is the careful side.
 //
 // One box that nobody disputes could end a dispute without this, by removing one side (removals, settle.go); a quorum is no
 // more than that, with several boxes asked, both sides able to stay, and an end to what comes late. Any epoch of the root

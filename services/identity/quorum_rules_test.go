@@ -31,8 +31,8 @@ func (d *dag) say(box record.Author, number uint64, void []*record.Record, paren
 	return d.addFor(cat, "", box, e, parents...)
 }
 
-// The thief's box C was removed on A. With puppets that it says it took in before, it makes a dispute and settles that, all of it
-// without having heard of its removal: what B and A did since would be outside of the epoch.
+// The thief's box C was removed on A. With puppets that it says it took in before, it makes a dispute and settles that,
+// all of it without having heard of its removal: what B and A did since would be outside of the epoch.
 func TestRemovedBoxSettlesNothing(t *testing.T) {
 	// Each returns what the thief's box goes on from.
 	for name, do := range map[string]func(d *dag, a, c record.Author, base *record.Record) *record.Record{
@@ -85,7 +85,8 @@ func TestRemovedBoxSettlesNothing(t *testing.T) {
 	}
 }
 
-// What boxes say is no epoch where they say it of a removal that nobody disputes, of a number that is not the next, or with another root.
+// What boxes say is no epoch where they say it of a removal that nobody disputes, of a number that is not the next, or
+// with another root.
 func TestVoicesForNothing(t *testing.T) {
 	for name, void := range map[string]func(d *dag, a, b, c record.Author, base *record.Record){
 		"a removal that stands": func(d *dag, a, b, c record.Author, base *record.Record) {
@@ -148,8 +149,8 @@ func (d *dag) quarrel(a, b record.Author, base *record.Record) (byAnn, byBen *re
 	return d.addFor(ann, "", a, record.RemovePerson{Person: ben}, base), d.addFor(ben, "", b, record.RemovePerson{Person: ann}, base)
 }
 
-// Who is out by what a quorum settled comes back by nothing that they say they did before, and what is said late against those
-// who settled it opens it again at the most.
+// Who is out by what a quorum settled comes back by nothing that they say they did before, and what is said late
+// against those who settled it opens it again at the most.
 func TestQuorumIsFinal(t *testing.T) {
 	settle := func(t *testing.T) (d *dag, b record.Author, base, byBen, e *record.Record) {
 		d, a, b, c, base := settled(t)

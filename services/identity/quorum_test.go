@@ -9,8 +9,8 @@ import (
 	"hearth.alt/services/identity/identitytest"
 )
 
-// divided is a household of three boxes whose owners Ann and Ben removed one another, and to which Eve, an admin, belongs, too,
-// and Max, a member.
+// divided is a household of three boxes whose owners Ann and Ben removed one another, and to which Eve, an admin,
+// belongs, too, and Max, a member.
 func divided(t *testing.T) (boxes []*identitytest.Claimed, ann, ben, eve, kid services.PersonID) {
 	t.Helper()
 	study := identitytest.Household(t)

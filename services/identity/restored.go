@@ -9,10 +9,10 @@ import (
 	"hearth.alt/services/identity/internal/record"
 )
 
-// A log that was brought back may be older than what this box told other boxes of the household: its next record would bear
-// a sequence that it used before, which looks like a cloned card to all. So it writes none of its own before it has caught up with
-// another box, or ran for a day without one. Until then the file beside the log is not empty: it is a log of the removals
-// that stood behind a damage and did not come back, whose subjects are kept out.
+// A log that was brought back may be older than what this box told other boxes of the household: its next record would
+// bear a sequence that it used before, which looks like a cloned card to all. So it writes none of its own before it
+// has caught up with another box, or ran for a day without one. Until then the file beside the log is not empty: it is
+// a log of the removals that stood behind a damage and did not come back, whose subjects are kept out.
 
 func (s *Service) markPath() string { return s.path + ".restored" }
 

@@ -87,8 +87,8 @@ const (
 var _ services.Service = (*Service)(nil)
 var _ services.Snapshotter = (*Service)(nil)
 
-// New reads the log and checks that every record in it is signed or vouched for. A missing log is a box that nobody has claimed; a damaged one
-// is no error here: see Health and Membership.ReadOnly. Nothing is written.
+// New reads the log and checks that every record in it is signed or vouched for. A missing log is a box that nobody has
+// claimed; a damaged one is no error here: see Health and Membership.ReadOnly. Nothing is written.
 func New(cfg Config) (*Service, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
@@ -358,8 +358,9 @@ func (s *Service) listen() {
 	s.heard, s.begun = false, time.Now()
 }
 
-// mayBeOld says whether another box may know of records that this one wrote and does not have, since its card was brought back
-// from a copy. One more of its own would then look like a stolen key to all. After a day the others are taken for gone.
+// mayBeOld says whether another box may know of records that this one wrote and does not have, since its card was
+// brought back from a copy. One more of its own would then look like a stolen key to all. After a day the others are
+// taken for gone.
 func (s *Service) mayBeOld(m *services.Membership) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -569,8 +570,8 @@ func (s *Service) write(records ...*record.Record) error {
 	return notWritten(err)
 }
 
-// writeLong is write for more than one frame may hold: as much as one holds of the end is written in one piece, and what comes
-// before it before.
+// writeLong is write for more than one frame may hold: as much as one holds of the end is written in one piece, and
+// what comes before it before.
 func (s *Service) writeLong(records []*record.Record) error {
 	first, size := len(records), 0
 	for first > 0 && size+2+len(records[first-1].Bytes()) <= logfile.MaxBody {

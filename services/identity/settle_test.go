@@ -355,7 +355,8 @@ func TestRemovalBesideDemotion(t *testing.T) {
 		})
 }
 
-// Ann removes Cat, who demotes Ben without knowing it, and the box C removes Ann, which would be in vain if Ben were no owner.
+// Ann removes Cat, who demotes Ben without knowing it, and the box C removes Ann, which would be in vain if Ben were no
+// owner.
 func TestRemovedDoesNotDecideWhoOwns(t *testing.T) {
 	luck(t, []string{"ben owner", "cat admin", "Phone at 2", "box at 1", "box at 254", "box at 253"},
 		func(d *dag, a, b, c record.Author, base *record.Record) {

@@ -344,8 +344,9 @@ func (c *LogConn) ended() bool {
 // end calls ServeLog, the other Farewell.
 const FarewellProtocol = "/identity/farewell/v1"
 
-// farewellCost is what a farewell, or hearing a removed box's introduction, counts as in Service.byes. One costs several
-// looks at the whole log, and whoever has the key of a removed box may ask for ever: 32 at once, and then one every 44 minutes.
+// farewellCost is what a farewell, or hearing a removed box's introduction, counts as in Service.byes. One costs
+// several looks at the whole log, and whoever has the key of a removed box may ask for ever: 32 at once, and then one
+// every 44 minutes.
 const (
 	farewellCost  = 256 << 10
 	farewellBurst = 32 * farewellCost

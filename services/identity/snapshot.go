@@ -47,7 +47,8 @@ const restoreBatch = 128
 
 // Restore brings the log back from what Snapshot wrote. On a box that nobody has claimed it becomes the log. On a
 // claimed one the two sets of records are united, so that a backup heals a damaged log and an old one brings nobody
-// back who was removed since, even when only the removal itself can still be read; the backup of another household is refused. The log is replaced wholly or not at all.
+// back who was removed since, even when only the removal itself can still be read; the backup of another household is
+// refused. The log is replaced wholly or not at all.
 //
 // Codes: snapshot-damaged, snapshot-other; read-only when the log is of a newer program.
 func (s *Service) Restore(ctx context.Context, r io.Reader) error {

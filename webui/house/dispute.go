@@ -6,8 +6,8 @@ import (
 	"hearth.alt/services/secret"
 )
 
-// Settling ends a dispute about who belongs (Frame.Frozen), or takes back a box that was removed (Frame.Removed). Whoever has the recovery words may, signed in or not: those
-// who could sign in may be whom it is about.
+// Settling ends a dispute about who belongs (Frame.Frozen), or takes back a box that was removed (Frame.Removed).
+// Whoever has the recovery words may, signed in or not: those who could sign in may be whom it is about.
 type Settling interface {
 	// Dispute returns what it is about; with nothing in it there is none. Problems: field "words", KindBusy.
 	Dispute(ctx context.Context, words secret.Text) (Dispute, error)

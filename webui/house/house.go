@@ -156,8 +156,8 @@ type Event struct {
 // Claiming turns an unowned box into somebody's. Its state lives on the box, so a reload goes on where it was.
 type Claiming interface {
 	// ProveCode checks the claim code (16 characters, with or without dashes, or 8 words) and returns a token that
-	// stands for it until the claim, for at most an hour. The token is random and useless after the claim.
-	// Problems: field "code"; KindBusy when there were too many tries; code "claimed" (KindConflict) when the box has an owner.
+	// stands for it until the claim, for at most an hour. The token is random and useless after the claim. Problems:
+	// field "code"; KindBusy when there were too many tries; code "claimed" (KindConflict) when the box has an owner.
 	ProveCode(ctx context.Context, code secret.Text) (token string, err error)
 	// Proved says whether token stands for a proven code.
 	Proved(ctx context.Context, token string) bool

@@ -76,7 +76,8 @@ func (p *Pages) open(rq *web.Request) (d house.Dispute, done bool, err error) {
 	case err != nil:
 		return d, true, err
 	case e.Any():
-		// The words are kept for correcting: whoever typed them has them, and they travelled no other way than they will again.
+		// The words are kept for correcting: whoever typed them has them, and they travelled no other way than they
+		// will again.
 		return d, true, p.words(rq, rq.Secret("words"), e)
 	case len(d.Who)+len(d.Clones) == 0 && rq.Frame.Removed:
 		return d, true, p.none(rq, "dispute.removed.none")
