@@ -10,7 +10,7 @@ import (
 	"hearth.alt/services/identity"
 )
 
-// DisputeOutput is one thing that the 24 words have to settle.
+// DisputeOutput is one thing that the 24 words, or enough boxes, have to settle.
 type DisputeOutput struct {
 	Kind string    `json:"kind"` // "person", "device" or "box" that was removed while it removed in turn; "clone" is a box whose key is used in two places; "remover" is a box that removed this one
 	Name string    `json:"name"`

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -24,7 +25,7 @@ func show(w io.Writer, o api.Operation, out []byte) error {
 	if err != nil {
 		return err
 	}
-	p := person{tags: map[string]string{}, empty: nothing[o.Name]}
+	p := person{tags: map[string]string{}, order: map[string]int{}, empty: nothing[o.Name]}
 	p.learn(o.Out())
 	switch v := v.(type) {
 	case object:
@@ -52,10 +53,11 @@ var nothing = map[string]string{
 // person knows how one verb's answer is shown to one.
 type person struct {
 	tags  map[string]string // by name of the field
+	order map[string]int    // of the fields, by name
 	empty string            // what an empty list means
 }
 
-// learn reads the tags of t, and of what it holds.
+// learn reads the tags of t and the order of its fields, and of what it holds.
 func (p person) learn(t reflect.Type) {
 	for t.Kind() == reflect.Slice || t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -68,6 +70,9 @@ func (p person) learn(t reflect.Type) {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if show := f.Tag.Get("show"); show != "" {
 			p.tags[name] = show
+		}
+		if _, ok := p.order[name]; !ok {
+			p.order[name] = len(p.order)
 		}
 		p.learn(f.Type)
 	}
@@ -115,13 +120,14 @@ func (p person) table(w io.Writer, rows []any) error {
 		return err
 	}
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	all := p.fields(rows)
 	for i, row := range rows {
 		o, ok := row.(object)
 		if !ok {
 			fmt.Fprintf(tw, "%d\t%s\n", i+1, cell(row))
 			continue
 		}
-		o = p.columns(o)
+		o = p.columns(o.with(all))
 		cells := make([]string, len(o))
 		if i == 0 {
 			for j, m := range o {
@@ -135,6 +141,34 @@ func (p person) table(w io.Writer, rows []any) error {
 		fmt.Fprintln(tw, strings.Join(cells, "\t"))
 	}
 	return tw.Flush()
+}
+
+// fields are the names of all fields of rows, in the order of the output type: a row may lack those that are empty.
+func (p person) fields(rows []any) (names []string) {
+	for _, row := range rows {
+		o, _ := row.(object)
+		for _, m := range o {
+			if !slices.Contains(names, m.name) {
+				names = append(names, m.name)
+			}
+		}
+	}
+	slices.SortStableFunc(names, func(a, b string) int { return p.order[a] - p.order[b] })
+	return names
+}
+
+// with is o with all these fields.
+func (o object) with(names []string) object {
+	out := make(object, len(names))
+	for i, name := range names {
+		out[i].name = name
+		for _, m := range o {
+			if m.name == name {
+				out[i] = m
+			}
+		}
+	}
+	return out
 }
 
 // columns leaves out what is not for people and puts last what goes there.

@@ -104,7 +104,8 @@ func shown(t *testing.T, name string, answer any) string {
 }
 
 // TestPeopleReadTheTables names bugs: times to the nanosecond, whole user agents and IDs of persons, nothing at all for
-// an empty list, a PNG in base64, and as a device's code whatever had several lines last.
+// an empty list, a PNG in base64, as a device's code whatever had several lines last, and values under another column's
+// name after a field that one row lacks.
 func TestPeopleReadTheTables(t *testing.T) {
 	agent := "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
 	for name, tt := range map[string]struct {
@@ -112,12 +113,16 @@ func TestPeopleReadTheTables(t *testing.T) {
 		answer    any
 		want, not []string
 	}{
-		"sessions":    {"session list", []any{map[string]any{"id": "s1", "person": "jxecz5ke", "browser": agent, "seen": "2026-11-21T14:23:37.414105882Z"}}, []string{"Firefox · Linux", "BROWSER", "s1"}, []string{"jxecz5ke", "Mozilla", ".414"}},
-		"no browser":  {"session list", []any{map[string]any{"browser": strings.Repeat("long ", 40)}}, []string{"long", "…"}, []string{strings.Repeat("long ", 10)}},
-		"events":      {"audit", []any{map[string]any{"actor": "Ann", "object": strings.Repeat("long ", 40)}}, []string{"long", "…"}, []string{strings.Repeat("long ", 10)}},
-		"no devices":  {"device list", []any{}, []string{"no phones or laptops"}, nil},
-		"no dispute":  {"recover dispute", []any{}, []string{"Nobody is suspended"}, nil},
-		"devices":     {"device list", []any{json.RawMessage(`{"id":"d1","name":"Laptop","last_handshake":null}`)}, []string{"NAME    LAST HANDSHAKE  ID\n", "never"}, []string{" \n"}},
+		"sessions":   {"session list", []any{map[string]any{"id": "s1", "person": "jxecz5ke", "browser": agent, "seen": "2026-11-21T14:23:37.414105882Z"}}, []string{"Firefox · Linux", "BROWSER", "s1"}, []string{"jxecz5ke", "Mozilla", ".414"}},
+		"no browser": {"session list", []any{map[string]any{"browser": strings.Repeat("long ", 40)}}, []string{"long", "…"}, []string{strings.Repeat("long ", 10)}},
+		"events":     {"audit", []any{map[string]any{"actor": "Ann", "object": strings.Repeat("long ", 40)}}, []string{"long", "…"}, []string{strings.Repeat("long ", 10)}},
+		"no devices": {"device list", []any{}, []string{"no phones or laptops"}, nil},
+		"no dispute": {"recover dispute", []any{}, []string{"Nobody is suspended"}, nil},
+		"devices":    {"device list", []any{json.RawMessage(`{"id":"d1","name":"Laptop","last_handshake":null}`)}, []string{"NAME    LAST HANDSHAKE  ID\n", "never"}, []string{" \n"}},
+		"fields that are left out": {
+			"recover dispute", []any{json.RawMessage(`{"kind":"person","name":"Ann","by":"Ben","id":"a1"}`), json.RawMessage(`{"kind":"remover","name":"Study","kept":["Barn"],"id":"b1"}`)},
+			[]string{"KIND     NAME   BY   KEPT  ID\nperson   Ann    Ben  -     a1\nremover  Study  -    Barn  b1\n"}, nil,
+		},
 		"a device":    {"device add", json.RawMessage(`{"id":"d1","name":"Laptop","config":"[Interface]\nPrivateKey = x\n","png":"iVBORw0KGgo="}`), []string{"PrivateKey = x", "█"}, []string{"png", "iVBOR"}},
 		"its code":    {"device add", json.RawMessage(`{"config":"[Interface]\nPrivateKey = x\n","reach":"two\nlines","png":"iVBORw0KGgo="}`), []string{textqr.Draw("[Interface]\nPrivateKey = x\n")}, nil},
 		"its own key": {"device add", json.RawMessage(`{"id":"d1","name":"Laptop","config":"[Interface]\nAddress = y\n"}`), []string{"Address = y"}, []string{"█"}},
