@@ -14,26 +14,35 @@ import (
 // ErrNoPeer says that no box is meant.
 var ErrNoPeer = &services.Problem{Kind: services.KindNotFound, Code: "no-peer", Field: "who", Say: services.Say("house.no-peer", "No box of that name belongs to this household, and no friend has it. A box can be named by its name or by its PeerID, as box list shows them, and a friend's by what you call the friend.")}
 
-// peer finds a box by its name, its label or its PeerID, or a friend's by what the friend is called. Any PeerID will
-// do: whether it may be linked to shows.
+// peer finds a box by its name, its label or its PeerID. Any PeerID will do: whether it may be linked to shows. Of a friend's,
+// by what the friend is called, it is one of several.
 func (h *House) peer(who string) (services.PeerID, error) {
+	peers, err := h.peers(who)
+	if err != nil {
+		return services.PeerID{}, err
+	}
+	return peers[0], nil
+}
+
+// peers is peer with all boxes of a friend.
+func (h *House) peers(who string) ([]services.PeerID, error) {
 	m := h.Identity.Membership()
 	for _, b := range m.Boxes {
 		if b.Label == who {
-			return b.ID, nil
+			return []services.PeerID{b.ID}, nil
 		}
 	}
 	if found := looks.Named(m.Boxes, func(b services.Box) string { return b.Name }, who); len(found) == 1 {
-		return found[0].ID, nil
+		return []services.PeerID{found[0].ID}, nil
 	}
-	if found := looks.Named(m.Friends, func(f services.Friend) string { return f.Petname }, who); len(found) == 1 {
-		return found[0].Peers[0], nil
+	if found := looks.Named(m.Friends, func(f services.Friend) string { return f.Petname }, who); len(found) == 1 && len(found[0].Peers) > 0 {
+		return found[0].Peers, nil
 	}
 	id, err := services.ParsePeerID(who)
 	if err != nil {
-		return id, ErrNoPeer
+		return nil, ErrNoPeer
 	}
-	return id, nil
+	return []services.PeerID{id}, nil
 }
 
 // PeerInput names a box.
@@ -56,13 +65,11 @@ func (h *House) Ping(ctx context.Context, caller services.Caller, in PeerInput) 
 	if err := least(caller, services.RoleMember); err != nil {
 		return PingOutput{}, err
 	}
-	peer, err := h.otherPeer(in.Who)
+	peers, err := h.otherPeers(in.Who)
 	if err != nil {
 		return PingOutput{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, pingTime)
-	defer cancel()
-	pong, err := h.Link.Ping(ctx, peer)
+	pong, err := first(ctx, peers, h.Link.Ping)
 	if err != nil {
 		return PingOutput{}, linkProblem(in.Who, err)
 	}
@@ -79,13 +86,11 @@ func (h *House) PeerProtocols(ctx context.Context, caller services.Caller, in Pe
 	if err := least(caller, services.RoleMember); err != nil {
 		return nil, err
 	}
-	peer, err := h.otherPeer(in.Who)
+	peers, err := h.otherPeers(in.Who)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, pingTime)
-	defer cancel()
-	names, err := h.Link.PeerProtocols(ctx, peer)
+	names, err := first(ctx, peers, h.Link.PeerProtocols)
 	if err != nil {
 		return nil, linkProblem(in.Who, err)
 	}
@@ -96,15 +101,40 @@ func (h *House) PeerProtocols(ctx context.Context, caller services.Caller, in Pe
 	return out, nil
 }
 
-func (h *House) otherPeer(who string) (services.PeerID, error) {
-	peer, err := h.peer(who)
-	if err == nil && peer == h.Identity.Membership().Self {
+func (h *House) otherPeers(who string) ([]services.PeerID, error) {
+	peers, err := h.peers(who)
+	if err == nil && peers[0] == h.Identity.Membership().Self {
 		err = &services.Problem{
 			Kind: services.KindInvalid, Code: "self", Field: "who",
 			Say: services.Say("house.peer-self", "That is this box itself. Name another one."),
 		}
 	}
-	return peer, err
+	return peers, err
+}
+
+// first asks all peers at once, in pingTime, and returns what the first that answers says.
+func first[T any](ctx context.Context, peers []services.PeerID, ask func(context.Context, services.PeerID) (T, error)) (answer T, err error) {
+	ctx, cancel := context.WithTimeout(ctx, pingTime)
+	defer cancel()
+	type reply struct {
+		answer T
+		err    error
+	}
+	replies := make(chan reply, len(peers))
+	for _, p := range peers {
+		go func() {
+			a, err := ask(ctx, p)
+			replies <- reply{a, err}
+		}()
+	}
+	for range peers {
+		r := <-replies
+		if r.err == nil {
+			return r.answer, nil
+		}
+		err = errors.Join(err, r.err)
+	}
+	return answer, err
 }
 
 // linkProblem says in a sentence why another box did not answer.
