@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"hearth.alt/services"
@@ -243,6 +244,27 @@ func TestWhereaboutsOverTCP(t *testing.T) {
 	if w.touch(services.PeerID{4}); !w.heard(services.PeerID{4}).IsZero() {
 		t.Error("a stranger is remembered")
 	}
+}
+
+// A box that was claimed a while before another one joined wrote down only ten minutes later where that one is, and when it
+// was heard: without power before that, each knew nothing of the other.
+func TestWhereaboutsOfANewBox(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path, log := filepath.Join(t.TempDir(), "addresses"), slog.New(slog.DiscardHandler)
+		w := newWhereabouts(path, log)
+		ctx, pull := context.WithCancel(t.Context())
+		go w.keep(ctx)
+		time.Sleep(time.Minute)
+		ann, at := services.PeerID{2}, netip.MustParseAddrPort("192.168.1.2:41820")
+		w.touch(ann)
+		w.note(ann, at)
+		time.Sleep(10 * time.Second)
+		again := newWhereabouts(path, log)
+		pull()
+		if got := again.paths(ann); !slices.Equal(got, []netip.AddrPort{at}) || again.heard(ann).IsZero() {
+			t.Errorf("after a power cut it is looked for at %s, heard %v", got, again.heard(ann))
+		}
+	})
 }
 
 func FuzzReadTold(f *testing.F) {

@@ -57,6 +57,7 @@ type whereabouts struct {
 	at     map[services.PeerID]*place
 	new    map[services.PeerID]chan struct{} // closed when at got something new
 	change chan struct{}                     // closed when anything did
+	first  chan struct{}                     // holds one when a box was in touch for the first time
 	saved  []byte
 }
 
@@ -69,7 +70,7 @@ type place struct {
 // newWhereabouts reads what was known before; what cannot be read is not known.
 func newWhereabouts(path string, log *slog.Logger) *whereabouts {
 	w := &whereabouts{
-		path: path, log: log, at: map[services.PeerID]*place{}, new: map[services.PeerID]chan struct{}{}, change: make(chan struct{}),
+		path: path, log: log, at: map[services.PeerID]*place{}, new: map[services.PeerID]chan struct{}{}, change: make(chan struct{}), first: make(chan struct{}, 1),
 		own: func() []netip.AddrPort { return nil }, near: func() []discovery.Found { return nil }, known: func(services.PeerID) bool { return true }, now: time.Now,
 	}
 	b, err := durable.ReadSmall(path, 64<<10)
@@ -106,9 +107,16 @@ func (w *whereabouts) touch(peer services.PeerID) {
 		p = &place{}
 		w.at[peer] = p
 	}
-	if p != nil {
-		p.Heard = w.now().UTC().Truncate(time.Second)
+	if p == nil {
+		return
 	}
+	if p.Heard.IsZero() {
+		select {
+		case w.first <- struct{}{}:
+		default:
+		}
+	}
+	p.Heard = w.now().UTC().Truncate(time.Second)
 }
 
 // heard is when peer was last in touch; zero is never.
@@ -239,13 +247,15 @@ const saveEvery = 10 * time.Minute
 // heardEvery is how far what is written down of a box that stays in touch may be behind, for after a power cut.
 const heardEvery = time.Hour
 
-// keep writes down what is known, now and then and at the end.
+// keep writes down what is known: soon after a box was in touch for the first time, else now and then, and at the end.
 func (w *whereabouts) keep(ctx context.Context) {
-	first := time.After(5 * time.Second) // whoever just came in is remembered soon
-	for {
+	for wait := saveEvery; ; {
 		select {
-		case <-first:
-		case <-time.After(saveEvery):
+		case <-w.first:
+			wait = 5 * time.Second // whoever just came in has more to say, and then is remembered over a power cut
+			continue
+		case <-time.After(wait):
+			wait = saveEvery
 		case <-ctx.Done():
 			w.save()
 			return
