@@ -97,6 +97,9 @@ func (h *household) friendEffect(payload record.Payload) error {
 		if _, ok := f.all[p.Friend]; ok || p.Count != f.count(p.Friend) || len(peers) == 0 {
 			return errUsed
 		}
+		if len(f.all) >= maxFriends {
+			return errFull
+		}
 		f.all[p.Friend] = friend{services.Friend{
 			ID: p.Friend, Petname: h.name(scopeFriend, p.Friend.String(), "", p.Petname), Nickname: p.Nickname,
 			Peers: peers, Grants: p.Grants, Until: p.Until,

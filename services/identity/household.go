@@ -35,7 +35,7 @@ import (
 //   - it adds what is there already, or was removed before: identifiers are used once, an address, a key and a box by one at
 //     a time;
 //   - it speaks of a person, device or box that is not there;
-//   - it takes in a box, and there are maxBoxes;
+//   - it takes in a box, a person or a friend, and there are maxBoxes, maxPeople or maxFriends;
 //   - it would demote the last active owner who is not removed at the same time.
 //
 // A removal that stands has its effect all the same; where those leave no owner, or no box, see settle.go.
@@ -87,7 +87,7 @@ var (
 	errUsed      = because(services.Say("identity.why.used", "it adds what is there already, or was removed before"))
 	errUnknown   = because(services.Say("identity.why.unknown", "what it speaks of is not there"))
 	errLastOwner = because(services.Say("identity.why.last-owner", "it would take away the last owner"))
-	errFull      = because(services.Say("identity.why.full", "the household had as many boxes as it can have"))
+	errFull      = because(services.Say("identity.why.full", "the household had no room for one more"))
 	errNewer     = because(services.Say("identity.why.newer", "a newer version of Hearth wrote it"))
 	errGenesis   = because(services.Say("identity.why.genesis", "it begins another household"))
 	errLastBox   = because(services.Say("identity.why.last-box", "it would take away the last box"))
@@ -238,6 +238,9 @@ func (h *household) change(r *record.Record) error {
 		h.hosts[host] = true
 		h.boxes[p.Box] = b
 	case record.AddPerson:
+		if len(h.people) >= maxPeople {
+			return errFull
+		}
 		if !h.use(string(p.Person)) {
 			return errUsed
 		}

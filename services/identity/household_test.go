@@ -380,3 +380,21 @@ func TestAnyHistory(t *testing.T) {
 		}
 	})
 }
+
+// The bounds on people and friends are rules of the log, as that on boxes: a stolen key took in 10,000 people of one name,
+// 1.7 MB that it writes at once, each of whom was compared with all others whenever the log was read.
+func TestNoMorePeople(t *testing.T) {
+	d := newDAG(t, 1)
+	for range maxPeople + 50 {
+		d.add(d.boxes[0], record.AddPerson{Person: NewPersonID(), Name: "x", Role: services.RoleMember}, d.last())
+	}
+	for i := range maxFriends + 50 {
+		key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{byte(i), byte(i >> 8)}, 16))
+		id := services.PeerID(key.Public().(ed25519.PublicKey))
+		d.add(d.boxes[0], record.AddFriend{Friend: services.FriendID(id), Count: 1, Petname: "x", Nickname: "y", Peers: []services.PeerID{id}}, d.last())
+	}
+	h, err := fold(d.self(), d.records[0].ID(), d.records)
+	if err != nil || len(h.people) != maxPeople || len(h.friends.all) != maxFriends {
+		t.Errorf("%d people and %d friends, %v", len(h.people), len(h.friends.all), err)
+	}
+}
