@@ -204,13 +204,49 @@ func thawed(t *testing.T, boxes ...*villager) {
 }
 
 // Two owners who remove one another, each on a box that the other's does not reach: everywhere nothing can change, and
-// neither of them is let in, until the 24 words say who stays.
+// neither of them is let in, until the 24 words say who stays, or an admin does on two of the three boxes.
 func TestOwnersRemoveOneAnother(t *testing.T) {
+	t.Run("the words", func(t *testing.T) {
+		duel(t, func(study, attic, shed *villager, words []string) {
+			wrong := slices.Clone(words)
+			wrong[0], wrong[1] = wrong[1], wrong[0]
+			if got := code(attic.TryDo(nil, "recover", "settle", "--words-file", wordsFile(t, wrong), "--stay", "Ann")); !strings.HasPrefix(got, "words-") {
+				t.Errorf("wrong words are answered with %q", got)
+			}
+			frozen(t, []*villager{study, attic, shed}, "person Ann", "person Ben")
+			attic.Do(nil, "recover", "settle", "--words-file", wordsFile(t, words), "--stay", "Ann")
+		})
+	})
+	t.Run("two boxes", func(t *testing.T) {
+		duel(t, func(study, attic, shed *villager, _ []string) {
+			for _, who := range []string{"Ann", "Cleo"} {
+				if got := code(attic.TryDo(nil, "recover", "agree", "--as", who, "--stay", "Ann")); got != "not-yours" {
+					t.Errorf("%s, who may not say who stays, is answered with %q", who, got)
+				}
+			}
+			var said struct {
+				Settled bool
+				Missing int
+			}
+			attic.Do(&said, "recover", "agree", "--as", "Eve", "--stay", "Ann")
+			if said.Settled || said.Missing != 1 {
+				t.Errorf("one box of three: %+v", said)
+			}
+			frozen(t, []*villager{study, attic, shed}, "person Ann", "person Ben")
+			shed.Do(nil, "recover", "agree", "--as", "Eve", "--stay", "Ann")
+		})
+	})
+}
+
+// duel has settle settle it.
+func duel(t *testing.T, settle func(study, attic, shed *villager, words []string)) {
 	t.Parallel()
 	v := newVillage(t)
 	boxes, words := v.smiths("Attic", "Shed")
 	study, attic, shed := boxes[0], boxes[1], boxes[2]
 	ben := study.invite("Ben", "owner")
+	study.invite("Eve", "admin")
+	study.invite("Cleo", "member")
 	visitor, gardener := study.other("visitor"), shed.other("gardener")
 	ann := study.browser(visitor, "https://"+study.at.String())
 	ann.signIn("Ann", box.Password)
@@ -230,13 +266,7 @@ func TestOwnersRemoveOneAnother(t *testing.T) {
 	shutOut(t, session(ann, "Ann's session"), session(bens, "Ben's session"))
 	v.agree(boxes...)
 
-	wrong := slices.Clone(words)
-	wrong[0], wrong[1] = wrong[1], wrong[0]
-	if got := code(attic.TryDo(nil, "recover", "settle", "--words-file", wordsFile(t, wrong), "--stay", "Ann")); !strings.HasPrefix(got, "words-") {
-		t.Errorf("wrong words are answered with %q", got)
-	}
-	frozen(t, boxes, "person Ann", "person Ben")
-	attic.Do(nil, "recover", "settle", "--words-file", wordsFile(t, words), "--stay", "Ann")
+	settle(study, attic, shed, words)
 	thawed(t, boxes...)
 	v.agree(boxes...)
 	for _, b := range boxes {
@@ -248,8 +278,8 @@ func TestOwnersRemoveOneAnother(t *testing.T) {
 	if session(bens, "").use() == nil {
 		t.Error("Ben is let in again")
 	}
-	shed.add("Cleo", "member")
-	study.knows("Cleo", true)
+	shed.add("Dora", "member")
+	study.knows("Dora", true)
 	again := study.browser(visitor, "https://"+study.at.String())
 	again.signIn("Ann", box.Password)
 }
