@@ -533,19 +533,74 @@ const (
 	stands
 )
 
-// labelling is the work of labelling the records.
+// labelling is the work of labelling the records, where the epochs settle.
 type labelling struct {
 	*judgement
-	labels    []label
+	epochs []int              // the newest first
+	in     []bool             // which places the epochs let count
+	proof  []bool             // which prove a fork: what an epoch names as void does all the same
+	kept   map[record.ID]bool // what they keep of forked boxes
+	doubt  map[int]bool       // removals that do not stand
+
+	places    []int           // of what others depend on
+	removals  []int           // the removals among them
 	attackers map[int][]int   // the removals that attack it
 	others    map[int][][]int // of removals of owners; see there
-	doubtful  func(i int) bool
+
+	forks  map[record.Author]uint64 // see there
+	ended  map[record.Author]bool
+	labels []label
+}
+
+// gather finds what others depend on.
+func (l *labelling) gather() {
+	for i, r := range l.taken {
+		removal := isRemoval(r)
+		if !l.in[i] || !removal && adds(r) == (Subject{}) || !l.authorized(i, l.epochs) || removal && !l.founded(i, l.in) {
+			continue
+		}
+		l.places = append(l.places, i)
+		if removal {
+			l.removals = append(l.removals, i)
+		}
+	}
+}
+
+// attack finds what each removal attacks, and of which others that of an owner depends.
+func (l *labelling) attack() {
+	removing := map[Subject][]int{}
+	for _, x := range l.removals {
+		who := removes(l.taken[x])
+		removing[who] = append(removing[who], x)
+	}
+	l.attackers, l.others = map[int][]int{}, map[int][][]int{}
+	for _, x := range l.removals {
+		subject, past := removes(l.taken[x]), l.past(x)
+		for _, some := range [][]int{l.made[subject], l.added[subject]} {
+			for _, i := range some {
+				if i != x && l.in[i] && !past[i] {
+					l.attackers[i] = append(l.attackers[i], x)
+				}
+			}
+		}
+		if subject.Person != "" {
+			if others, ok := l.judgement.others(x, l.in, removing); ok {
+				l.others[x] = others
+			}
+		}
+	}
+}
+
+// forked says whether r is in doubt, since its box's key is used in two places.
+func (l *labelling) forked(r *record.Record) bool {
+	s, ok := l.forks[r.Author]
+	return ok && r.Sequence >= s && !l.kept[r.ID()]
 }
 
 // of labels the record at i by the labels of those that it depends on.
 func (l *labelling) of(i int) label {
 	out := stands
-	if l.doubtful(i) {
+	if l.doubt[i] || l.forked(l.taken[i]) {
 		out = undecided
 	}
 	for _, x := range l.attackers[i] {
@@ -578,17 +633,69 @@ func (l *labelling) of(i int) label {
 	return out
 }
 
-// settle labels the records at places, which nothing else depends on: the grounded labelling.
-func (l *labelling) settle(places []int) {
+// ground labels the records at places, which nothing else depends on: the grounded labelling.
+func (l *labelling) ground() {
+	l.labels = slices.Repeat([]label{falls}, len(l.taken))
+	for _, i := range l.places {
+		if r := l.taken[i]; !l.forked(r) || !l.ended[r.Author] {
+			l.labels[i] = undecided
+		}
+	}
 	for changed := true; changed; {
 		changed = false
-		for _, i := range places {
+		for _, i := range l.places {
 			if l.labels[i] == undecided {
 				l.labels[i] = l.of(i)
 				changed = changed || l.labels[i] != undecided
 			}
 		}
 	}
+}
+
+// settle finds the forks, and labels with them. What a removed box signed without the removal having seen it is void, and
+// proves nothing either: a removed key does not freeze anybody. With less in doubt more removals stand, so all is tried
+// again until nothing changes.
+func (l *labelling) settle() {
+	for again := true; again; {
+		again = false
+		l.forks, l.ended = l.judgement.forks(l.proof)
+		l.ground()
+		for _, x := range l.removals {
+			if l.labels[x] != stands {
+				continue
+			}
+			for i, r := range l.taken {
+				if _, forked := l.forks[r.Author]; forked && l.proof[i] && removesBox(l.taken[x], r.Author) && !l.past(x)[i] {
+					l.proof[i], again = false, true
+				}
+			}
+		}
+	}
+}
+
+// outcome is the verdict that the labels are.
+func (l *labelling) outcome() *verdict {
+	v := &verdict{void: map[record.ID]bool{}, j: l.judgement}
+	for a := range l.forks {
+		if !l.ended[a] {
+			v.forked = append(v.forked, a.Key)
+		}
+	}
+	slices.SortFunc(v.forked, func(a, b services.PeerID) int { return slices.Compare(a[:], b[:]) })
+	for i, r := range l.taken {
+		removal := isRemoval(r)
+		_, speaks := voice(r)
+		switch {
+		case removal && l.labels[i] == stands:
+			v.stand = append(v.stand, r)
+		case removal && l.labels[i] == undecided:
+			v.void[r.ID()] = true
+			v.open = append(v.open, r)
+		case removal || !l.in[i] || l.of(i) != stands || speaks && !l.authorized(i, l.epochs):
+			v.void[r.ID()] = true
+		}
+	}
+	return v
 }
 
 // verdict applies the three rules. The removals in doubt do not stand.
@@ -612,89 +719,10 @@ func (j *judgement) verdict(doubt map[int]bool) *verdict {
 
 // judge applies the rules where the epochs settle, the newest first.
 func (j *judgement) judge(epochs []int, doubt map[int]bool) *verdict {
-	v := &verdict{void: map[record.ID]bool{}, j: j}
-	in, proof := j.inside(epochs) // what an epoch names as void is proof of a fork all the same
-	kept := j.kept(epochs)
-	var places, removals []int // of what others depend on, and of the removals among them
-	removing := map[Subject][]int{}
-	for i, r := range j.taken {
-		removal := isRemoval(r)
-		if !in[i] || !removal && adds(r) == (Subject{}) || !j.authorized(i, epochs) || removal && !j.founded(i, in) {
-			continue
-		}
-		places = append(places, i)
-		if removal {
-			removals = append(removals, i)
-			removing[removes(r)] = append(removing[removes(r)], i)
-		}
-	}
-	l := &labelling{judgement: j, attackers: map[int][]int{}, others: map[int][][]int{}}
-	for _, x := range removals {
-		subject, past := removes(j.taken[x]), j.past(x)
-		for _, some := range [][]int{j.made[subject], j.added[subject]} {
-			for _, i := range some {
-				if i != x && in[i] && !past[i] {
-					l.attackers[i] = append(l.attackers[i], x)
-				}
-			}
-		}
-		if subject.Person != "" {
-			if others, ok := j.others(x, in, removing); ok {
-				l.others[x] = others
-			}
-		}
-	}
-	var (
-		forks map[record.Author]uint64
-		ended map[record.Author]bool
-	)
-	forked := func(r *record.Record) bool {
-		s, ok := forks[r.Author]
-		return ok && r.Sequence >= s && !kept[r.ID()]
-	}
-	l.doubtful = func(i int) bool { return doubt[i] || forked(j.taken[i]) }
-	// What a removed box signed without the removal having seen it is void, and proves nothing either: a removed key does
-	// not freeze anybody. With less in doubt more removals stand, so all is tried again until nothing changes.
-	for again := true; again; {
-		again = false
-		forks, ended = j.forks(proof)
-		l.labels = slices.Repeat([]label{falls}, len(j.taken))
-		for _, i := range places {
-			if r := j.taken[i]; !forked(r) || !ended[r.Author] {
-				l.labels[i] = undecided
-			}
-		}
-		l.settle(places)
-		for _, x := range removals {
-			if l.labels[x] != stands {
-				continue
-			}
-			for i, r := range j.taken {
-				if _, forked := forks[r.Author]; forked && proof[i] && removesBox(j.taken[x], r.Author) && !j.past(x)[i] {
-					proof[i], again = false, true
-				}
-			}
-		}
-	}
-	for a := range forks {
-		if !ended[a] {
-			v.forked = append(v.forked, a.Key)
-		}
-	}
-	slices.SortFunc(v.forked, func(a, b services.PeerID) int { return slices.Compare(a[:], b[:]) })
-
-	for i, r := range j.taken {
-		removal := isRemoval(r)
-		_, speaks := voice(r)
-		switch {
-		case removal && l.labels[i] == stands:
-			v.stand = append(v.stand, r)
-		case removal && l.labels[i] == undecided:
-			v.void[r.ID()] = true
-			v.open = append(v.open, r)
-		case removal || !in[i] || l.of(i) != stands || speaks && !j.authorized(i, epochs):
-			v.void[r.ID()] = true
-		}
-	}
-	return v
+	l := &labelling{judgement: j, epochs: epochs, kept: j.kept(epochs), doubt: doubt}
+	l.in, l.proof = j.inside(epochs)
+	l.gather()
+	l.attack()
+	l.settle()
+	return l.outcome()
 }
