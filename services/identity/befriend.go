@@ -41,7 +41,7 @@ type Befriending struct {
 	mu    sync.Mutex
 	wrong map[services.PeerID]int // secrets that nobody knows, in the minute that began then
 	since time.Time
-	news  map[services.PeerID]allowance // of friends' boxes, in records
+	news  map[services.PeerID]spent // by friends' boxes, in records
 }
 
 const (
@@ -55,7 +55,7 @@ const (
 // NewBefriending returns what speaks for s. candidates are the addresses of this box that a friend may try.
 func NewBefriending(s *Service, candidates func() []netip.AddrPort) *Befriending {
 	return &Befriending{
-		s: s, candidates: candidates, wrong: map[services.PeerID]int{}, news: map[services.PeerID]allowance{},
+		s: s, candidates: candidates, wrong: map[services.PeerID]int{}, news: map[services.PeerID]spent{},
 		book: openFriendBook(filepath.Join(s.cfg.Dir, "friends.json"), s.cfg.Log, s.cfg.Now, s.Membership),
 	}
 }
@@ -145,16 +145,16 @@ func (b *Befriending) mayTell(peer services.PeerID, fresh []services.PeerID) boo
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := time.Now()
-	maps.DeleteFunc(b.news, func(p services.PeerID, _ allowance) bool {
+	maps.DeleteFunc(b.news, func(p services.PeerID, _ spent) bool {
 		_, ok := m.FriendAt(p)
 		return !ok
 	})
-	a := b.news[peer].grown(now, newsBurst, 1/newsEvery.Seconds())
-	may := a.left >= 1
+	a := b.news[peer].later(now, 1/newsEvery.Seconds())
+	may := a.amount+1 <= newsBurst
 	if may {
-		a.left--
+		a.amount++
 		for _, p := range fresh {
-			b.news[p] = allowance{0, now}
+			b.news[p] = spent{newsBurst, now}
 		}
 	}
 	b.news[peer] = a

@@ -43,12 +43,7 @@ const (
 // flood counts what was written. The zero value is ready; it is safe for concurrent use.
 type flood struct {
 	mu    sync.Mutex
-	spent map[services.PeerID]spent
-}
-
-type spent struct {
-	bytes float64
-	at    time.Time // monotonic
+	spent map[services.PeerID]spent // in bytes
 }
 
 // spend counts cost for who, of which rate bytes are forgotten each second, and returns what it comes to.
@@ -58,13 +53,10 @@ func (f *flood) spend(who services.PeerID, cost int, rate float64, now time.Time
 	if f.spent == nil {
 		f.spent = map[services.PeerID]spent{}
 	}
-	a := f.spent[who]
-	if !a.at.IsZero() {
-		a.bytes = max(0, a.bytes-now.Sub(a.at).Seconds()*rate)
-	}
-	a.bytes, a.at = a.bytes+float64(cost), now
+	a := f.spent[who].later(now, rate)
+	a.amount += float64(cost)
 	f.spent[who] = a
-	return a.bytes
+	return a.amount
 }
 
 // allow counts cost for who, unless that came to more than burst. What is not allowed is not counted: whoever asks often
