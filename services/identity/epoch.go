@@ -356,7 +356,7 @@ func (s *Service) ownBranch(a record.Author) (tip *record.Record) {
 // than a record names, as where a stolen key signed many records beside one another, sign joins them first, with
 // records that set something of nobody.
 func (s *Service) ends(author record.Author, sign func(record.Payload, []record.ID) error, made *[]*record.Record) ([]record.ID, error) {
-	if len(s.state.heads) <= record.MaxParents {
+	if len(s.state.heads) < record.MaxParents { // one more is its own newest
 		return s.state.parents(author), nil
 	}
 	nobody := record.SetLAN{Person: NewPersonID()}
