@@ -234,6 +234,9 @@ func (s *Service) Agree(ctx context.Context, stay []Subject) (settled bool, err 
 	if err := s.writable(); err != nil && !isCode(err, "frozen") {
 		return false, err
 	}
+	if s.restored {
+		return false, notUpToDate()
+	}
 	taken, h, v, err := s.verdict(s.shared.Set().Records())
 	if err != nil {
 		return false, err
@@ -282,7 +285,7 @@ func (s *Service) Agree(ctx context.Context, stay []Subject) (settled bool, err 
 // boxes agreed at the same time. The one with the smallest key does it for all. The caller holds writing.
 func (s *Service) conclude(ctx context.Context, fresh []*record.Record) {
 	heard := slices.ContainsFunc(fresh, func(r *record.Record) bool { _, ok := voice(r); return ok })
-	if !heard || !s.state.frozen {
+	if !heard || !s.state.frozen || s.restored {
 		return
 	}
 	_, h, v, err := s.verdict(s.shared.Set().Records())
