@@ -449,7 +449,10 @@ func (s *Service) changeAllLocked(ctx context.Context, act actor, decide func(h 
 		return logFull(logfile.ErrFull)
 	}
 	next := s.state.clone()
-	var records []*record.Record
+	records, err := s.join(ctx, next)
+	if err != nil {
+		return err
+	}
 	for _, p := range payloads {
 		r, err := s.seal(ctx, next, act, p)
 		if err != nil {
@@ -457,7 +460,7 @@ func (s *Service) changeAllLocked(ctx context.Context, act actor, decide func(h 
 		}
 		records = append(records, r)
 	}
-	if err := s.write(records...); err != nil {
+	if err := s.writeLong(records); err != nil {
 		return err
 	}
 	s.become(next, nil, records)
@@ -552,6 +555,25 @@ func (s *Service) seal(ctx context.Context, next *household, act actor, payload 
 		return nil, fmt.Errorf("record %s would have no effect: %w", r.Op(), err)
 	}
 	return r, nil
+}
+
+// join makes this box's records after which its next one has all there is in its past: a change that does not know whom it is
+// about has no effect. See ends.
+func (s *Service) join(ctx context.Context, next *household) (made []*record.Record, err error) {
+	author := record.Box(s.self)
+	sequence := next.sequence[author]
+	_, err = s.ends(author, func(p record.Payload, parents []record.ID) error {
+		sequence++
+		r, err := record.Seal(record.Record{Author: author, Sequence: sequence, Time: s.cfg.Now(), Parents: parents, Payload: p},
+			func(message []byte) ([]byte, error) { return s.cfg.Keys.SignRecord(ctx, message) })
+		if err != nil {
+			return fmt.Errorf("signing a record: %w", err)
+		}
+		made = append(made, r)
+		next.take(r)
+		return nil
+	}, &made)
+	return made, err
 }
 
 // write appends the records in one frame.
