@@ -671,40 +671,38 @@ func (h *household) demotesLast(r *record.Record, v *verdict) bool {
 	return ok && p.Role < services.RoleOwner && h.people[p.Person].Role == services.RoleOwner && h.lastOwner(p.Person, v.beside(r)...)
 }
 
-// sequences are for each of the ordered records the highest sequence of its author in its past.
+// sequences are for each of the ordered records the highest sequence of its author in its past. One author after another is
+// looked at, so that many of them, and many ends, take no more room than there are records.
 func sequences(taken []*record.Record) []uint64 {
-	out := make([]uint64, len(taken))
-	// past holds, for each record, the highest sequence of each author in it and its past. A chain needs only the
-	// newest one.
-	past := map[record.ID]map[record.Author]uint64{taken[0].ID(): {taken[0].Author: 1}}
-	children := map[record.ID]int{}
-	for _, r := range taken {
+	at := make(map[record.ID]int, len(taken))
+	parents := make([][]int, len(taken))
+	places := map[record.Author][]int{}
+	for i, r := range taken {
+		at[r.ID()] = i
 		for _, p := range r.Parents {
-			children[p]++
+			parents[i] = append(parents[i], at[p])
 		}
+		places[r.Author] = append(places[r.Author], i)
 	}
-	for i, r := range taken[1:] {
-		var seen map[record.Author]uint64
-		for _, p := range r.Parents {
-			children[p]--
-			from := past[p]
-			if children[p] == 0 {
-				delete(past, p)
-			}
-			switch {
-			case seen != nil:
-				for a, n := range from {
-					seen[a] = max(seen[a], n)
+	out := make([]uint64, len(taken))
+	seen := make([]uint64, len(taken)) // the author's highest sequence in the past of each place and at it
+	for _, own := range places {
+		if len(own) == 1 {
+			continue
+		}
+		first, next := own[0], 0
+		for i := first; next < len(own); i++ {
+			seen[i] = 0
+			for _, p := range parents[i] {
+				if p >= first {
+					seen[i] = max(seen[i], seen[p])
 				}
-			case children[p] == 0: // nobody else needs it
-				seen = from
-			default:
-				seen = maps.Clone(from)
+			}
+			if i == own[next] {
+				out[i], next = seen[i], next+1
+				seen[i] = max(seen[i], taken[i].Sequence)
 			}
 		}
-		out[i+1] = seen[r.Author]
-		seen[r.Author] = max(out[i+1], r.Sequence)
-		past[r.ID()] = seen
 	}
 	return out
 }
