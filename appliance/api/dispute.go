@@ -125,28 +125,44 @@ func (h *House) SettleByWords(ctx context.Context, caller services.Caller, in Se
 	return SettleOutput{OK: true, Restart: cloned}, nil
 }
 
-// staying are the disputed that are named, by name or ID.
+// staying are the disputed that are meant, by ID or else by a name that only one of them has: who is disputed may have given
+// another's ID, or name, to somebody they made up.
 func staying(d identity.Dispute, names []string) (stay []identity.Subject, err error) {
+	byID, byName := map[string][]identity.Subject{}, map[string][]identity.Subject{}
+	note := func(m map[string][]identity.Subject, key string, who identity.Subject) {
+		if !slices.Contains(m[key], who) {
+			m[key] = append(m[key], who)
+		}
+	}
+	disputed := func(who identity.Subject, name string) {
+		note(byID, who.String(), who)
+		note(byName, name, who)
+	}
+	for _, r := range d.Removals {
+		disputed(r.Subject, r.Name)
+	}
+	for _, a := range d.Accused {
+		disputed(identity.Subject{Box: a.Box}, a.Name)
+	}
 	for _, name := range names {
-		who := identity.Subject{}
-		for _, r := range d.Removals {
-			if r.Subject.String() == name || r.Name == name {
-				who = r.Subject
-			}
+		found := byID[name]
+		if found == nil {
+			found = byName[name]
 		}
-		for _, a := range d.Accused {
-			if a.Box.String() == name || a.Name == name {
-				who = identity.Subject{Box: a.Box}
-			}
-		}
-		if who == (identity.Subject{}) {
+		switch {
+		case len(found) == 0:
 			return nil, &services.Problem{
 				Kind: services.KindInvalid, Code: "not-disputed", Field: "stay",
 				Say: services.Say("house.not-disputed", "{name} is not one of those whom the dispute is about. Nothing was changed.", "name", name),
 			}
+		case len(found) > 1:
+			return nil, &services.Problem{
+				Kind: services.KindInvalid, Code: "several-disputed", Field: "stay",
+				Say: services.Say("house.several-disputed", "The dispute is about several that are called {name}. Say by the ID which one is meant. Nothing was changed.", "name", name),
+			}
 		}
-		if !slices.Contains(stay, who) {
-			stay = append(stay, who)
+		if !slices.Contains(stay, found[0]) {
+			stay = append(stay, found[0])
 		}
 	}
 	return stay, nil
