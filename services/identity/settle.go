@@ -65,6 +65,13 @@ type verdict struct {
 
 func (v *verdict) frozen() bool { return len(v.open) > 0 || len(v.forked) > 0 }
 
+// disputes says whether all the removals are open.
+func (v *verdict) disputes(removals []record.ID) bool {
+	return !slices.ContainsFunc(removals, func(id record.ID) bool {
+		return !slices.ContainsFunc(v.open, func(r *record.Record) bool { return r.ID() == id })
+	})
+}
+
 // beside are the people whom removals that stand remove without having seen r.
 func (v *verdict) beside(r *record.Record) (out []services.PersonID) {
 	for _, x := range v.stand {
@@ -302,7 +309,7 @@ func (j *judgement) epochs(doubt map[int]bool) []int {
 			}
 		} else if _, ok := voice(r); !ok || e.Root != o.Root || e.NextRoot != o.NextRoot || world(last).void[r.ID()] || j.spoken(i) >= maxVoices {
 			continue
-		} else if b := j.backing(i); !b.enough(nil) || !b.enough(world(last).void) {
+		} else if b := j.backing(i); !b.enough(nil) || !b.enough(world(last).void) || !world(last).disputes(e.Void) {
 			continue
 		}
 		found[i] = is
