@@ -2,6 +2,7 @@ package pages
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
@@ -104,7 +105,7 @@ func (h *House) Settle(ctx context.Context, words secret.Text, stay []string) (r
 		restart = out.Restart
 		return err
 	})
-	if services.AsProblem(err) != nil && services.AsProblem(err).Code == "last-owner" {
+	if errors.Is(err, &services.Problem{Code: "last-owner"}) {
 		err = errNoOwnerLeft // nobody can be made an owner while all is frozen
 	}
 	return restart, err

@@ -111,7 +111,7 @@ func (p *Pages) Claim(rq *web.Request) error {
 		form.Language = l.Tag
 	}
 	session, err := p.House.Claim(rq.R.Context(), web.ClaimToken(rq.R), form)
-	if services.AsProblem(err) != nil && services.AsProblem(err).Code == "claimed" {
+	if errors.Is(err, &services.Problem{Code: "claimed"}) {
 		return rq.Redirect("/")
 	}
 	e, err := rq.Form(err, "household", "box", "owner", "password")

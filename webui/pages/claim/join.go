@@ -1,6 +1,7 @@
 package claim
 
 import (
+	"errors"
 	"hearth.alt/services"
 	"hearth.alt/webui/house"
 	"hearth.alt/webui/internal/web"
@@ -34,7 +35,7 @@ func joinSteps(rq *web.Request) []string {
 func (p *Pages) JoinIt(rq *web.Request) error {
 	form := house.JoinForm{Link: rq.Secret("link").Reveal(), Name: rq.Text("name"), At: rq.Text("at")}
 	joined, err := p.House.JoinHousehold(rq.R.Context(), web.ClaimToken(rq.R), form)
-	if services.AsProblem(err) != nil && services.AsProblem(err).Code == "claimed" {
+	if errors.Is(err, &services.Problem{Code: "claimed"}) {
 		return rq.Redirect("/")
 	}
 	e, err := rq.Form(joinField(err), "link", "name", "at")
