@@ -29,7 +29,7 @@ const (
 )
 
 // ServeNextRoot speaks NextRootProtocol with peer, at the other end of rw, until that ends or is ended, which is the caller's
-// to do when ctx ends. It returns nil when the peer closed its direction.
+// to do when ctx ends. It returns nil when the peer closed its direction. Errors: ErrPeer, rw's, ctx's, and the keeper's.
 func (s *Service) ServeNextRoot(ctx context.Context, peer services.PeerID, rw io.ReadWriter) error {
 	var writing sync.Mutex
 	send := func(kind byte, what [32]byte) error {

@@ -234,7 +234,7 @@ func (s *Service) Dismiss(peer services.PeerID) error {
 	return s.write(next)
 }
 
-// Health says what was found. While a friend's box found something of this one, it hashes the own log to see whether that
+// Health says what was found. While a friend's box found something of this one, it hashes the box's log to see whether that
 // is so still.
 func (s *Service) Health() services.Health {
 	h := services.Health{Name: "witness", Ready: true, OK: true}
