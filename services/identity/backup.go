@@ -81,11 +81,7 @@ func (s *Service) TakeIn(ctx context.Context, r io.Reader, words []string, name 
 	if err != nil {
 		return err
 	}
-	words = splitWords(words)
-	if err := h.checkWords(words); err != nil {
-		return err
-	}
-	entropy, err := EntropyFromWords(words)
+	root, err := h.rootOf(words)
 	if err != nil {
 		return err
 	}
@@ -93,7 +89,6 @@ func (s *Service) TakeIn(ctx context.Context, r io.Reader, words []string, name 
 	if err != nil {
 		return err
 	}
-	root := RootFromEntropy(entropy)
 	author := record.Root(root.Public().(ed25519.PublicKey))
 	if n := len(h.heads); n > record.MaxParents {
 		return fmt.Errorf("the log has %d ends, a record names %d", n, record.MaxParents)

@@ -190,11 +190,7 @@ func (s *Service) Settle(ctx context.Context, c Settlement) error {
 	if s.shared == nil {
 		return s.writable()
 	}
-	words := splitWords(c.Words)
-	if err := s.state.checkWords(words); err != nil {
-		return err
-	}
-	entropy, err := EntropyFromWords(words)
+	root, err := s.state.rootOf(c.Words)
 	if err != nil {
 		return err
 	}
@@ -210,7 +206,7 @@ func (s *Service) Settle(ctx context.Context, c Settlement) error {
 	if c.Key.IsZero() && slices.Contains(v.forked, s.self) {
 		return &services.Problem{Kind: services.KindInvalid, Code: "key-needed", Field: "key", Say: services.Say("identity.settle.key", "This box needs a new key first.")}
 	}
-	made, next, err := s.epoch(RootFromEntropy(entropy), taken, v, c)
+	made, next, err := s.epoch(root, taken, v, c)
 	if errors.Is(err, errStillOpen) {
 		return notSettled()
 	}

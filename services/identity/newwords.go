@@ -76,6 +76,19 @@ func (h *household) checkWords(words []string) error {
 	return err
 }
 
+// rootOf is the root key that words stand for, in one string or in many. Codes: those of CheckWords.
+func (h *household) rootOf(words []string) (ed25519.PrivateKey, error) {
+	words = splitWords(words)
+	if err := h.checkWords(words); err != nil {
+		return nil, err
+	}
+	entropy, err := EntropyFromWords(words)
+	if err != nil {
+		return nil, err
+	}
+	return RootFromEntropy(entropy), nil
+}
+
 // NewWords returns 24 words that may take the place of the recovery words, the same ones for an hour; the recovery words
 // stay what they are until ReplaceWords. Codes: those of CheckWords; words-elsewhere (this box does not have what it takes).
 func (s *Service) NewWords(ctx context.Context, words []string) ([]secret.Text, error) {
@@ -97,17 +110,9 @@ func (s *Service) mayReplace(ctx context.Context, words []string) (root, between
 	if err := s.writable(); err != nil {
 		return nil, nil, err
 	}
-	words = splitWords(words)
-	if err := s.state.checkWords(words); err != nil {
-		return nil, nil, err
-	}
-	entropy, err := EntropyFromWords(words)
-	if err != nil {
-		return nil, nil, err
-	}
-	root = RootFromEntropy(entropy)
-	if s.state.epoch.NextRoot == [32]byte{} {
-		return root, nil, nil
+	root, err = s.state.rootOf(words)
+	if err != nil || s.state.epoch.NextRoot == [32]byte{} {
+		return root, nil, err
 	}
 	e, err := s.nextRoot(ctx, s.state.epoch.NextRoot)
 	return root, RootFromEntropy(e), err
@@ -235,7 +240,7 @@ func (s *Service) succession(former, between, fresh ed25519.PrivateKey, announce
 		}
 		parents = []record.ID{made[len(made)-1].ID()}
 	}
-	all := append(s.shared.Set().Records(), made...)
+	all := slices.Concat(s.shared.Set().Records(), made)
 	next, err := fold(s.self, all[0].ID(), all)
 	if err != nil {
 		return nil, nil, err
