@@ -150,6 +150,8 @@ func staying(d identity.Dispute, names []string) (stay []identity.Subject, err e
 			found = byName[name]
 		}
 		switch {
+		case len(found) == 0 && d.None():
+			return nil, nil // which is what identity says then
 		case len(found) == 0:
 			return nil, &services.Problem{
 				Kind: services.KindInvalid, Code: "not-disputed", Field: "stay",

@@ -14,7 +14,7 @@ func TestWhoStays(t *testing.T) {
 	d := identity.Dispute{Removals: []identity.OpenRemoval{
 		{Subject: identity.Subject{Person: ann}, Name: "Ann"},
 		{Subject: identity.Subject{Person: puppet}, Name: string(ann)},
-	}, Accused: []identity.Accused{{Box: services.PeerID{1}, Name: string(ann)}}}
+	}, Accused: []identity.NamedBox{{Box: services.PeerID{1}, Name: string(ann)}}}
 	stay, err := staying(d, []string{string(ann)})
 	if err != nil || len(stay) != 1 || stay[0].Person != ann {
 		t.Errorf("%v stays, %v", stay, err)

@@ -2,7 +2,6 @@ package pages
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strings"
 
@@ -105,15 +104,7 @@ func (h *House) Settle(ctx context.Context, words secret.Text, stay []string) (r
 		restart = out.Restart
 		return err
 	})
-	if errors.Is(err, &services.Problem{Code: "last-owner"}) {
-		err = errNoOwnerLeft // nobody can be made an owner while all is frozen
-	}
 	return restart, err
-}
-
-var errNoOwnerLeft = &services.Problem{
-	Kind: services.KindConflict, Code: "last-owner",
-	Say: services.Say("house.no-owner-left", "Then the house would have no owner. At least one owner has to stay. Nothing was changed."),
 }
 
 // disputeTrouble is what the first page says while who belongs is disputed.

@@ -228,6 +228,14 @@ func noDispute() error {
 	}
 }
 
+// noOwnerLeft is lastOwner where nobody can be made an owner, for all is frozen.
+func noOwnerLeft() error {
+	return &services.Problem{
+		Kind: services.KindConflict, Code: "last-owner",
+		Say: services.Say("identity.settle.no-owner", "Then the house would have no owner. At least one owner has to stay. Nothing was changed."),
+	}
+}
+
 func notSettled() error {
 	return &services.Problem{
 		Kind: services.KindConflict, Code: "not-settled",
@@ -320,7 +328,7 @@ func (s *Service) epoch(root ed25519.PrivateKey, taken []*record.Record, v *verd
 		}
 		gone[who] = true
 		if who.Person != "" && next.lastOwner(who.Person) {
-			return nil, nil, lastOwner()
+			return nil, nil, noOwnerLeft()
 		}
 		if err := then(who.removal()); err != nil {
 			return nil, nil, err
