@@ -94,7 +94,7 @@ var (
 	errEpoch     = because(services.Say("identity.why.epoch", "it is not the next decision of the 24 words"))
 	errChosen    = because(services.Say("identity.why.chosen", "another choice came later, or is more careful"))
 	errVoice     = because(services.Say("identity.why.voice", "it is what one box says, and more boxes have to say the same"))
-	errVoid      = because(services.Say("identity.why.void", "it is disputed, whoever made it was removed, or the 24 words left it out"))
+	errVoid      = because(services.Say("identity.why.void", "it is disputed, whoever made it was removed, or the decision about who belongs left it out"))
 )
 
 // maxBoxes bounds the boxes of a household: each keeps a link to all others, and a stolen key takes in as many as it can.

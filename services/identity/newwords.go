@@ -69,7 +69,7 @@ func (h *household) checkWords(words []string) error {
 		if bad == nil && f.root.Equal(RootFromEntropy(entropy).Public()) {
 			return &services.Problem{
 				Kind: services.KindInvalid, Code: "words-former", Field: "words",
-				Say: services.Say("identity.words.former", "These are recovery words of this household from before {date}. It has new ones since.", "date", f.until),
+				Say: services.Say("identity.words.former", "These are recovery words of this household from before {date}. It has new ones since: take the newer paper.", "date", f.until),
 			}
 		}
 	}

@@ -197,12 +197,12 @@ func (s *Service) Health() services.Health {
 		h.Message = services.Say("identity.health.damaged", "The record of who belongs is damaged. Everybody it still knows keeps working; people and devices can be changed again once it is brought back from a backup.")
 	case s.members.Frozen:
 		h.OK = false
-		h.Message = services.Say("identity.health.frozen", "Who belongs is disputed: two removed one another at the same time. They have no access, and nothing about people, devices and boxes can change, before the 24 words have settled it.")
+		h.Message = services.Say("identity.health.frozen", "Who belongs is disputed: two removed one another at the same time. They have no access, and nothing about people, devices and boxes can change until it is settled.")
 		switch {
 		case m.Opposed && len(m.Copied) > 0:
-			h.Message = services.Say("identity.health.both", "Who belongs is disputed: two removed one another at the same time, and a box's key is used in two places. They have no access, and nothing about people, devices and boxes can change, before the 24 words have settled it.")
+			h.Message = services.Say("identity.health.both", "Who belongs is disputed: two removed one another at the same time, and a box's key is used in two places. They have no access, and nothing about people, devices and boxes can change until it is settled.")
 		case len(m.Copied) > 0:
-			h.Message = services.Say("identity.health.copied", "Who belongs is disputed: a box's key is used in two places, as after its card was copied. The other boxes do not listen to it, and nothing about people, devices and boxes can change, before the 24 words have settled it.")
+			h.Message = services.Say("identity.health.copied", "Who belongs is disputed: a box's key is used in two places, as after its card was copied. The other boxes do not listen to it, and nothing about people, devices and boxes can change until it is settled.")
 		}
 	case s.members.Household == nil:
 		h.Message = services.Say("identity.health.unclaimed", "This box has no owner yet.")
@@ -490,7 +490,7 @@ func (s *Service) writable() error {
 	case s.state.frozen:
 		return &services.Problem{
 			Kind: services.KindUnavailable, Code: "frozen",
-			Say: services.Say("identity.frozen", "Who belongs is disputed, so nothing about people, devices and boxes can change before the 24 words have settled it. Nothing was changed."),
+			Say: services.Say("identity.frozen", "Who belongs is disputed, so nothing about people, devices and boxes can change until it is settled. Nothing was changed."),
 		}
 	}
 	if _, ok := s.state.boxes[s.self]; !ok {

@@ -68,7 +68,7 @@ func (p *Pages) Say(rq *web.Request) error {
 	if after.Needed == 0 {
 		return rq.Done("/", c.settled(nil))
 	}
-	return rq.Done("/dispute/agree", services.Say("webui.dispute.said", "That is said on this box. It is settled once {n} boxes say the same.", "n", after.Needed))
+	return rq.Done("/dispute/agree", services.Say("webui.dispute.said", "That is said on this box. It is settled once {n, words} boxes say the same.", "n", after.Needed))
 }
 
 // said is what one box says, in a sentence.
