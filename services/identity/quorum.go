@@ -19,6 +19,9 @@ import (
 // removed, and those that it takes in, could otherwise settle a dispute of their own making and say that it was before. So a
 // quorum epoch is as final as its boxes and people: who removes them in time undoes it, which is the careful side.
 //
+// Of what is neither in its past nor made in knowledge of it, such an epoch voids only what those of the disputed made who do
+// not stay: what others removed meanwhile, where they had not heard of the dispute, counts.
+//
 // One box that nobody disputes could end a dispute without this, by removing one side (removals, settle.go); a quorum is no
 // more than that, with several boxes asked, both sides able to stay, and an end to what comes late. Any epoch of the root
 // counts before it.
@@ -27,12 +30,12 @@ import (
 type quorum struct {
 	boxes   map[services.PeerID]bool   // those that nobody disputes
 	parties map[services.PersonID]bool // who removed or was removed
-	open    map[record.ID]bool         // the removals in question
+	open    map[record.ID]Subject      // the removals in question, and whom they remove
 }
 
 // quorum returns who may speak where v is the verdict that led to h.
 func (h *household) quorum(v *verdict) quorum {
-	q := quorum{boxes: map[services.PeerID]bool{}, parties: map[services.PersonID]bool{}, open: map[record.ID]bool{}}
+	q := quorum{boxes: map[services.PeerID]bool{}, parties: map[services.PersonID]bool{}, open: map[record.ID]Subject{}}
 	for id := range h.boxes {
 		q.boxes[id] = true
 	}
@@ -40,7 +43,7 @@ func (h *household) quorum(v *verdict) quorum {
 		delete(q.boxes, id)
 	}
 	for _, r := range v.open {
-		q.open[r.ID()] = true
+		q.open[r.ID()] = removes(r)
 		delete(q.boxes, removes(r).Box)
 		q.parties[removes(r).Person], q.parties[r.By] = true, true
 		if d, ok := h.devices[removes(r).Device]; ok {
@@ -62,15 +65,21 @@ func (q quorum) speaks(h *household, id services.PersonID) bool {
 // backing is who speaks for an epoch.
 type backing struct {
 	voices []*record.Record
-	needed int // of how many boxes
+	needed int       // of how many boxes
+	losers []Subject // those of the disputed who do not stay
 }
 
 // backing returns who of the voices, which all say the same, may speak in h.
 func (q quorum) backing(h *household, voices []*record.Record) backing {
 	b := backing{needed: q.needed()}
 	e, _ := voice(voices[0])
-	if slices.ContainsFunc(e.Void, func(id record.ID) bool { return !q.open[id] }) {
+	if slices.ContainsFunc(e.Void, func(id record.ID) bool { return q.open[id] == Subject{} }) {
 		return b
+	}
+	for id, who := range q.open {
+		if !slices.Contains(e.Void, id) {
+			b.losers = append(b.losers, who)
+		}
 	}
 	for _, r := range voices {
 		if q.boxes[r.Author.Key] && q.speaks(h, r.By) {

@@ -165,9 +165,16 @@ func TestQuorumIsFinal(t *testing.T) {
 		d, b, _, q, _ := settle(t)
 		want := who(d.fold())
 		late := d.addFor(ben, "", b, person(dan, services.RoleOwner), q)
-		d.addFor(ann, "", b, record.RenamePerson{Person: cat, Name: "Kitty"}, late) // nobody's fault, and late
+		d.addFor(dan, "", b, record.RemovePerson{Person: ann}, late)
 		if diff := cmp.Diff(want, who(d.fold())); diff != "" {
 			t.Errorf("something late counts (-before +after):\n%s", diff)
+		}
+	})
+	t.Run("what others did meanwhile", func(t *testing.T) {
+		d, b, _, q, _ := settle(t)
+		d.addFor(cat, "", b, record.RemoveDevice{Device: phone}, q)
+		if got := d.fold(); len(got.Devices) > 0 {
+			t.Errorf("a removal that the boxes had not heard of is undone by what they settled: %v", who(got))
 		}
 	})
 	t.Run("a late removal of who settled it", func(t *testing.T) {

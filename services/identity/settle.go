@@ -16,7 +16,7 @@ import (
 //
 // An epoch is a record of the household root, or of several boxes, see quorum.go. Of all valid epochs the one with the
 // highest rank settles: what is neither in its past, nor itself, nor made in knowledge of it is void, whatever it says and
-// however late it comes, and so is what it names of its past. An epoch is valid when its number is one more than that of the
+// however late it comes, and so is what it names of its past; one of boxes voids less, see there. An epoch is valid when its number is one more than that of the
 // newest epoch in its past, its author is the root of that one, and the root it names is its author or the one that was
 // announced; one of boxes leaves the root as it is. What was announced stays until that root follows: whoever stole the
 // words cannot announce a key of theirs. The rank is how many roots came before the author, then how many epochs of the
@@ -338,8 +338,14 @@ func (j *judgement) inside(epochs []int) (in, known []bool) {
 	}
 	for _, e := range epochs {
 		past, after := j.past(e), j.after(e)
-		for i := range in {
-			in[i] = in[i] && (past[i] || i == e || after[i])
+		_, boxes := voice(j.taken[e])
+		var losers []Subject
+		if boxes {
+			losers = j.backing(e).losers
+		}
+		lost := func(who Subject) bool { return slices.Contains(losers, who) }
+		for i, r := range j.taken {
+			in[i] = in[i] && (past[i] || i == e || after[i] || boxes && !slices.ContainsFunc(makers(r), lost))
 		}
 	}
 	known = slices.Clone(in)
