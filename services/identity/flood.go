@@ -33,6 +33,7 @@ const (
 	floodFrame   = 1 << 10
 	floodRecord  = 512 // at least: a settlement, which is written in one piece, has room for what answers some 25,000 records
 	floodRemoval = 4 << 10
+	floodVoice   = 32 << 10 // the household is folded as of its past
 	// floodQuiet is what a box that belonged at the last start may write although others used up what they have together: it
 	// may be the removal of those.
 	floodQuiet = 64 << 10
@@ -86,6 +87,9 @@ func (s *Service) count(fresh []*record.Record) {
 		cost := max(len(r.Bytes()), floodRecord) + frame
 		if isRemoval(r) {
 			cost += floodRemoval
+		}
+		if _, ok := voice(r); ok {
+			cost += floodVoice
 		}
 		frame = 0
 		s.each(r.Author, func(a record.Author, _, rate float64) { s.flood.spend(a.Key, cost, rate, now) })

@@ -309,7 +309,9 @@ func (j *judgement) epochs(doubt map[int]bool) []int {
 			}
 		} else if _, ok := voice(r); !ok || e.Root != o.Root || e.NextRoot != o.NextRoot || world(last).void[r.ID()] || j.spoken(i) >= maxVoices {
 			continue
-		} else if b := j.backing(i); !b.enough(nil) || !b.enough(world(last).void) || !world(last).disputes(e.Void) {
+		} else if !world(last).disputes(e.Void) { // before the rest, which takes long
+			continue
+		} else if b := j.backing(i); !b.enough(nil) || !b.enough(world(last).void) {
 			continue
 		}
 		found[i] = is
