@@ -177,7 +177,7 @@ func (s *Service) ReplaceWords(ctx context.Context, words, new []string) error {
 	if err != nil {
 		return err
 	}
-	if err := s.write(made...); err != nil {
+	if err := s.writeLong(made); err != nil { // the epochs in one piece
 		return err
 	}
 	durable.Point("identity.words.written")
