@@ -77,12 +77,14 @@ func floodLimits(depth int, size int64) (burst, rate float64) {
 	return floodBurst * part, floodRate * part
 }
 
-// count counts records that came from others. The caller holds writing.
-func (s *Service) count(fresh []*record.Record) {
+// count counts records that peer brought, those of a root for peer: former words are good for nothing else. The caller holds
+// writing.
+func (s *Service) count(peer services.PeerID, fresh []*record.Record) {
 	now, frame := time.Now(), floodFrame
 	for _, r := range fresh {
-		if r.Author.Kind != record.KindBox {
-			continue
+		author := r.Author
+		if author.Kind != record.KindBox {
+			author = record.Box(peer)
 		}
 		cost := max(len(r.Bytes()), floodRecord) + frame
 		if isRemoval(r) {
@@ -92,7 +94,7 @@ func (s *Service) count(fresh []*record.Record) {
 			cost += floodVoice
 		}
 		frame = 0
-		s.each(r.Author, func(a record.Author, _, rate float64) { s.flood.spend(a.Key, cost, rate, now) })
+		s.each(author, func(a record.Author, _, rate float64) { s.flood.spend(a.Key, cost, rate, now) })
 	}
 }
 

@@ -141,7 +141,7 @@ func (c *LogConn) receive(ctx context.Context, f exchange.Frame) error {
 		return err // it is a set that cannot be folded: impossible, since genesis is there
 	}
 	s.become(next, c.at, fresh)
-	s.count(fresh)
+	s.count(c.peer, fresh)
 	s.proveClone(ctx, fresh)
 	s.conclude(ctx, fresh)
 	for _, r := range fresh {
