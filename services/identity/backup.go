@@ -93,11 +93,9 @@ func (s *Service) TakeIn(ctx context.Context, r io.Reader, words []string, name 
 	if n := len(h.heads); n > record.MaxParents {
 		return fmt.Errorf("the log has %d ends, a record names %d", n, record.MaxParents)
 	}
-	added, err := record.Seal(record.Record{
-		Author: author, Sequence: h.sequence[author] + 1, Time: s.cfg.Now(), Parents: h.parents(author), Payload: box,
-	}, func(message []byte) ([]byte, error) { return ed25519.Sign(root, message), nil })
+	added, err := s.signAs(root, record.Record{Sequence: h.sequence[author] + 1, Parents: h.parents(author), Payload: box})
 	if err != nil {
-		return fmt.Errorf("signing this box in: %w", err)
+		return err
 	}
 	if err := h.apply(added); err != nil {
 		return fmt.Errorf("signing this box in would have no effect: %w", err)

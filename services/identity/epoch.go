@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -272,10 +271,9 @@ func (s *Service) epoch(root ed25519.PrivateKey, taken []*record.Record, v *verd
 	set := slices.Clone(taken)
 	sign := func(p record.Payload, parents []record.ID) error {
 		sequence++
-		r, err := record.Seal(record.Record{Author: author, Sequence: sequence, Time: s.cfg.Now(), Parents: parents, Payload: p},
-			func(message []byte) ([]byte, error) { return ed25519.Sign(root, message), nil })
+		r, err := s.signAs(root, record.Record{Sequence: sequence, Parents: parents, Payload: p})
 		if err != nil {
-			return fmt.Errorf("signing with the household root: %w", err)
+			return err
 		}
 		made, set = append(made, r), append(set, r)
 		return nil

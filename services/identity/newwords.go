@@ -221,10 +221,9 @@ func (s *Service) succession(former, between, fresh ed25519.PrivateKey, announce
 	sign := func(by ed25519.PrivateKey, p record.Payload, parents []record.ID) error {
 		a := record.Root(by.Public().(ed25519.PublicKey))
 		sequence[a]++
-		r, err := record.Seal(record.Record{Author: a, Sequence: sequence[a], Time: s.cfg.Now(), Parents: parents, Payload: p},
-			func(message []byte) ([]byte, error) { return ed25519.Sign(by, message), nil })
+		r, err := s.signAs(by, record.Record{Sequence: sequence[a], Parents: parents, Payload: p})
 		if err != nil {
-			return fmt.Errorf("signing new words: %w", err)
+			return err
 		}
 		made = append(made, r)
 		return nil

@@ -2,7 +2,6 @@ package identity
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"sync"
 
@@ -321,11 +320,11 @@ func (s *Service) conclude(ctx context.Context, fresh []*record.Record) {
 // say writes a voice down. The caller holds writing.
 func (s *Service) say(ctx context.Context, act actor, e record.Epoch) (settled bool, err error) {
 	author := record.Box(s.self)
-	r, err := record.Seal(record.Record{
-		Author: author, Sequence: s.state.sequence[author] + 1, Time: s.cfg.Now(), By: act.by, Via: act.via, Parents: s.state.parents(author), Payload: e,
-	}, func(message []byte) ([]byte, error) { return s.cfg.Keys.SignRecord(ctx, message) })
+	r, err := s.sign(ctx, record.Record{
+		Sequence: s.state.sequence[author] + 1, By: act.by, Via: act.via, Parents: s.state.parents(author), Payload: e,
+	})
 	if err != nil {
-		return false, fmt.Errorf("signing a record: %w", err)
+		return false, err
 	}
 	if err := s.writeAnew(r); err != nil {
 		return false, err

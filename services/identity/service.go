@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -544,12 +545,11 @@ func (h *household) belongs(a actor) error {
 // seal makes the box's next record after the state next and gives it its effect there.
 func (s *Service) seal(ctx context.Context, next *household, act actor, payload record.Payload) (*record.Record, error) {
 	author := record.Box(s.self)
-	r, err := record.Seal(record.Record{
-		Author: author, Sequence: next.sequence[author] + 1, Time: s.cfg.Now(), By: act.by, Via: act.via,
-		Parents: next.parents(author), Payload: payload,
-	}, func(message []byte) ([]byte, error) { return s.cfg.Keys.SignRecord(ctx, message) })
+	r, err := s.sign(ctx, record.Record{
+		Sequence: next.sequence[author] + 1, By: act.by, Via: act.via, Parents: next.parents(author), Payload: payload,
+	})
 	if err != nil {
-		return nil, fmt.Errorf("signing a record: %w", err)
+		return nil, err
 	}
 	if err := next.apply(r); err != nil {
 		return nil, fmt.Errorf("record %s would have no effect: %w", r.Op(), err)
@@ -564,16 +564,35 @@ func (s *Service) join(ctx context.Context, next *household) (made []*record.Rec
 	sequence := next.sequence[author]
 	_, err = s.ends(author, func(p record.Payload, parents []record.ID) error {
 		sequence++
-		r, err := record.Seal(record.Record{Author: author, Sequence: sequence, Time: s.cfg.Now(), Parents: parents, Payload: p},
-			func(message []byte) ([]byte, error) { return s.cfg.Keys.SignRecord(ctx, message) })
+		r, err := s.sign(ctx, record.Record{Sequence: sequence, Parents: parents, Payload: p})
 		if err != nil {
-			return fmt.Errorf("signing a record: %w", err)
+			return err
 		}
 		made = append(made, r)
 		next.take(r)
 		return nil
 	}, &made)
 	return made, err
+}
+
+// sign makes r, which has no author or time yet, this box's.
+func (s *Service) sign(ctx context.Context, r record.Record) (*record.Record, error) {
+	r.Author, r.Time = record.Box(s.self), s.cfg.Now()
+	signed, err := record.Seal(r, func(message []byte) ([]byte, error) { return s.cfg.Keys.SignRecord(ctx, message) })
+	if err != nil {
+		return nil, fmt.Errorf("signing a record: %w", err)
+	}
+	return signed, nil
+}
+
+// signAs is sign for a root.
+func (s *Service) signAs(root ed25519.PrivateKey, r record.Record) (*record.Record, error) {
+	r.Author, r.Time = record.Root(root.Public().(ed25519.PublicKey)), s.cfg.Now()
+	signed, err := record.Seal(r, func(message []byte) ([]byte, error) { return ed25519.Sign(root, message), nil })
+	if err != nil {
+		return nil, fmt.Errorf("signing a record of the household root: %w", err)
+	}
+	return signed, nil
 }
 
 // write appends the records in one frame.

@@ -167,9 +167,8 @@ func (s *Service) proveClone(ctx context.Context, fresh []*record.Record) {
 	if r == nil {
 		return
 	}
-	proof, err := record.Seal(record.Record{
-		Author: r.Author, Sequence: r.Sequence, Time: s.cfg.Now(), Parents: r.Parents, Payload: record.SetLAN{Person: NewPersonID()}, // nobody
-	}, func(message []byte) ([]byte, error) { return s.cfg.Keys.SignRecord(ctx, message) })
+	nobody := record.SetLAN{Person: NewPersonID()}
+	proof, err := s.sign(ctx, record.Record{Sequence: r.Sequence, Parents: r.Parents, Payload: nobody})
 	if err == nil {
 		err = s.writeAnew(proof)
 	}
