@@ -354,9 +354,9 @@ func (s *Service) ownBranch(a record.Author) (tip *record.Record) {
 	return tip
 }
 
-// ends are what an epoch or a change of author names as its parents, so that all there is lies in its past. Where the log has more ends
-// than a record names, as where a stolen key signed many records beside one another, sign joins them first, with
-// records that set something of nobody.
+// ends are what an epoch or a change of author names as its parents, so that all there is lies in its past. Where the
+// log has more ends than a record names, as where a stolen key signed many records beside one another, sign joins them
+// first, with records that set something of nobody.
 func (s *Service) ends(author record.Author, sign func(record.Payload, []record.ID) error, made *[]*record.Record) ([]record.ID, error) {
 	if len(s.state.heads) < record.MaxParents { // one more is its own newest
 		return s.state.parents(author), nil

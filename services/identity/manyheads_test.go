@@ -8,7 +8,8 @@ import (
 	"hearth.alt/services/identity/internal/record"
 )
 
-// beside has n puppets, each taken in and removed by the thief, write one void record: n ends of the log that no dispute joins.
+// beside has n puppets, each taken in and removed by the thief, write one void record: n ends of the log that no
+// dispute joins.
 func (d *dag) beside(thief record.Author, n int) {
 	for _, p := range d.puppets(thief, n) {
 		d.add(p, record.SetLAN{Person: ann}, d.last())

@@ -8,9 +8,9 @@ import (
 	"hearth.alt/services/identity/internal/record"
 )
 
-// Ann removed Cat's stolen phone on box B. Before A and C hear so, whoever has the phone makes an accomplice, a member, an admin,
-// and a dispute between two made-up people, and has the accomplice settle that on A and C: the epoch would leave the removal of
-// the phone out.
+// Ann removed Cat's stolen phone on box B. Before A and C hear so, whoever has the phone makes an accomplice, a member,
+// an admin, and a dispute between two made-up people, and has the accomplice settle that on A and C: the epoch would
+// leave the removal of the phone out.
 func TestPromotedSettleNothing(t *testing.T) {
 	const kid, pim, pam services.PersonID = "kidkidkidkidkidk", "pimpimpimpimpimp", "pampampampampamp"
 	for name, promoted := range map[string]bool{"a member made an admin": true, "an admin": false} {

@@ -110,8 +110,8 @@ func sameVoice(a, b record.Epoch) bool {
 	return a.Number == b.Number && a.Root == b.Root && a.NextRoot == b.NextRoot && slices.Equal(a.Void, b.Void)
 }
 
-// maxVoices is how often a box may say something in one dispute. Each time is as much work as to judge the whole log, for every
-// box and at each start.
+// maxVoices is how often a box may say something in one dispute. Each time is as much work as to judge the whole log,
+// for every box and at each start.
 const maxVoices = 16
 
 // spoken is how often the author of the voice at i spoke before in the same dispute.
@@ -230,10 +230,11 @@ func (h *household) spoke(v *verdict, box services.PeerID) (n int) {
 	return n
 }
 
-// Agree says in a dispute, in the name of whom ctx acts for, who of the disputed belongs on; the others go. It is settled
-// once more than half of the boxes that nobody disputes say the same, two at least; settled says whether that is so now. A
-// box that says something else later means that. Codes: no-dispute; words-needed (a copied
-// card, too few boxes, this one is disputed, or spoke too often); not-yours (only owners and admins who are not part of it); not-settled.
+// Agree says in a dispute, in the name of whom ctx acts for, who of the disputed belongs on; the others go. It is
+// settled once more than half of the boxes that nobody disputes say the same, two at least; settled says whether that
+// is so now. A box that says something else later means that. Codes: no-dispute; words-needed (a copied card, too few
+// boxes, this one is disputed, or spoke too often); not-yours (only owners and admins who are not part of it);
+// not-settled.
 func (s *Service) Agree(ctx context.Context, stay []Subject) (settled bool, err error) {
 	if err := s.lock(ctx); err != nil {
 		return false, err

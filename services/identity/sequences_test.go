@@ -7,8 +7,8 @@ import (
 	"hearth.alt/services/identity/internal/record"
 )
 
-// Many made-up boxes and many ends, which a stolen key writes at once, take no more room than there are records: each end kept
-// the newest sequences of all of them, 505 MiB for a log of 1.2 MiB.
+// Many made-up boxes and many ends, which a stolen key writes at once, take no more room than there are records: each
+// end kept the newest sequences of all of them, 505 MiB for a log of 1.2 MiB.
 func TestEndsTakeLittleRoom(t *testing.T) {
 	d, _ := worded(t)
 	thief := d.boxes[1]
