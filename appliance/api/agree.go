@@ -30,7 +30,7 @@ func (h *House) Agree(ctx context.Context, caller services.Caller, in AgreeInput
 	if err != nil {
 		return AgreeOutput{}, err
 	}
-	stay, err := staying(d, in.Stay)
+	stay, err := staying(d, h.Identity.Membership().Self, in.Stay)
 	if err != nil {
 		return AgreeOutput{}, err
 	}

@@ -102,7 +102,7 @@ func (h *House) SettleByWords(ctx context.Context, caller services.Caller, in Se
 		return SettleOutput{}, err
 	}
 	settle := identity.Settlement{Words: in.Words}
-	if settle.Stay, err = staying(d, in.Stay); err != nil {
+	if settle.Stay, err = staying(d, h.Identity.Membership().Self, in.Stay); err != nil {
 		return SettleOutput{}, err
 	}
 	self := h.Identity.Membership().Self
@@ -126,8 +126,8 @@ func (h *House) SettleByWords(ctx context.Context, caller services.Caller, in Se
 }
 
 // staying are the disputed that are meant, by ID or else by a name that only one of them has: who is disputed may have given
-// another's ID, or name, to somebody they made up.
-func staying(d identity.Dispute, names []string) (stay []identity.Subject, err error) {
+// another's ID, or name, to somebody they made up. A box whose key is used twice stays where it is settled on it.
+func staying(d identity.Dispute, self services.PeerID, names []string) (stay []identity.Subject, err error) {
 	byID, byName := map[string][]identity.Subject{}, map[string][]identity.Subject{}
 	note := func(m map[string][]identity.Subject, key string, who identity.Subject) {
 		if !slices.Contains(m[key], who) {
@@ -149,7 +149,15 @@ func staying(d identity.Dispute, names []string) (stay []identity.Subject, err e
 		if found == nil {
 			found = byName[name]
 		}
+		copied := slices.IndexFunc(d.Forked, func(b identity.NamedBox) bool { return b.Name == name || b.Box.String() == name })
 		switch {
+		case len(found) == 0 && copied >= 0 && d.Forked[copied].Box == self:
+			continue
+		case len(found) == 0 && copied >= 0:
+			return nil, &services.Problem{
+				Kind: services.KindInvalid, Code: "copied", Field: "stay",
+				Say: services.Say("house.copied", "{name} stays only where it is settled on that box itself, which then gets a new key. Settled here, it is removed. Nothing was changed.", "name", name),
+			}
 		case len(found) == 0 && d.None():
 			return nil, nil // which is what identity says then
 		case len(found) == 0:

@@ -15,16 +15,16 @@ func TestWhoStays(t *testing.T) {
 		{Subject: identity.Subject{Person: ann}, Name: "Ann"},
 		{Subject: identity.Subject{Person: puppet}, Name: string(ann)},
 	}, Accused: []identity.NamedBox{{Box: services.PeerID{1}, Name: string(ann)}}}
-	stay, err := staying(d, []string{string(ann)})
+	stay, err := staying(d, services.PeerID{}, []string{string(ann)})
 	if err != nil || len(stay) != 1 || stay[0].Person != ann {
 		t.Errorf("%v stays, %v", stay, err)
 	}
 	d.Removals[1].Name = "Ann"
-	if stay, err := staying(d, []string{"Ann"}); err == nil {
+	if stay, err := staying(d, services.PeerID{}, []string{"Ann"}); err == nil {
 		t.Errorf("%v is guessed", stay)
 	}
 	d.Removals = append(d.Removals[:1], d.Removals[0]) // removed twice
-	if stay, err := staying(d, []string{"Ann"}); err != nil || len(stay) != 1 || stay[0].Person != ann {
+	if stay, err := staying(d, services.PeerID{}, []string{"Ann"}); err != nil || len(stay) != 1 || stay[0].Person != ann {
 		t.Errorf("%v stays, %v", stay, err)
 	}
 }
