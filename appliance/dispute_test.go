@@ -66,12 +66,12 @@ func copied(t *testing.T, dir string, keys identity.Keys) *identity.Service {
 // exchange has two boxes tell one another all they have.
 func exchange(t *testing.T, a, b *identity.Service) {
 	t.Helper()
-	x, err := a.Connect()
+	x, err := a.Connect(b.Membership().Self)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer x.Close()
-	y, err := b.Connect()
+	y, err := b.Connect(a.Membership().Self)
 	if err != nil {
 		t.Fatal(err)
 	}

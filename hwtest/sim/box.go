@@ -163,7 +163,7 @@ func (w *world) connect(a, b *box) *link {
 			l.ends[i] = w.enemy.connect()
 			continue
 		}
-		c, err := x.s.Connect()
+		c, err := x.s.Connect(l.boxes[1-i].id)
 		if err != nil {
 			w.fail("box %s has no log to share: %v", x, err)
 		}

@@ -516,7 +516,7 @@ func (w *world) agree(b *box) {
 
 // farewell tells b, which a has for a removed one, so.
 func (w *world) farewell(a, b *box) {
-	c, err := b.s.Connect()
+	c, err := b.s.Connect(a.id)
 	if err != nil {
 		w.fail("box %s has no log to share: %v", b, err)
 	}

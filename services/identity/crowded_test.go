@@ -44,7 +44,7 @@ func TestNoMoreBoxes(t *testing.T) {
 	}
 	before := len(d.records)
 	puppets := d.puppets(thief, 40)
-	c, err := s.Connect()
+	c, err := s.Connect(services.PeerID{})
 	if err != nil {
 		t.Fatal(err)
 	}

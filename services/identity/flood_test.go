@@ -85,7 +85,7 @@ func TestStolenKeyFillsNoLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*24*time.Hour)
 		defer cancel()
-		c, err := s.Connect()
+		c, err := s.Connect(services.PeerID{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -174,7 +174,7 @@ func TestFloodIsCounted(t *testing.T) {
 	rename := d.add(c, record.RenamePerson{Person: ann, Name: "Anna"}, d.last())
 	removal := d.add(c, record.RemovePerson{Person: ann}, d.last())
 	wrote := func(p record.Author) int { return int(math.Round(s.flood.spend(p.Key, 0, 0, time.Now())/16) * 16) } // some is forgotten meanwhile
-	conn, err := s.Connect()
+	conn, err := s.Connect(services.PeerID{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,7 +45,7 @@ func TestForkThatKnowsAll(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.records = all
-	c, err := s.Connect()
+	c, err := s.Connect(services.PeerID{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func TestLastOwnerRemovedByHearsay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := s.Connect()
+	c, err := s.Connect(services.PeerID{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +108,7 @@ func TestOperationOfTheFuture(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c, err := s.Connect()
+			c, err := s.Connect(services.PeerID{})
 			if err != nil {
 				t.Fatal(err)
 			}

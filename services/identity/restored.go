@@ -11,7 +11,7 @@ import (
 
 // A log that was brought back may be older than what this box told other boxes of the household: its next record would
 // bear a sequence that it used before, which looks like a cloned card to all. So it writes none of its own before it
-// has caught up with another box, or ran for a day without one. Until then the file beside the log is not empty: it is
+// has caught up with all the other boxes, any of which may be the one that knows, or ran for a day. Until then the file beside the log is not empty: it is
 // a log of the removals that stood behind a damage and did not come back, whose subjects are kept out.
 
 func (s *Service) markPath() string { return s.path + ".restored" }
@@ -33,7 +33,7 @@ func (s *Service) mark(h *household, behind []*record.Record) error {
 
 // readMark reads what mark wrote. The caller holds writing, or is New.
 func (s *Service) readMark(disk *logfile.Log) {
-	s.restored, s.again = false, nil
+	s.restored, s.again, s.told = false, nil, nil
 	b, err := disk.ReadBeside(s.markPath())
 	if err != nil || len(b) == 0 {
 		return
@@ -53,6 +53,21 @@ func (s *Service) keepOut(h *household) {
 			h.removeToo(r)
 		}
 	}
+}
+
+// heardAll notes that this box has all that peer had, and says whether that is so of all the others that belong. The caller
+// holds writing.
+func (s *Service) heardAll(peer services.PeerID) bool {
+	if s.told == nil {
+		s.told = map[services.PeerID]struct{}{}
+	}
+	s.told[peer] = struct{}{}
+	for id := range s.state.boxes {
+		if _, ok := s.told[id]; !ok && id != s.self {
+			return false
+		}
+	}
+	return true
 }
 
 // upToDate ends the time after Restore in which nothing of this box's own is written. The caller holds writing.
@@ -82,6 +97,6 @@ func (s *Service) upToDate(ctx context.Context) error {
 func notUpToDate() error {
 	return &services.Problem{
 		Kind: services.KindUnavailable, Code: "catch-up",
-		Say: services.Say("identity.readonly.restored", "This box was brought back from a backup and has to hear from another box of the house first. Switch another one on and wait until both are connected. If there is none any more, wait for a day with this one switched on. Nothing was changed."),
+		Say: services.Say("identity.readonly.restored", "This box was brought back from a backup and has to hear from the other boxes of the house first. Switch them on and wait until all are connected. If one does not come back, wait for a day with this one switched on. Nothing was changed."),
 	}
 }

@@ -23,11 +23,10 @@ func TestFormerWordsFillNoLog(t *testing.T) {
 	two := d.add(former, record.Epoch{Number: 2, Root: root.Key}, one)
 	last := d.add(root, record.Epoch{Number: 3, Root: root.Key}, two)
 	s := d.service()
-	c, err := s.Connect()
+	c, err := s.Connect(thief.Key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.peer = thief.Key
 	junk := make([]byte, record.MaxPayload)
 	before := s.log.Size()
 	for range 40 {

@@ -51,6 +51,7 @@ type Service struct {
 	// restored says that the log was brought back and may be too old; again are the removals it lacks. See restored.go.
 	restored bool
 	again    []*record.Record
+	told     map[services.PeerID]struct{}     // the boxes that it has heard all of since
 	unproven *record.Record                   // another box's, with this one's key; see proveClone
 	old      map[services.PeerID]services.Box // those that belonged when the log was read
 	flood    flood
@@ -296,8 +297,10 @@ func (s *Service) expire(ctx context.Context) time.Duration {
 	if s.mayBeOld(m) {
 		return recheck
 	}
-	if err := s.nobodyLeft(ctx); err != nil {
-		s.cfg.Log.Warn("after the log was brought back", "error", err)
+	if waits, err := s.nobodyLeft(ctx); waits || err != nil {
+		if err != nil {
+			s.cfg.Log.Warn("after the log was brought back", "error", err)
+		}
 		return recheck
 	}
 	now := s.cfg.Now()
@@ -368,13 +371,20 @@ func (s *Service) mayBeOld(m *services.Membership) bool {
 	return len(m.Boxes) > 1 && !s.heard && time.Since(s.begun) < othersTime
 }
 
-// nobodyLeft takes the log that was brought back for the newest there is.
-func (s *Service) nobodyLeft(ctx context.Context) error {
+// nobodyLeft takes the log that was brought back for the newest there is, once boxes that were not heard since had a day. waits
+// says that they have some of it left.
+func (s *Service) nobodyLeft(ctx context.Context) (waits bool, err error) {
 	if err := s.lock(ctx); err != nil {
-		return err
+		return false, err
 	}
 	defer s.unlock()
-	return s.upToDate(ctx)
+	s.mu.Lock()
+	left := othersTime - time.Since(s.begun)
+	s.mu.Unlock()
+	if s.restored && s.state != nil && len(s.state.boxes) > 1 && left > 0 {
+		return true, nil
+	}
+	return false, s.upToDate(ctx)
 }
 
 var (

@@ -35,19 +35,19 @@ type LogConn struct {
 	s    *Service
 	with *exchange.Exchange
 	at   *exchange.Conn
-	peer services.PeerID // where it is known
-	more chan struct{}   // holds a token when there may be more to say
+	peer services.PeerID
+	more chan struct{} // holds a token when there may be more to say
 }
 
-// Connect begins an exchange, which the caller closes. Whom with, and that it is who it says, is the caller's to know.
-// Error: ErrNoLog.
-func (s *Service) Connect() (*LogConn, error) {
+// Connect begins an exchange with peer, which the caller closes. That it is who it says is the caller's to know. Error:
+// ErrNoLog.
+func (s *Service) Connect(peer services.PeerID) (*LogConn, error) {
 	s.writing <- struct{}{}
 	defer s.unlock()
 	if s.shared == nil {
 		return nil, ErrNoLog
 	}
-	c := &LogConn{s: s, with: s.shared, at: s.shared.Connect(), more: make(chan struct{}, 1)}
+	c := &LogConn{s: s, with: s.shared, at: s.shared.Connect(), peer: peer, more: make(chan struct{}, 1)}
 	s.conns[c] = struct{}{}
 	c.wake()
 	return c, nil
@@ -188,6 +188,9 @@ func (s *Service) catchUp(ctx context.Context, c *LogConn) {
 	s.mu.Lock()
 	s.heard = true
 	s.mu.Unlock()
+	if s.restored && !s.heardAll(c.peer) {
+		return
+	}
 	if err := s.upToDate(ctx); err != nil {
 		s.cfg.Log.Warn("after the log was brought back", "error", err)
 	}
@@ -283,12 +286,11 @@ func containsAll(parents []record.ID, heads map[record.ID]struct{}) bool {
 // when ctx ends. Both ends call it. It returns nil when the peer closed its direction. A peer that writes more than any
 // household does is read slowly.
 func (s *Service) ServeLog(ctx context.Context, peer services.PeerID, rw io.ReadWriter) error {
-	c, err := s.Connect()
+	c, err := s.Connect(peer)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	c.peer = peer
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	came := make(chan error, 1)

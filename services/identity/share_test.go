@@ -22,12 +22,12 @@ import (
 // share has two boxes exchange all they have, and returns how many frames that took.
 func share(t *testing.T, a, b *identity.Service) int {
 	t.Helper()
-	x, err := a.Connect()
+	x, err := a.Connect(b.Membership().Self)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer x.Close()
-	y, err := b.Connect()
+	y, err := b.Connect(a.Membership().Self)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -355,7 +355,7 @@ func TestHostilePeer(t *testing.T) {
 		"longer":    {1, 0, 0, 7},
 		"no record": {2, 0, 1, 0, 3, 1, 2, 3},
 	} {
-		c, err := study.Connect()
+		c, err := study.Connect(services.PeerID{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -371,7 +371,7 @@ func TestHostilePeer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := unclaimed.Connect(); !errors.Is(err, identity.ErrNoLog) {
+	if _, err := unclaimed.Connect(services.PeerID{}); !errors.Is(err, identity.ErrNoLog) {
 		t.Errorf("an unclaimed box shares: %v", err)
 	}
 }
