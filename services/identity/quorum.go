@@ -320,14 +320,18 @@ func (s *Service) conclude(ctx context.Context, fresh []*record.Record) {
 
 // say writes a voice down. The caller holds writing.
 func (s *Service) say(ctx context.Context, act actor, e record.Epoch) (settled bool, err error) {
-	author := record.Box(s.self)
+	author, next := record.Box(s.self), s.state.clone()
+	made, err := s.join(ctx, next)
+	if err != nil {
+		return false, err
+	}
 	r, err := s.sign(ctx, record.Record{
-		Sequence: s.state.sequence[author] + 1, By: act.by, Via: act.via, Parents: s.state.parents(author), Payload: e,
+		Sequence: next.sequence[author] + 1, By: act.by, Via: act.via, Parents: next.parents(author), Payload: e,
 	})
 	if err != nil {
 		return false, err
 	}
-	if err := s.writeAnew(r); err != nil {
+	if err := s.writeAnew(append(made, r)...); err != nil {
 		return false, err
 	}
 	settled = !s.state.frozen

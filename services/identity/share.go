@@ -259,17 +259,17 @@ func (s *Service) after(fresh []*record.Record) (*household, error) {
 	return next, nil
 }
 
-// writeAnew writes r down, which this box made and which may change what counts of all the rest. The caller holds writing.
-func (s *Service) writeAnew(r *record.Record) error {
+// writeAnew writes down what this box made and what may change what counts of all the rest. The caller holds writing.
+func (s *Service) writeAnew(made ...*record.Record) error {
 	all := s.shared.Set().Records()
-	next, err := fold(s.self, all[0].ID(), append(slices.Clone(all), r))
+	next, err := fold(s.self, all[0].ID(), slices.Concat(all, made))
 	if err != nil {
 		return err
 	}
-	if err := s.write(r); err != nil {
+	if err := s.writeLong(made); err != nil {
 		return err
 	}
-	s.become(next, nil, []*record.Record{r})
+	s.become(next, nil, made)
 	return nil
 }
 
