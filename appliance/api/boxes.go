@@ -61,7 +61,7 @@ type BoxInvitationOutput struct {
 // JoinInput is what "box join" takes. The link may stand on a command line: it is good once, for ten minutes, and a box
 // that came first shows.
 type JoinInput struct {
-	Link string `json:"link" arg:"LINK" help:"the link that box invite shows on the other box, or its three words"`
+	Link string `json:"link" arg:"LINK" help:"the link that box invite shows on the other box, or its three words in quotes"`
 	Name string `json:"name,omitempty" help:"what this box is to be called; hearth when not given"`
 	At   string `json:"at,omitempty" help:"with the three words: the other box's address or name; found at home when not given"`
 }

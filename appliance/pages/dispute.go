@@ -133,7 +133,7 @@ func disputeTrouble(m *services.Membership, role services.Role) house.Trouble {
 		t.Means = services.Say("trouble.suspended-means", "The other boxes of the house do not listen to this one. What it does alone goes on. People, devices and boxes cannot be changed.")
 	}
 	if role >= services.RoleAdmin {
-		t.Do = services.Say("trouble.dispute-do", "Take the paper with the 24 recovery words and settle it. No one has to be signed in for that.")
+		t.Do = services.Say("trouble.dispute-do", "Take the paper with the 24 recovery words and settle it. No one has to be signed in for that. Where several boxes can settle it without the words, that page says so.")
 		t.Action, t.Label = "/dispute", services.Say("trouble.dispute-label", "Settle it")
 	}
 	return t
