@@ -343,13 +343,21 @@ func (s *Service) epoch(root ed25519.PrivateKey, taken []*record.Record, v *verd
 	return made, next, nil
 }
 
-// ownBranch is the newest record of the branch of a box's records that this box heard of first: of its own, what it wrote.
+// ownBranch is the newest record of the branch of a box's records that this box heard of first: of its own, what it wrote. A
+// record that has another branch in its past is of none.
 func (s *Service) ownBranch(a record.Author) (tip *record.Record) {
-	for _, r := range s.shared.Set().Records() {
-		if r.Author != a || tip == nil && r.Sequence != 1 || tip != nil && (r.Sequence != tip.Sequence+1 || !s.shared.Set().Follows(r, tip)) {
+	set := s.shared.Set()
+	var others []*record.Record
+	for _, r := range set.Records() {
+		if r.Author != a {
 			continue
 		}
-		tip = r
+		next := tip == nil && r.Sequence == 1 || tip != nil && r.Sequence == tip.Sequence+1 && set.Follows(r, tip)
+		if next && !slices.ContainsFunc(others, func(x *record.Record) bool { return set.Follows(r, x) }) {
+			tip = r
+		} else {
+			others = append(others, r)
+		}
 	}
 	return tip
 }

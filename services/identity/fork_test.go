@@ -4,9 +4,12 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -273,4 +276,23 @@ func must(b []byte, err error) []byte {
 		panic(err)
 	}
 	return b
+}
+
+// The simulator found that a stolen key which signed on behind both of its branches had the words keep both, so that a forged
+// founder, who is no owner, took the place of the real one.
+func TestWordsKeepOneBranch(t *testing.T) {
+	d := newDAG(t, 2)
+	thief := d.boxes[1]
+	base := d.add(d.boxes[0], person(ann, services.RoleOwner), d.last())
+	for i := range 16 { // one record or the other has the smaller ID
+		d := &dag{t: t, records: slices.Clone(d.records), keys: d.keys, seq: maps.Clone(d.seq), boxes: d.boxes, root: d.root}
+		at := d.add(d.boxes[0], record.RenamePerson{Person: ann, Name: fmt.Sprint("Ann ", i)}, base)
+		one := d.add(thief, person(ben, services.RoleOwner), at)
+		d.seq[thief]--
+		two := d.add(thief, person(ben, services.RoleGuest), at)
+		d.add(thief, record.SetLAN{Person: ann}, one, two)
+		if h := settleAll(t, d); h.people[ben].Role != services.RoleOwner {
+			t.Errorf("%d: Ben is %s", i, h.people[ben].Role)
+		}
+	}
 }
