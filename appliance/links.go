@@ -339,13 +339,35 @@ type linkSockets struct {
 	dev    bool
 	free   bool // a free port will do for a taken one
 
-	got atomic.Uint32 // the port; 0 is none yet
+	got      atomic.Uint32 // the port; 0 is none yet
+	reserved net.Listener  // the TCP port, where udp chose the number
 }
 
 func (s *linkSockets) port() uint16 { return uint16(s.got.Load()) }
 
+// udp opens the UDP port. A number that was not asked for is one whose TCP port is free, too.
 func (s *linkSockets) udp() (net.PacketConn, error) {
 	_ = os.Setenv("QUIC_GO_DISABLE_RECEIVE_BUFFER_WARNING", "true") // quic-go prints it to standard error
+	if s.reserved != nil {
+		_ = s.reserved.Close()
+		s.reserved = nil
+	}
+	for tries := 8; ; tries-- {
+		c, err := s.openUDP()
+		if err != nil || s.port() == s.at.Port() {
+			return c, err
+		}
+		if s.reserved, err = s.tcp(); err == nil {
+			return c, nil
+		}
+		_ = c.Close()
+		if tries == 1 {
+			return nil, err
+		}
+	}
+}
+
+func (s *linkSockets) openUDP() (net.PacketConn, error) {
 	f, err := listenOrFree(context.Background(), s.keeper, keeper.ListenSpec{Network: keeper.UDP, Address: s.at}, s.free)
 	if err != nil {
 		return nil, err
@@ -359,5 +381,9 @@ func (s *linkSockets) udp() (net.PacketConn, error) {
 }
 
 func (s *linkSockets) tcp() (net.Listener, error) {
+	if l := s.reserved; l != nil {
+		s.reserved = nil
+		return l, nil
+	}
 	return openTCP(context.Background(), s.keeper, netip.AddrPortFrom(s.at.Addr(), s.port()), s.dev, false)
 }

@@ -343,3 +343,34 @@ func TestWordsReachTheOthers(t *testing.T) {
 		})
 	}
 }
+
+// A free UDP port was taken for the links whose TCP port another program had, so that there were none.
+func TestLinkPortsAreFreeBoth(t *testing.T) {
+	h := openHouse(t, t.TempDir())
+	var taken []net.Listener
+	defer func() {
+		for _, l := range taken {
+			l.Close()
+		}
+	}()
+	for range 3000 { // one free number in nine
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		taken = append(taken, l)
+	}
+	s := &linkSockets{keeper: h.keeper, at: netip.MustParseAddrPort("127.0.0.1:0"), dev: true}
+	for range 50 {
+		c, err := s.udp()
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := s.tcp()
+		c.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		taken = append(taken, l)
+	}
+}

@@ -120,9 +120,13 @@ type signer func(ctx context.Context, message []byte) ([]byte, error)
 // play has somebody with the key speak links on a host, who takes the address to for everybody's.
 func play(t *testing.T, on *netlab.Host, self services.PeerID, sign signer, to netip.AddrPort, protocols ...link.Protocol) *player {
 	t.Helper()
+	hears := "[::]:41820"
+	if to.Addr().IsLoopback() { // over TCP alone: the other is not to come by UDP first
+		hears = "[::]:41821"
+	}
 	s, err := link.New(link.Config{
 		Self: self, Sign: sign, Now: time.Now, Protocols: protocols,
-		UDP:   func() (net.PacketConn, error) { return on.ListenPacket("udp", "[::]:41820") },
+		UDP:   func() (net.PacketConn, error) { return on.ListenPacket("udp", hears) },
 		TCP:   func() (net.Listener, error) { return on.Listen("tcp", "[::]:41820") },
 		Paths: func(services.PeerID) []netip.AddrPort { return []netip.AddrPort{to} },
 		Knows: func(services.PeerID) bool { return true },
