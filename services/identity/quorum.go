@@ -88,11 +88,11 @@ func (q quorum) backing(h *household, voices []*record.Record) backing {
 	return b
 }
 
-// enough says whether the voices that are not void are of as many boxes as it takes.
-func (b backing) enough(void map[record.ID]bool) bool {
+// enough says whether those of the voices that count are of as many boxes as it takes.
+func (b backing) enough(count []*record.Record) bool {
 	boxes := map[record.Author]bool{}
 	for _, r := range b.voices {
-		if !void[r.ID()] {
+		if slices.ContainsFunc(count, func(x *record.Record) bool { return x.ID() == r.ID() }) {
 			boxes[r.Author] = true
 		}
 	}
@@ -310,7 +310,7 @@ func (s *Service) conclude(ctx context.Context, fresh []*record.Record) {
 	mine, _ := voice(records[own])
 	records = slices.DeleteFunc(records, func(r *record.Record) bool { e, _ := voice(r); return !sameVoice(e, mine) })
 	first := slices.MinFunc(records, func(a, b *record.Record) int { return slices.Compare(a.Author.Key[:], b.Author.Key[:]) })
-	if first.Author != record.Box(s.self) || !q.backing(h, records).enough(nil) {
+	if first.Author != record.Box(s.self) || !q.backing(h, records).enough(v.voices) {
 		return
 	}
 	if _, err := s.say(ctx, actor{by: first.By, via: first.Via}, mine); err != nil {

@@ -203,3 +203,17 @@ func TestQuorumIsFinal(t *testing.T) {
 		}
 	})
 }
+
+// Where two removals together would leave no owner, what boxes agree on settled nothing: the one that they let stand was open on.
+func TestQuorumBetweenLastOwners(t *testing.T) {
+	d, a, b, c, base := settled(t)
+	one := d.add(a, record.RemovePerson{Person: ann}, base)
+	two := d.add(b, record.RemovePerson{Person: ben}, base)
+	if got := d.fold(); !got.Frozen {
+		t.Fatalf("nothing is disputed: %v", who(got))
+	}
+	d.say(c, 1, []*record.Record{one}, d.say(a, 1, []*record.Record{one}, one, two))
+	if diff := cmp.Diff([]string{"ann owner", "cat admin", "Phone at 2", "box at 1", "box at 254", "box at 253"}, who(d.fold())); diff != "" {
+		t.Errorf("household (-want +got):\n%s", diff)
+	}
+}

@@ -16,12 +16,14 @@ import (
 //
 // An epoch is a record of the household root, or of several boxes, see quorum.go. Of all valid epochs the one with the
 // highest rank settles: what is neither in its past, nor itself, nor made in knowledge of it is void, whatever it says and
-// however late it comes, and so is what it names of its past; one of boxes voids less, see there. An epoch is valid when its number is one more than that of the
-// newest epoch in its past, its author is the root of that one, and the root it names is its author or the one that was
-// announced; one of boxes leaves the root as it is. What was announced stays until that root follows: whoever stole the
-// words cannot announce a key of theirs. The rank is how many roots came before the author, then how many epochs of the
-// root it is with those that it builds on, then its number; of two with one rank the smaller ID counts.
-// The epochs that it builds on go on to count: what one of them left out stays out.
+// however late it comes, and so is what it names of its past; one of boxes voids less, see there. The epochs that it builds
+// on go on to count: what one of them left out stays out.
+//
+// An epoch is valid when its number is one more than that of the newest epoch in its past, its author is the root of that
+// one, and the root it names is its author or the one that was announced; one of boxes leaves the root as it is. What was
+// announced stays until that root follows: whoever stole the words cannot announce a key of theirs. The rank is how many
+// roots came before the author, then how many epochs of the root it is with those that it builds on, then its number; of two
+// with one rank the smaller ID counts.
 //
 // That the author counts, and not the root that an epoch names: once a root was used, everybody knows it, and former words
 // could name it in an epoch of their own. But nobody except its owner goes on from there. See newwords.go.
@@ -87,10 +89,19 @@ func (v *verdict) beside(r *record.Record) (out []services.PersonID) {
 func settle(self services.PeerID, taken []*record.Record, without ...record.ID) (*household, *verdict, error) {
 	j := newJudgement(taken)
 	j.without = without
+	epochs, err := j.epochs()
+	if err != nil {
+		return nil, nil, err
+	}
+	return j.under(self, epochs)
+}
+
+// under reaches a verdict where the epochs settle, the newest first.
+func (j *judgement) under(self services.PeerID, epochs []int) (*household, *verdict, error) {
 	doubt := map[int]bool{}
 	for {
-		v := j.verdict(doubt)
-		h, _, err := replay(self, taken, v, nil)
+		v := j.verdict(epochs, doubt)
+		h, _, err := replay(self, j.taken, v, nil)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -246,7 +257,7 @@ func (j *judgement) after(i int) []bool {
 
 // epochs returns the places of the epoch that settles and of those it builds on, the newest first; none when there is
 // no valid one.
-func (j *judgement) epochs(doubt map[int]bool) []int {
+func (j *judgement) epochs() ([]int, error) {
 	genesis := j.taken[0].Payload.(record.Genesis)
 	first := record.Epoch{Root: j.taken[0].Author.Key, NextRoot: genesis.NextRoot}
 	const none = -1
@@ -276,11 +287,13 @@ func (j *judgement) epochs(doubt map[int]bool) []int {
 		return out
 	}
 	worlds := map[int]*verdict{} // what counts where an epoch settles and nothing that builds on it
-	world := func(last int) *verdict {
-		if worlds[last] == nil {
-			worlds[last] = j.judge(chain(last), doubt)
+	world := func(last int) (*verdict, error) {
+		if worlds[last] != nil {
+			return worlds[last], nil
 		}
-		return worlds[last]
+		_, v, err := j.under(services.PeerID{}, chain(last))
+		worlds[last] = v
+		return v, err
 	}
 	winner := none
 	for i, r := range j.taken {
@@ -307,19 +320,25 @@ func (j *judgement) epochs(doubt map[int]bool) []int {
 			if last != none && o.Root != of(found[last].before).Root {
 				is.former++
 			}
-		} else if _, ok := voice(r); !ok || e.Root != o.Root || e.NextRoot != o.NextRoot || world(last).void[r.ID()] || j.spoken(i) >= maxVoices {
-			continue
-		} else if !world(last).disputes(e.Void) { // before the rest, which takes long
-			continue
-		} else if b := j.backing(i); !b.enough(nil) || !b.enough(world(last).void) {
-			continue
+		} else {
+			if _, ok := voice(r); !ok || e.Root != o.Root || e.NextRoot != o.NextRoot || j.spoken(i) >= maxVoices {
+				continue
+			}
+			w, err := world(last)
+			if err != nil {
+				return nil, err
+			}
+			// What a voice has in its past takes long to judge, and comes last.
+			if !slices.Contains(w.voices, r) || !w.disputes(e.Void) || !j.backing(i).enough(w.voices) {
+				continue
+			}
 		}
 		found[i] = is
 		if newer(i, winner) {
 			winner = i
 		}
 	}
-	return chain(winner)
+	return chain(winner), nil
 }
 
 // follows says whether what e says may come after o: the next number, and the same root and announcement, or the root that
@@ -713,9 +732,8 @@ func (l *labelling) outcome() *verdict {
 	return v
 }
 
-// verdict applies the three rules. The removals in doubt do not stand.
-func (j *judgement) verdict(doubt map[int]bool) *verdict {
-	epochs := j.epochs(doubt)
+// verdict applies the rules where the epochs settle. The removals in doubt do not stand.
+func (j *judgement) verdict(epochs []int, doubt map[int]bool) *verdict {
 	v := j.judge(epochs, doubt)
 	for i, r := range j.taken {
 		_, speaks := voice(r)
