@@ -177,3 +177,62 @@ func TestRestoredBoxRemovesLater(t *testing.T) {
 	}
 	agree(t, fresh, attic.Service)
 }
+
+// A box that was brought back says nothing in a dispute, either, before it has heard from another: it would say it with a
+// sequence that it used before, which proves it a clone.
+func TestRestoredBoxAgreesLater(t *testing.T) {
+	boxes, ann, ben, eve, _ := divided(t)
+	study := boxes[0]
+	backup := snapshot(t, study.Service)
+	say(t, study, eve, ann)
+	shareAll(t, boxes)
+
+	fresh, err := identity.New(identity.Config{Dir: filepath.Join(t.TempDir(), "identity"), Keys: study.Keys, Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := fresh.Restore(t.Context(), bytes.NewReader(backup)); err != nil {
+		t.Fatal(err)
+	}
+	ctx := identity.Acting(t.Context(), eve, "")
+	_, err = fresh.Agree(ctx, []identity.Subject{{Person: ben}})
+	wantCode(t, err, "catch-up")
+	share(t, fresh, boxes[1].Service)
+	if d, err := boxes[1].Dispute(); err != nil || len(d.Forked) > 0 {
+		t.Errorf("the box is taken for a clone: %v, %v", d.Forked, err)
+	}
+}
+
+// A box that was brought back on a card that does not know the time hears first from one that was off since before, and then
+// from one that knows what it forgot: it is no clone. It took its own records for a clone's, made after it started.
+func TestRestoredBoxHearsFromWhoWasOff(t *testing.T) {
+	study := identitytest.Household(t)
+	attic := identitytest.Joined(t, study, "Attic")
+	barn := identitytest.Joined(t, study, "Barn")
+	share(t, study.Service, attic.Service)
+	backup := snapshot(t, study.Service)
+	person(t, study.Service, "Cleo", services.RoleMember)
+	share(t, study.Service, attic.Service) // the barn is off
+	synctest.Test(t, func(t *testing.T) {  // where it is the year 2000
+		fresh, err := identity.New(identity.Config{Dir: filepath.Join(t.TempDir(), "identity"), Keys: study.Keys, Now: time.Now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := fresh.Restore(t.Context(), bytes.NewReader(backup)); err != nil {
+			t.Fatal(err)
+		}
+		run, stop := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); _ = fresh.Run(run) }()
+		defer func() { stop(); <-ended }()
+		share(t, fresh, barn.Service) // the attic is off
+		synctest.Wait()               // Run has looked again
+		_, err = fresh.AddPerson(t.Context(), identity.NewPerson{Name: "Eve", Role: services.RoleMember})
+		wantCode(t, err, "catch-up")
+		share(t, fresh, attic.Service)
+		person(t, fresh, "Eve", services.RoleMember)
+		if m := attic.Membership(); m.Frozen {
+			t.Errorf("it is taken for a clone: %v", m.Copied)
+		}
+	})
+}

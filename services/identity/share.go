@@ -151,11 +151,11 @@ func (c *LogConn) receive(ctx context.Context, f exchange.Frame) error {
 }
 
 // proveClone looks for records of this box that it did not make: another has its key, as with a copied card. What was made
-// before this start may be its own, from before it was brought back from an old copy, and is taken; what was made since is
-// answered with another record of the same sequence, so that every box has the proof; where that fails, again with the
-// next frame. The caller holds writing.
+// before this start, or comes before a log that was brought back is up to date, may be its own, and is taken: a fresh card
+// may not know the time yet. What was made since is answered with another record of the same sequence, so that every box has
+// the proof; where that fails, again with the next frame. The caller holds writing.
 func (s *Service) proveClone(ctx context.Context, fresh []*record.Record) {
-	if _, in := s.state.boxes[s.self]; !in || s.state.frozen {
+	if _, in := s.state.boxes[s.self]; !in || s.state.frozen || s.restored {
 		return
 	}
 	if s.unproven == nil {
