@@ -29,7 +29,7 @@
 //   - leaving.go: what becomes of what removed people kept;
 //   - service.go and its neighbours claim.go, people.go, devices.go, snapshot.go: the changes, one record each;
 //   - share.go: boxes joining, leaving, and sharing the log; introduce.go: a box with a new key, or taken back;
-//     flood.go: one that writes without end;
+//     flood.go, spent.go: one that writes without end;
 //   - restored.go: a box that was brought back from a backup;
 //   - show.go, tell.go: the log for people; backup.go: a fresh box by a backup and the words.
 //
@@ -39,9 +39,10 @@
 //   - A record is one atomic change: removing a person and all their devices is one record.
 //   - A damaged log is named in Health and never set aside: who belongs is then what the records before the damage
 //     say, less whom a good record behind it removes, and nothing can change (Membership.ReadOnly). Another box of the
-//     household makes it whole again, as soon as there is a link.
+//     household makes it whole again, as soon as there is a link, unless the damage is at its first record.
 //   - A removed person or device never comes back: identifiers are used once.
-//   - The last active owner cannot be removed or demoted.
+//   - The last active owner cannot be removed or demoted. Where boxes that do not hear one another remove the last ones
+//     between them, that is a dispute.
 //   - Addresses: the first box has host 1 (10.x.y.1 and ::1 of the ULA /48), others the highest free one, a device a low
 //     free one from 2 to 254, written in its record. 253 devices and other boxes at most, 500 people at most.
 //   - Names have 1 to 64 characters in NFC and are unique, upper and lower case alike, among the people of the
