@@ -52,13 +52,13 @@ func (h *House) Agree(ctx context.Context, caller services.Caller, in AgreeInput
 		if d, err = h.Identity.Dispute(); err != nil {
 			return AgreeOutput{}, err
 		}
-		out.Missing = Missing(d, stay)
+		out.Missing = missing(d, stay)
 	}
 	return out, nil
 }
 
-// Missing is on how many more boxes it has to be said that just these stay.
-func Missing(d identity.Dispute, stay []identity.Subject) int {
+// missing is on how many more boxes it has to be said that just these stay.
+func missing(d identity.Dispute, stay []identity.Subject) int {
 	n := d.Needed
 	for _, v := range d.Voices {
 		if len(v.Stay) == len(stay) && !slices.ContainsFunc(v.Stay, func(s identity.Subject) bool { return !slices.Contains(stay, s) }) {
