@@ -101,7 +101,7 @@ func (h *House) CheckWords(ctx context.Context, caller services.Caller, in Words
 
 // NewWordsInput is what "recover new-words" takes.
 type NewWordsInput struct {
-	Words []string `json:"words" help:"the 24 recovery words that count until now" file:"words"`
+	Words []string `json:"words" help:"the 24 recovery words that count until now; with several boxes switch all on first, since what one changed that this one has not heard is lost" file:"words"`
 	New   []string `json:"new,omitempty" help:"the 24 new ones, as the first answer showed them and you wrote them down" file:"new"`
 }
 
